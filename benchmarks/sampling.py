@@ -29,7 +29,7 @@ from trl_gift.driver import Driver
 from trl_gift.generation import scoring
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.decoding import draw_tokens
-from trl_gift.generation.engine import GenerationRequest, SamplingParams
+from trl_gift.generation.engine import GenerationRequest, SamplingParams, default_rows
 from trl_gift.generation.generate import GenerateEngine
 from trl_gift.generation.slot_cache import SlotCache
 from trl_gift.playground import model_path, playground_tasks
@@ -100,7 +100,7 @@ def main() -> None:
         )
         print(compact.line(), flush=True)
     best = max(batched, key=lambda figures: figures.tokens / figures.total)
-    rows = options.batch_size or 128
+    rows = options.batch_size or default_rows(on_cpu=device.type == "cpu")
     top = ceiling(model, tokenizer, rows, prompts, tasks, compact)
     print(f"ceiling: {top:.0f} tokens/s in a batch of {rows} that is always full")
     prefill = prefill_seconds(model, compact.prompts, rows)
@@ -224,7 +224,7 @@ def ceiling(model, tokenizer, rows, prompts, tasks, like: Figures) -> float:
     steps = max(8, round(like.tokens / like.samples))
     prompt = prompts.write(tasks[0], tasks[0].description)
     device = model.device
-    uniforms = torch.rand(rows, dtype=torch.float64)
+    uniforms = torch.rand(rows, 1, dtype=torch.float64)
     params = SamplingParams(steps)
     best = 0.0
     with torch.inference_mode():
@@ -233,7 +233,7 @@ def ceiling(model, tokenizer, rows, prompts, tasks, like: Figures) -> float:
             ids = torch.tensor([prompt], device=device)
             model(input_ids=ids, past_key_values=prefill, use_cache=True, logits_to_keep=1)
             cache = SlotCache()
-            cache.admit(prefill, [len(prompt)], [rows])
+            cache.admit(prefill, [len(prompt)], torch.zeros(rows, dtype=torch.long, device=device))
             tokens = torch.full((rows, 1), prompt[-1], device=device)
             began = time.perf_counter()
             for step in range(steps):
@@ -244,9 +244,8 @@ def ceiling(model, tokenizer, rows, prompts, tasks, like: Figures) -> float:
                     use_cache=True, logits_to_keep=1,
                 )  # fmt: skip
                 cache.end_step()
-                drawn, _ = draw_tokens(output.logits[:, -1], uniforms, params)
-                drawn.tolist()
-                tokens = drawn[:, None]
+                tokens = draw_tokens(output.logits[:, -1], uniforms, params).tokens
+                tokens.tolist()
             best = max(best, rows * steps / (time.perf_counter() - began))
     return best
 

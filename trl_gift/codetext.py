@@ -20,6 +20,8 @@ from functools import lru_cache
 INDENT = "    "
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
 _CODE_START = re.compile(r"^(?:(?:def|async def|class|import|from)\b|@|[A-Za-z_]\w*\s*=)")
+# A model writes the same text many times over; parsing it is what costs.
+_REMEMBERED = 4096
 _PYTHON_TAGS = frozenset({"", "python", "python3", "py"})
 
 
@@ -35,7 +37,7 @@ def parse(source: str) -> ast.Module | None:
         return None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_REMEMBERED)
 def entry_point_of(signature: str) -> str | None:
     """The function that a signature (imports, perhaps helpers, then an open `def` line) introduces."""
     tree = parse(signature.rstrip() + f"\n{INDENT}pass\n")
@@ -87,6 +89,7 @@ def body_of(code: str, entry_point: str) -> str | None:
     return "\n".join(_indented(node) for node in [*helpers, *statements])
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def complete(signature: str, completion: str) -> str | None:
     """The program made of a pinned signature and a sampled body, cut at the first new top-level statement.
 
@@ -157,6 +160,7 @@ def pin(code: str, signature: str) -> str:
     return text if parse(text) is not None else "\n".join([*missing, *code.splitlines()])
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def strip_docstrings(code: str) -> str:
     """`code` without docstrings, its layout and comments kept, so that reading it back has to look at the code."""
     tree = parse(code)

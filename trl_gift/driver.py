@@ -16,6 +16,7 @@ from typing import Any
 
 from trl_gift.generation.engine import Completion, Engine, GenerationRequest
 from trl_gift.sandbox import Outcome, Sandbox, Tests
+from trl_gift.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,17 @@ class Driver:
 
     Args:
         engine: Generates and scores.
-        sandbox: Runs programs; None if no coroutine will ask for that.
+        sandbox: Runs programs, equal ones with equal tests once; None if no coroutine will ask for that.
 
     Attributes:
         clock: Where the time went.
+        verdicts: What came of the programs; None without a sandbox.
     """
 
     def __init__(self, engine: Engine, sandbox: Sandbox | None) -> None:
         self.clock = Clock()
         self._engine = engine
-        self._sandbox = sandbox
+        self.verdicts = Verdicts(sandbox) if sandbox else None
         self._ready: deque[tuple[Chain, Any]] = deque()
         self._generating: dict[Any, Chain] = {}
         self._executing: dict[Chain, list[Future[Outcome]]] = {}
@@ -125,8 +127,8 @@ class Driver:
                 self._generating[request.key] = chain
                 self._engine.submit(request)
             case Execute(jobs):
-                assert self._sandbox is not None, "a coroutine executes, and there is no sandbox"
-                self._executing[chain] = [self._sandbox.submit(program, tests) for program, tests in jobs]
+                assert self.verdicts is not None, "a coroutine executes, and there is no sandbox"
+                self._executing[chain] = [self.verdicts.submit(program, tests) for program, tests in jobs]
             case Score():
                 self._scoring.append((chain, ask))
             case _:

@@ -226,5 +226,5 @@ def test_truncation_matches_its_definition():
 def test_draw_never_leaves_the_support():
     logits = torch.tensor([[0.0, -torch.inf, 1.0, -torch.inf]])
     for number in (0.0, 0.2689, 0.5, 1.0 - 2.0**-53):
-        token, _ = draw_tokens(logits, torch.tensor([number], dtype=torch.float64), SamplingParams(1))
-        assert int(token) in (0, 2)
+        draws = draw_tokens(logits, torch.tensor([[number]], dtype=torch.float64), SamplingParams(1))
+        assert int(draws.tokens) in (0, 2)

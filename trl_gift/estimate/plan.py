@@ -14,9 +14,8 @@ from trl_gift.config import GiFTConfig
 from trl_gift.estimate import memory
 from trl_gift.estimate.model import ModelShape, Quantization, Trainable
 from trl_gift.estimate.work import PromptLengths
+from trl_gift.generation.engine import default_rows
 
-# Rows of the engine where the option is not set.
-DEFAULT_ROWS = {"cpu": 128, "gpu": 256}
 # Share of the rows that is free before the compact engine admits new ones.
 _REFILL_SHARE = 0.25
 
@@ -209,7 +208,7 @@ def setting_for(
     if describes:
         write = max(write, math.ceil(prompts.frame) + longest_description)
         read = math.ceil(prompts.read_frame) + (0 if config.sampler == "rewrite" else longest_code)
-    rows = config.generation_batch_size or DEFAULT_ROWS["cpu" if on_cpu else "gpu"]
+    rows = config.generation_batch_size or default_rows(on_cpu)
     return Setting(
         dtype_bytes=dtype_bytes,
         quantization=quantization,

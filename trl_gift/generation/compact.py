@@ -1,8 +1,10 @@
-"""The default engine: an own decoding loop that never pays for a finished row.
+"""The default engine: an own decoding loop that computes nothing twice and never pays for a finished row.
 
-The codes of one step share the prefill of their prompt; rows decode together over a preallocated cache
-(`trl_gift.generation.slot_cache`); a finished row leaves at once and waiting requests take the free slots. Sampling
-log-probabilities come with the tokens.
+Completions whose prompt and tokens so far are equal are one row: they share the prefill, and every decoding step until
+their draws differ. Each draws the next token from the row's distribution with its own stream; those that drew another
+token than the rest leave on a row of their own. What a completion comes to is the same as if it had been alone. Rows
+decode together over a preallocated cache (`trl_gift.generation.slot_cache`); a finished row leaves at once and waiting
+requests take the free places. Sampling log-probabilities come with the tokens.
 
 Not covered: models with sliding-window or linear attention layers, which keep other state than keys and values of all
 tokens, and models whose positions are biases on the attention (ALiBi); they are refused with a pointer to the
@@ -24,20 +26,25 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from trl_gift.errors import ConfigError
 from trl_gift.generation import decoding, scoring
-from trl_gift.generation.engine import Completion, GenerationRequest, GenerationResult, SamplingParams
+from trl_gift.generation.engine import (
+    Completion,
+    GenerationRequest,
+    GenerationResult,
+    SamplingParams,
+    default_rows,
+)
 from trl_gift.generation.generate import end_ids, evaluating
+from trl_gift.generation.replay import Trace, Traces, in_common
 from trl_gift.generation.slot_cache import SlotCache
 from trl_gift.generation.stops import StopFinder, TokenTexts
 from trl_gift.randomness import uniforms
 
 logger = logging.getLogger(__name__)
 
-# A prefill of few prompts costs as much as a decoding step; wait until a quarter of the slots is free.
+# A prefill of few prompts costs as much as a decoding step; wait until a quarter of the places is free.
 _REFILL_SHARE = 0.25
-# After running out of memory: so many decoding steps without trouble until the number of slots is doubled again.
+# After running out of memory: so many decoding steps without trouble until the number of places is doubled again.
 _CALM_STEPS = 512
-_DEFAULT_ROWS = {"cpu": 128}
-_DEFAULT_GPU_ROWS = 256
 
 
 @dataclass(slots=True)
@@ -49,45 +56,96 @@ class _Flight:
     finished: dict[int, Completion] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Row:
-    """One completion in flight."""
+@dataclass(frozen=True, slots=True)
+class _Strand:
+    """One completion in flight: where it belongs, and the numbers it draws with."""
 
     flight: _Flight
     index: int
     uniforms: np.ndarray
-    finder: StopFinder
-    stopped: bool = False
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
 
     @property
-    def params(self) -> SamplingParams:
-        return self.flight.request.params
+    def budget(self) -> int:
+        """Most tokens that it can come to, its prompt included."""
+        request = self.flight.request
+        return len(request.prompt_ids) + request.params.max_new_tokens
+
+
+@dataclass(slots=True)
+class _Row:
+    """Completions in flight that are the same text so far."""
+
+    prompt_ids: tuple[int, ...]
+    params: SamplingParams
+    finder: StopFinder
+    strands: list[_Strand]
+    token_ids: list[int]
+    logprobs: list[float]
+    low: list[float]
+    high: list[float]
+    stopped: bool = False
+
+    @classmethod
+    def behind(cls, known: Trace, strands: list[_Strand], finder: StopFinder) -> _Row:
+        """The row of strands that all begin with what is known."""
+        for token in known.token_ids:
+            finder.add(token)
+        request = strands[0].flight.request
+        drawn = list(known.token_ids), list(known.logprobs), known.low.tolist(), known.high.tolist()
+        return cls(request.prompt_ids, request.params, finder, strands, *drawn)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The prompt and the tokens so far."""
+        return (*self.prompt_ids, *self.token_ids)
 
     @property
     def position(self) -> int:
         """Position of the last token."""
-        return len(self.flight.request.prompt_ids) + len(self.token_ids) - 1
+        return len(self.prompt_ids) + len(self.token_ids) - 1
 
-    @property
-    def budget(self) -> int:
-        """Most tokens that this row can come to."""
-        return len(self.flight.request.prompt_ids) + self.params.max_new_tokens
+    def drawn(self, draws: Sequence[tuple[int, float, float, float]]) -> list[_Row]:
+        """This row one token further, as one row for each different token among those that its strands drew.
+
+        Args:
+            draws: Of each strand the token, its log-probability and its bounds.
+        """
+        parting: dict[int, list[int]] = {}
+        for place, draw in enumerate(draws):
+            parting.setdefault(draw[0], []).append(place)
+        rows = [self]
+        if len(parting) > 1:
+            rows = [self._copy([self.strands[place] for place in places]) for places in parting.values()]
+        for row, (token, places) in zip(rows, parting.items(), strict=True):
+            _, logprob, low, high = draws[places[0]]
+            row.token_ids.append(token)
+            row.logprobs.append(logprob)
+            row.low.append(low)
+            row.high.append(high)
+            row.stopped = row.finder.add(token)
+        return rows
+
+    def trace(self, completion: Completion | None = None) -> Trace:
+        """What it drew so far."""
+        return Trace(tuple(self.token_ids), tuple(self.logprobs), np.array(self.low), np.array(self.high), completion)
+
+    def _copy(self, strands: list[_Strand]) -> _Row:
+        drawn = self.token_ids.copy(), self.logprobs.copy(), self.low.copy(), self.high.copy()
+        return _Row(self.prompt_ids, self.params, self.finder.copy(), strands, *drawn)
 
 
 class CompactEngine:
     """Continuous batching over slots.
 
-    Running out of memory loses nothing: the rows in flight wait again (their streams give the same tokens), the number
-    of slots is halved, and grows back after a calm while.
+    Running out of memory loses nothing: the completions in flight wait again (their streams give the same tokens), the
+    number of places is halved, and grows back after a calm while.
 
     Args:
         model: A causal language model with full attention, with or without an adapter.
         tokenizer: Its tokenizer, with an end token.
-        batch_size: Most rows (completions) in flight; 128 on a CPU and 256 elsewhere if not given.
-        token_budget: Most tokens (prompt and longest completion) of all rows in flight; if not given, what half of a
-            GPU's free memory holds, and no limit on a CPU. One row is always let in.
+        batch_size: Most completions in flight, and so most rows; 192 on a CPU and 256 elsewhere if not given.
+        token_budget: Most tokens (prompt and longest completion) of all completions in flight; if not given, what half
+            of a GPU's free memory holds, and no limit on a CPU. One completion is always let in.
 
     Raises:
         ConfigError: for a model whose layers are not all full attention.
@@ -103,8 +161,8 @@ class CompactEngine:
         refuse_other_attention(model)
         self._model = model
         self._tokenizer = tokenizer
-        self._most_slots = batch_size or _DEFAULT_ROWS.get(model.device.type, _DEFAULT_GPU_ROWS)
-        self._slots = self._most_slots
+        self._most_places = batch_size or default_rows(on_cpu=model.device.type == "cpu")
+        self._places = self._most_places
         self._token_budget = token_budget
         self._end_ids = end_ids(model, tokenizer)
         self._texts = TokenTexts(tokenizer)
@@ -114,6 +172,9 @@ class CompactEngine:
         self._pending = 0
         self._cache = SlotCache()
         self._rows: list[_Row] = []
+        # Completions of all rows; they bound the rows, however soon they part.
+        self._in_flight = 0
+        self._traces = Traces()
         self._done: list[GenerationResult] = []
         self._calm = 0
         self.tokens_generated = 0
@@ -138,7 +199,7 @@ class CompactEngine:
                     if self._rows:
                         self._decode()
                 except torch.OutOfMemoryError:
-                    if self._slots == 1:
+                    if self._places == 1:
                         raise
                     self._retreat()
         done, self._done = self._done, []
@@ -147,7 +208,7 @@ class CompactEngine:
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
         """Log-probability of each completion token behind its prompt."""
-        batch_size = self._slots
+        batch_size = self._places
         with evaluating(self._model):
             while True:
                 try:
@@ -161,40 +222,48 @@ class CompactEngine:
         heapq.heappush(self._waiting, (-flight.request.priority, order, flight))
 
     def _admit(self) -> None:
-        """Fills free slots once enough of them are free."""
-        free = self._slots - len(self._rows)
-        if not self._waiting or (self._rows and free < self._slots * _REFILL_SHARE):
+        """Lets waiting completions in once enough places are free."""
+        free = self._places - self._in_flight
+        if not self._waiting or (self._rows and free < self._places * _REFILL_SHARE):
             return
-        tokens = sum(row.budget for row in self._rows)
-        rows: list[_Row] = []
+        tokens = sum(strand.budget for row in self._rows for strand in row.strands)
+        joining: dict[tuple[tuple[int, ...], SamplingParams], list[tuple[_Strand, Trace]]] = {}
         while self._waiting and free > 0:
             flight = self._waiting[0][-1]
-            row = self._row(flight)
-            tokens += row.budget
-            if self._token_budget is not None and tokens > self._token_budget and (rows or self._rows):
-                break
-            rows.append(row)
-            free -= 1
+            request = flight.request
+            strand = _strand(flight)
+            known = self._traces.follow(request.prompt_ids, request.params, strand.uniforms)
+            if known.completion is None:
+                tokens += strand.budget
+                if self._token_budget is not None and tokens > self._token_budget and (joining or self._rows):
+                    break
+                joining.setdefault((request.prompt_ids, request.params), []).append((strand, known))
+                free -= 1
+            else:
+                self._deliver(strand, known.completion)
             flight.waiting.pop(0)
             if not flight.waiting:
                 heapq.heappop(self._waiting)
-        if rows:
+        if joining:
+            # From here on they count as in flight: should memory run out, they are among those that wait again.
+            rows = [
+                _Row.behind(
+                    in_common([known for _, known in together]),
+                    [strand for strand, _ in together],
+                    StopFinder(self._texts, params.stop),
+                )
+                for (_, params), together in joining.items()
+            ]
+            self._rows.extend(rows)
+            self._in_flight += sum(len(row.strands) for row in rows)
             self._prefill(rows)
 
-    def _row(self, flight: _Flight) -> _Row:
-        index, request = flight.waiting[0], flight.request
-        numbers = uniforms(request.stream_keys[index], request.params.max_new_tokens)
-        return _Row(flight, index, numbers, StopFinder(self._texts, request.params.stop))
-
     def _prefill(self, rows: Sequence[_Row]) -> None:
-        """One forward pass over the prompts of rows that join; rows of one request share it."""
-        # From here on these rows count as in flight: should memory run out, they are among those that wait again.
-        first = len(self._rows)
-        self._rows.extend(rows)
+        """One forward pass over the prompts of the last rows, which join, and what is known of their completions."""
         device = self._model.device
-        flights = list({id(row.flight): row.flight for row in rows}.values())
-        copies = [sum(row.flight is flight for row in rows) for flight in flights]
-        prompts = [flight.request.prompt_ids for flight in flights]
+        prompts = list(dict.fromkeys(row.ids for row in rows))
+        place = {prompt: place for place, prompt in enumerate(prompts)}
+        places = torch.tensor([place[row.ids] for row in rows], device=device)
         lengths = [len(prompt) for prompt in prompts]
         width = max(lengths)
         pad = min(self._end_ids)
@@ -212,13 +281,11 @@ class CompactEngine:
         )
         if self._token_budget is None:
             self._token_budget = _affordable_tokens(prefill, device)
-        self._cache.admit(prefill, lengths, copies)
-        logits = output.logits[:, -1].repeat_interleave(torch.tensor(copies, device=device), dim=0)
-        self._append(rows, logits)
-        self._release(range(first, len(self._rows)))
+        self._cache.admit(prefill, lengths, places)
+        self._draw(len(self._rows) - len(rows), output.logits[:, -1].index_select(0, places))
 
     def _decode(self) -> None:
-        """One token for every row."""
+        """One token for every completion in flight."""
         device = self._model.device
         mask = self._cache.begin_step()
         output = self._model(
@@ -230,72 +297,118 @@ class CompactEngine:
             logits_to_keep=1,
         )
         self._cache.end_step()
-        self._append(self._rows, output.logits[:, -1])
-        self._release(range(len(self._rows)))
+        self._draw(0, output.logits[:, -1])
         self._advance()
 
-    def _append(self, rows: Sequence[_Row], logits: torch.Tensor) -> None:
-        """Draws the next token of each row; rows with the same parameters are drawn together."""
+    def _draw(self, first: int, logits: torch.Tensor) -> None:
+        """Draws the next token of every strand of the rows from `first` on; rows part and leave accordingly."""
+        rows = self._rows[first:]
         groups: dict[SamplingParams, list[int]] = {}
         for place, row in enumerate(rows):
             groups.setdefault(row.params, []).append(place)
+        grown: list[list[_Row]] = [[]] * len(rows)
         for params, places in groups.items():
             chosen = logits if len(places) == len(rows) else logits[torch.tensor(places, device=logits.device)]
-            numbers = np.array([rows[place].uniforms[len(rows[place].token_ids)] for place in places])
-            tokens, logprobs = decoding.draw_tokens(chosen, torch.from_numpy(numbers), params)
-            for place, token, logprob in zip(places, tokens.tolist(), logprobs.tolist(), strict=True):
+            draws = decoding.draw_tokens(chosen, _next_numbers([rows[place] for place in places]), params)
+            # One transfer from the device; a token's number is exact in any of these types.
+            parts = torch.stack([draws.tokens.to(draws.low.dtype), *draws[1:]], dim=-1).tolist()
+            for place, part in zip(places, parts, strict=True):
                 row = rows[place]
-                row.token_ids.append(token)
-                row.logprobs.append(logprob)
-                row.stopped = row.finder.add(token)
+                drawn = part[: len(row.strands)]
+                grown[place] = row.drawn([(int(token), *numbers) for token, *numbers in drawn])
+        self._settle(first, grown)
 
-    def _release(self, places: range) -> None:
-        """Takes finished rows out, from the last to the first so that those still to be looked at stay in place."""
-        for place in reversed(places):
-            row = self._rows[place]
-            if not self._is_finished(row):
-                continue
-            self._cache.remove(place)
-            self._rows[place] = self._rows[-1]
-            self._rows.pop()
-            self._finish(row)
+    def _settle(self, first: int, grown: Sequence[Sequence[_Row]]) -> None:
+        """Gives every row that goes on a slot, its old one where that can be; finished rows leave.
+
+        Args:
+            first: The slot of the first row that grew.
+            grown: What became of the rows from that slot on.
+        """
+        every = [(row, slot) for slot, rows in enumerate(grown, first) for row in rows]
+        going = [(row, slot) for row, slot in every if not self._is_finished(row)]
+        count = first + len(going)
+        settled: dict[int, _Row] = {}
+        moving: list[tuple[_Row, int]] = []
+        for row, slot in going:
+            if slot < count and slot not in settled:
+                settled[slot] = row
+            else:
+                moving.append((row, slot))
+        free = [slot for slot in range(first, count) if slot not in settled]
+        settled.update(zip(free, (row for row, _ in moving), strict=True))
+        self._rows[first:] = [settled[slot] for slot in range(first, count)]
+        for row, _ in every:
+            if self._is_finished(row):
+                self._finish(row)
+        # Last, because memory may run out here: the rows must stand as they are to wait again.
+        self._cache.arrange(count, free, [slot for _, slot in moving])
 
     def _is_finished(self, row: _Row) -> bool:
         return row.stopped or row.token_ids[-1] in self._end_ids or len(row.token_ids) >= row.params.max_new_tokens
 
     def _finish(self, row: _Row) -> None:
-        request = row.flight.request
-        self.tokens_generated += len(row.token_ids)
-        row.flight.finished[row.index] = decoding.completion_from(
-            self._tokenizer, request.prompt_ids, row.token_ids, row.logprobs, self._end_ids, request.params.stop
+        completion = decoding.completion_from(
+            self._tokenizer, row.prompt_ids, row.token_ids, row.logprobs, self._end_ids, row.params.stop
         )
-        if len(row.flight.finished) == len(request.stream_keys):
-            completions = tuple(row.flight.finished[index] for index in range(len(request.stream_keys)))
-            self._done.append(GenerationResult(request.key, completions))
+        self._traces.add(row.prompt_ids, row.params, row.trace(completion))
+        self._in_flight -= len(row.strands)
+        for strand in row.strands:
+            self._deliver(strand, completion)
+
+    def _deliver(self, strand: _Strand, completion: Completion) -> None:
+        self.tokens_generated += len(completion.token_ids)
+        flight = strand.flight
+        flight.finished[strand.index] = completion
+        wanted = len(flight.request.stream_keys)
+        if len(flight.finished) == wanted:
+            completions = tuple(flight.finished[index] for index in range(wanted))
+            self._done.append(GenerationResult(flight.request.key, completions))
 
     def _retreat(self) -> None:
-        """Puts the rows in flight back among those that wait, and goes on with half the slots."""
+        """Puts the completions in flight back among those that wait, and goes on with half the places.
+
+        What they have drawn leaves traces and is not computed again.
+        """
         queued = {id(flight) for _, _, flight in self._waiting}
         for row in self._rows:
-            row.flight.waiting.append(row.index)
-            if id(row.flight) not in queued:
-                queued.add(id(row.flight))
+            if row.token_ids:
+                self._traces.add(row.prompt_ids, row.params, row.trace())
+        for strand in (strand for row in self._rows for strand in row.strands):
+            strand.flight.waiting.append(strand.index)
+            if id(strand.flight) not in queued:
+                queued.add(id(strand.flight))
                 self._submitted += 1
-                self._queue(row.flight, self._submitted)
+                self._queue(strand.flight, self._submitted)
         self._rows = []
-        self._slots = max(1, self._slots // 2)
+        self._in_flight = 0
+        self._places = max(1, self._places // 2)
         self._calm = 0
         self._cache = SlotCache()
-        logger.warning("out of memory; generating %d completions at once from now on", self._slots)
+        logger.warning("out of memory; generating %d completions at once from now on", self._places)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def _advance(self) -> None:
-        """Doubles the slots after a calm while, up to what was asked for."""
+        """Doubles the places after a calm while, up to what was asked for."""
         self._calm += 1
-        if self._slots < self._most_slots and self._calm >= _CALM_STEPS:
-            self._slots = min(self._most_slots, 2 * self._slots)
+        if self._places < self._most_places and self._calm >= _CALM_STEPS:
+            self._places = min(self._most_places, 2 * self._places)
             self._calm = 0
+
+
+def _strand(flight: _Flight) -> _Strand:
+    """The completion of a flight that is next in its turn."""
+    index, request = flight.waiting[0], flight.request
+    return _Strand(flight, index, uniforms(request.stream_keys[index], request.params.max_new_tokens))
+
+
+def _next_numbers(rows: Sequence[_Row]) -> torch.Tensor:
+    """What the strands of each row draw their next token with, `(rows, most strands)`, filled up with zeros."""
+    most = max(len(row.strands) for row in rows)
+    numbers = [[strand.uniforms[len(row.token_ids)] for strand in row.strands] for row in rows]
+    filled = [line + [0.0] * (most - len(line)) for line in numbers]
+    return torch.from_numpy(np.array(filled))
 
 
 def _affordable_tokens(prefill: DynamicCache, device: torch.device) -> int | None:

@@ -8,7 +8,7 @@ always the model's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -25,33 +25,45 @@ _LIKELY_TOKENS = 64
 _CONTEXT_TOKENS = 8
 
 
-def draw_tokens(
-    logits: torch.Tensor, uniforms: torch.Tensor, params: SamplingParams
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draws one token for each row.
+class Draws(NamedTuple):
+    """Tokens that were drawn, each field `(rows, draws)`.
+
+    Attributes:
+        tokens: Token ids, int64.
+        logprobs: Their log-probabilities under the untouched model, in the precision that was drawn in.
+        low: The smallest number in [0, 1) that draws the token.
+        high: The number from which on the next token is drawn instead.
+    """
+
+    tokens: torch.Tensor
+    logprobs: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+
+
+def draw_tokens(logits: torch.Tensor, uniforms: torch.Tensor, params: SamplingParams) -> Draws:
+    """Draws tokens for each row, one for each of its numbers.
 
     Args:
         logits: `(rows, vocabulary)`, any floating type.
-        uniforms: `(rows,)`, numbers in [0, 1), one for each row; on any device.
+        uniforms: `(rows, draws)`, numbers in [0, 1); on any device.
         params: Temperature and truncation.
-
-    Returns:
-        Token ids `(rows,)` and their log-probabilities under the untouched model `(rows,)`, float32.
     """
     logits = logits.float()
     if params.temperature == 0.0:
-        tokens = logits.argmax(dim=-1)
-        return tokens, logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
+        tokens = logits.argmax(dim=-1, keepdim=True).expand(-1, uniforms.shape[1])
+        logprobs = logits.gather(-1, tokens) - logits.logsumexp(dim=-1, keepdim=True)
+        return Draws(tokens, logprobs, torch.zeros_like(logprobs), torch.ones_like(logprobs))
     # Double precision keeps the boundaries between tokens still when a batch's composition moves the last bits.
     wide = logits if logits.device.type == "mps" else logits.double()
     own = torch.softmax(wide, dim=-1)
     tempered = own if params.temperature == 1.0 else torch.softmax(wide / params.temperature, dim=-1)
     cumulative = truncate(tempered, params).cumsum(dim=-1)
     numbers = uniforms.to(cumulative.dtype).to(cumulative.device).clamp(max=_ALMOST_ONE)
-    target = numbers[:, None] * cumulative[:, -1:]
-    tokens = torch.searchsorted(cumulative, target, right=True)[:, 0]
-    logprobs = own.gather(-1, tokens[:, None])[:, 0].log().float()
-    return tokens, logprobs
+    mass = cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, numbers * mass, right=True)
+    before = cumulative.gather(-1, (tokens - 1).clamp(min=0)).masked_fill(tokens == 0, 0.0)
+    return Draws(tokens, own.gather(-1, tokens).log(), before / mass, cumulative.gather(-1, tokens) / mass)
 
 
 def truncate(probabilities: torch.Tensor, params: SamplingParams) -> torch.Tensor:

@@ -112,3 +112,8 @@ class Engine(Protocol):
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
         """Log-probability of each completion token behind its prompt, for pairs `(prompt_ids, completion_ids)`."""
         ...
+
+
+def default_rows(on_cpu: bool) -> int:
+    """Most completions that the `compact` engine keeps in flight where nobody says."""
+    return 192 if on_cpu else 256

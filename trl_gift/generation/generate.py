@@ -158,9 +158,9 @@ class _Drawer(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         position = input_ids.shape[1] - self._width
-        tokens, logprobs = decoding.draw_tokens(scores, self._uniforms[:, position], self._params)
-        self.logprobs.append(logprobs.cpu())
-        return torch.full_like(scores, -torch.inf).scatter(-1, tokens[:, None], 0.0)
+        draws = decoding.draw_tokens(scores, self._uniforms[:, position, None], self._params)
+        self.logprobs.append(draws.logprobs[:, 0].cpu())
+        return torch.full_like(scores, -torch.inf).scatter(-1, draws.tokens, 0.0)
 
 
 class _StopTexts(StoppingCriteria):

@@ -1,19 +1,23 @@
 """A preallocated key-value cache whose rows come and go.
 
 Rows live in slots 0..n-1 of one buffer per layer and share the column of the next token: a row that joins late is laid
-so that its prompt ends where the others stand (its first column is its `start`). A step writes in place; a row that is
-finished is overwritten by the last one; nothing is ever concatenated. When the columns run out, all rows move left
-over the columns that nobody needs any more, and only if that is not enough the buffer grows.
+so that its prompt ends where the others stand (its first column is its `start`). A step writes in place; rows that part are
+copied into free slots, the slot of a row that is finished is taken by another; nothing is ever concatenated. When the
+columns run out, all rows move left over the columns that nobody needs any more, and only if that is not enough the
+buffer grows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import Cache, DynamicCache
 
 _COLUMN_STEP = 64
+# Rows part one by one, and adding a slot copies the buffers: grow by an eighth at least.
+_SLOT_SHARE = 8
 
 
 class SlotCache(Cache):
@@ -66,44 +70,56 @@ class SlotCache(Cache):
         """Columns written so far; positions are given explicitly and never derived from this."""
         return self._column
 
-    def admit(self, prefill: DynamicCache, lengths: list[int], copies: list[int]) -> None:
+    def admit(self, prefill: DynamicCache, lengths: Sequence[int], places: torch.Tensor) -> None:
         """Adds rows from a prefill that was padded on the left.
 
         Args:
             prefill: Keys and values of prompts, `(prompts, heads, columns, size)` per layer.
             lengths: Number of tokens of each prompt.
-            copies: How many rows each prompt becomes.
+            places: Which prompt each new row begins with, `(rows,)`, on the model's device.
         """
         if not self._keys:
-            self._allocate(prefill, sum(copies), max(lengths) + _COLUMN_STEP)
-        self._add_slots(self.rows + sum(copies) - self._slots)
+            self._allocate(prefill, len(places), max(lengths) + _COLUMN_STEP)
+        first, last = self.rows, self.rows + len(places)
+        self._add_slots(last - self._slots)
         if not self._starts:
             self._column = 0
         longest = max(lengths)
         if longest > self._column:
             self._shift_right(longest - self._column)
-        slot = self.rows
-        for prompt, (length, count) in enumerate(zip(lengths, copies, strict=True)):
-            start = self._column - length
-            for layer, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
-                source = prefill.layers[layer]
-                keys[slot : slot + count, :, start : self._column] = source.keys[prompt, :, -length:]
-                values[slot : slot + count, :, start : self._column] = source.values[prompt, :, -length:]
-            self._mask[slot : slot + count, :start] = -torch.inf
-            self._mask[slot : slot + count, start:] = 0.0
-            self._starts.extend([start] * count)
-            slot += count
+        columns = slice(self._column - longest, self._column)
+        starts = [self._column - lengths[place] for place in places.tolist()]
+        self._starts.extend(starts)
+        for row, start in enumerate(starts, first):
+            self._mask[row, :start] = -torch.inf
+            self._mask[row, start:] = 0.0
+        # What stands in columns before a row's start must be finite: the mask hides it, and zero times NaN is NaN.
+        padding = (self._mask[first:last, columns] != 0)[:, None, :, None]
+        for layer, keys, values in zip(prefill.layers, self._keys, self._values, strict=True):
+            keys[first:last, :, columns] = layer.keys.index_select(0, places).masked_fill_(padding, 0.0)
+            values[first:last, :, columns] = layer.values.index_select(0, places).masked_fill_(padding, 0.0)
 
-    def remove(self, row: int) -> None:
-        """Frees a slot; the last row moves there."""
-        last = self.rows - 1
-        if row != last:
-            start = self._starts[last]
+    def arrange(self, count: int, slots: Sequence[int], sources: Sequence[int]) -> None:
+        """Leaves `count` rows: those in `slots` become copies of what stood in `sources`, the others stay.
+
+        Args:
+            count: Rows in flight from now on.
+            slots: Slots to write, below `count`.
+            sources: For each of them the slot to copy, at the same time.
+        """
+        self._add_slots(count - self._slots)
+        starts = [self._starts[source] for source in sources]
+        if starts:
+            device = self._mask.device
+            to, of = torch.tensor(slots, device=device), torch.tensor(sources, device=device)
+            columns = slice(min(starts), self._column)
             for buffer in (*self._keys, *self._values):
-                buffer[row, :, start : self._column] = buffer[last, :, start : self._column]
-            self._mask[row] = self._mask[last]
-            self._starts[row] = start
-        self._starts.pop()
+                window = buffer[:, :, columns]
+                window.index_copy_(0, to, window.index_select(0, of))
+            self._mask.index_copy_(0, to, self._mask.index_select(0, of))
+        self._starts = (self._starts + [0] * count)[:count]
+        for slot, start in zip(slots, starts, strict=True):
+            self._starts[slot] = start
 
     @property
     def _width(self) -> int:
@@ -119,9 +135,10 @@ class SlotCache(Cache):
         self._mask = self._keys[0].new_zeros(slots, width)
 
     def _add_slots(self, count: int) -> None:
-        """Adds slots if `count` is positive; the rows in flight stay where they are."""
+        """Adds slots if `count` is positive, a few more than asked for; the rows in flight stay where they are."""
         if count <= 0:
             return
+        count = max(count, self._slots // _SLOT_SHARE)
         self._slots += count
         self._pad(0, 0, 0, 0, 0, 0, 0, count)
         self._mask = torch.nn.functional.pad(self._mask, (0, 0, 0, count))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
 from transformers import PreTrainedTokenizerBase
 
 
@@ -32,19 +36,31 @@ class TokenTexts:
 class StopFinder:
     """Follows one completion and says when a stop text is complete."""
 
-    __slots__ = ("_keep", "_stop", "_tail", "_texts")
+    __slots__ = ("_keep", "_search", "_tail", "_texts")
 
     def __init__(self, texts: TokenTexts, stop: tuple[str, ...]) -> None:
         self._texts = texts
-        self._stop = stop
+        self._search = _searcher(stop)
         self._keep = max((len(item) for item in stop), default=1) - 1
         self._tail = ""
 
+    def copy(self) -> StopFinder:
+        """One for a completion that is the same so far."""
+        other = StopFinder.__new__(StopFinder)
+        other._texts, other._search, other._keep, other._tail = self._texts, self._search, self._keep, self._tail
+        return other
+
     def add(self, token: int) -> bool:
         """Takes the next token; True once a stop text stands in the completion."""
-        if not self._stop:
+        if self._search is None:
             return False
         text = self._tail + self._texts[token]
         # Only what could be the beginning of a stop text has to be kept.
         self._tail = text[-self._keep :] if self._keep else ""
-        return any(item in text for item in self._stop)
+        return self._search(text) is not None
+
+
+@lru_cache(maxsize=64)
+def _searcher(stop: tuple[str, ...]) -> Callable[[str], re.Match[str] | None] | None:
+    """Finds any of the stop texts; None if there are none."""
+    return re.compile("|".join(map(re.escape, stop))).search if stop else None

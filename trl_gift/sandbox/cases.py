@@ -150,7 +150,7 @@ class AssertTests(_ByContent):
         assert isinstance(self.source, str)
         return self.source
 
-    @property
+    @cached_property
     def num_tests(self) -> int:
         """How many top-level statements can fail."""
         return sum(can_fail(statement) for statement in ast.parse(self.text).body)

@@ -70,6 +70,8 @@ def assemble(tests: Tests, limits: Limits, plan: Plan, reply: dict[str, Any], re
 
 def printable(text: str) -> str:
     """`text` with control characters escaped: messages quote programs, and end up on terminals."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 

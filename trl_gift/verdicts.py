@@ -1,0 +1,59 @@
+"""Verdicts that are shared: a program that was already put to the same tests is not executed again.
+
+A model that has learned a task writes the same program again and again, and the codes of one step are often equal. A
+verdict is a function of program and tests, so their copies get the first one's outcome, with its cost in time and
+memory; copies that are asked for while the first still runs wait for it. An execution that could not be carried out
+says nothing and is not shared.
+
+Not covered: programs whose verdict changes from run to run. All copies that are remembered get the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from concurrent.futures import Future
+
+from trl_gift.sandbox import Outcome, Sandbox, Status, Tests
+
+# Outcomes take a kilobyte or two each.
+_REMEMBERED = 16_384
+
+
+class Verdicts:
+    """Outcomes from a sandbox, one execution for each distinct program and tests.
+
+    Args:
+        sandbox: Runs the programs.
+        remembered: Most outcomes that are kept; those that nobody asked for longest go first.
+
+    Attributes:
+        executions: Programs given to the sandbox.
+    """
+
+    def __init__(self, sandbox: Sandbox, remembered: int = _REMEMBERED) -> None:
+        self.executions = 0
+        self._sandbox = sandbox
+        self._remembered = remembered
+        self._futures: OrderedDict[bytes, Future[Outcome]] = OrderedDict()
+
+    def submit(self, program: str, tests: Tests) -> Future[Outcome]:
+        """The outcome of a program, at once if it is known; waits while the sandbox's queue is full."""
+        digest = hashlib.blake2b(program.encode("utf-8", "surrogatepass"), digest_size=16)
+        digest.update(tests.fingerprint.encode())
+        key = digest.digest()
+        future = self._futures.get(key)
+        if future is None or _says_nothing(future):
+            self.executions += 1
+            future = self._sandbox.submit(program, tests)
+            self._futures[key] = future
+            if len(self._futures) > self._remembered:
+                self._futures.popitem(last=False)
+        self._futures.move_to_end(key)
+        return future
+
+
+def _says_nothing(future: Future[Outcome]) -> bool:
+    if not future.done():
+        return False
+    return future.cancelled() or future.exception() is not None or future.result().status is Status.INFRASTRUCTURE
