@@ -16,8 +16,10 @@ from __future__ import annotations
 import heapq
 import inspect
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -43,8 +45,14 @@ logger = logging.getLogger(__name__)
 
 # A prefill of few prompts costs as much as a decoding step; wait until a quarter of the places is free.
 _REFILL_SHARE = 0.25
+# What a forward pass costs on a CPU besides its tokens, in tokens of a small model. On a GPU it costs far more.
+_PASS_IN_TOKENS = 64
 # After running out of memory: so many decoding steps without trouble until the number of places is doubled again.
 _CALM_STEPS = 512
+
+
+# A token's number, its log-probability and its bounds.
+Draw: TypeAlias = Sequence[float]
 
 
 @dataclass(slots=True)
@@ -100,30 +108,31 @@ class _Row:
         return (*self.prompt_ids, *self.token_ids)
 
     @property
-    def position(self) -> int:
-        """Position of the last token."""
-        return len(self.prompt_ids) + len(self.token_ids) - 1
+    def length(self) -> int:
+        """Tokens so far, those of the prompt included."""
+        return len(self.prompt_ids) + len(self.token_ids)
 
-    def drawn(self, draws: Sequence[tuple[int, float, float, float]]) -> list[_Row]:
-        """This row one token further, as one row for each different token among those that its strands drew.
-
-        Args:
-            draws: Of each strand the token, its log-probability and its bounds.
-        """
-        parting: dict[int, list[int]] = {}
+    def drawn(self, draws: Sequence[Draw]) -> list[_Row]:
+        """This row one token further, as one row for each different token among those that its strands drew."""
+        if all(draw[0] == draws[0][0] for draw in draws):
+            self._take(draws[0])
+            return [self]
+        parting: dict[float, list[int]] = {}
         for place, draw in enumerate(draws):
             parting.setdefault(draw[0], []).append(place)
-        rows = [self]
-        if len(parting) > 1:
-            rows = [self._copy([self.strands[place] for place in places]) for places in parting.values()]
-        for row, (token, places) in zip(rows, parting.items(), strict=True):
-            _, logprob, low, high = draws[places[0]]
-            row.token_ids.append(token)
-            row.logprobs.append(logprob)
-            row.low.append(low)
-            row.high.append(high)
-            row.stopped = row.finder.add(token)
+        rows = []
+        for places in parting.values():
+            rows.append(self._copy([self.strands[place] for place in places]))
+            rows[-1]._take(draws[places[0]])
         return rows
+
+    def _take(self, draw: Draw) -> None:
+        token, logprob, low, high = draw
+        self.token_ids.append(int(token))
+        self.logprobs.append(logprob)
+        self.low.append(low)
+        self.high.append(high)
+        self.stopped = self.finder.add(int(token))
 
     def trace(self, completion: Completion | None = None) -> Trace:
         """What it drew so far."""
@@ -172,6 +181,9 @@ class CompactEngine:
         self._pending = 0
         self._cache = SlotCache()
         self._rows: list[_Row] = []
+        # Rows on their way in, from the shortest to the longest.
+        self._joining: list[_Row] = []
+        self._most_padding = _PASS_IN_TOKENS if model.device.type == "cpu" else math.inf
         # Completions of all rows; they bound the rows, however soon they part.
         self._in_flight = 0
         self._traces = Traces()
@@ -244,22 +256,34 @@ class CompactEngine:
             flight.waiting.pop(0)
             if not flight.waiting:
                 heapq.heappop(self._waiting)
-        if joining:
-            # From here on they count as in flight: should memory run out, they are among those that wait again.
-            rows = [
-                _Row.behind(
-                    in_common([known for _, known in together]),
-                    [strand for strand, _ in together],
-                    StopFinder(self._texts, params.stop),
-                )
-                for (_, params), together in joining.items()
-            ]
-            self._rows.extend(rows)
-            self._in_flight += sum(len(row.strands) for row in rows)
-            self._prefill(rows)
+        # From here on they count as in flight: should memory run out, they are among those that wait again.
+        self._in_flight += sum(len(together) for together in joining.values())
+        self._joining = [
+            _Row.behind(
+                in_common([known for _, known in together]),
+                [strand for strand, _ in together],
+                StopFinder(self._texts, params.stop),
+            )
+            for (_, params), together in joining.items()
+        ]
+        self._joining.sort(key=lambda row: row.length)
+        while self._joining:
+            self._prefill(self._next_to_join())
 
-    def _prefill(self, rows: Sequence[_Row]) -> None:
-        """One forward pass over the prompts of the last rows, which join, and what is known of their completions."""
+    def _next_to_join(self) -> list[_Row]:
+        """The longest rows that wait for their prefill, and others as long as padding costs less than another pass."""
+        rows: list[_Row] = []
+        padding = 0
+        while self._joining:
+            padding += rows[0].length - self._joining[-1].length if rows else 0
+            if padding > self._most_padding:
+                break
+            rows.append(self._joining.pop())
+        return rows
+
+    def _prefill(self, rows: list[_Row]) -> None:
+        """One forward pass over the prompts of rows that join, and over what is known of their completions."""
+        self._rows.extend(rows)
         device = self._model.device
         prompts = list(dict.fromkeys(row.ids for row in rows))
         place = {prompt: place for place, prompt in enumerate(prompts)}
@@ -291,7 +315,7 @@ class CompactEngine:
         output = self._model(
             input_ids=torch.tensor([[row.token_ids[-1]] for row in self._rows], device=device),
             attention_mask=mask,
-            position_ids=torch.tensor([[row.position] for row in self._rows], device=device),
+            position_ids=torch.tensor([[row.length - 1] for row in self._rows], device=device),
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
@@ -311,11 +335,9 @@ class CompactEngine:
             chosen = logits if len(places) == len(rows) else logits[torch.tensor(places, device=logits.device)]
             draws = decoding.draw_tokens(chosen, _next_numbers([rows[place] for place in places]), params)
             # One transfer from the device; a token's number is exact in any of these types.
-            parts = torch.stack([draws.tokens.to(draws.low.dtype), *draws[1:]], dim=-1).tolist()
-            for place, part in zip(places, parts, strict=True):
-                row = rows[place]
-                drawn = part[: len(row.strands)]
-                grown[place] = row.drawn([(int(token), *numbers) for token, *numbers in drawn])
+            every = torch.stack([draws.tokens.to(draws.low.dtype), *draws[1:]], dim=-1).tolist()
+            for place, drawn in zip(places, every, strict=True):
+                grown[place] = rows[place].drawn(drawn[: len(rows[place].strands)])
         self._settle(first, grown)
 
     def _settle(self, first: int, grown: Sequence[Sequence[_Row]]) -> None:
@@ -371,16 +393,17 @@ class CompactEngine:
         What they have drawn leaves traces and is not computed again.
         """
         queued = {id(flight) for _, _, flight in self._waiting}
-        for row in self._rows:
+        rows = [*self._rows, *self._joining]
+        for row in rows:
             if row.token_ids:
                 self._traces.add(row.prompt_ids, row.params, row.trace())
-        for strand in (strand for row in self._rows for strand in row.strands):
+        for strand in (strand for row in rows for strand in row.strands):
             strand.flight.waiting.append(strand.index)
             if id(strand.flight) not in queued:
                 queued.add(id(strand.flight))
                 self._submitted += 1
                 self._queue(strand.flight, self._submitted)
-        self._rows = []
+        self._rows, self._joining = [], []
         self._in_flight = 0
         self._places = max(1, self._places // 2)
         self._calm = 0
