@@ -114,7 +114,7 @@ class _Row:
 
     def drawn(self, draws: Sequence[Draw]) -> list[_Row]:
         """This row one token further, as one row for each different token among those that its strands drew."""
-        if all(draw[0] == draws[0][0] for draw in draws):
+        if len(draws) == 1 or all(draw[0] == draws[0][0] for draw in draws):
             self._take(draws[0])
             return [self]
         parting: dict[float, list[int]] = {}
