@@ -31,7 +31,7 @@ from trl_gift.driver import Driver
 from trl_gift.generation import scoring
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.decoding import draw_tokens
-from trl_gift.generation.engine import GenerationRequest, SamplingParams, default_rows
+from trl_gift.generation.engine import DEFAULT_ROWS, GenerationRequest, SamplingParams
 from trl_gift.generation.generate import GenerateEngine
 from trl_gift.generation.slot_cache import SlotCache
 from trl_gift.playground import model_path, playground_tasks
@@ -97,7 +97,7 @@ def main() -> None:
         engine = CompactEngine(model, tokenizer, rows)
         return ours(engine, tasks, settings, prompts, sandbox, "compact (ours)")
 
-    rows = options.batch_size or default_rows(on_cpu=device.type == "cpu")
+    rows = options.batch_size or DEFAULT_ROWS
     header = "samples   tokens  passed programs  seconds samples/s  tokens/s   generation, waiting for programs, other"
     print(f"{'':<20} {header}", flush=True)
     with LocalSandbox(num_workers=options.workers, limits=Limits(cpu_s=2, wall_s=6)) as sandbox:

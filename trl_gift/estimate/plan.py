@@ -14,10 +14,7 @@ from trl_gift.config import GiFTConfig
 from trl_gift.estimate import memory
 from trl_gift.estimate.model import ModelShape, Quantization, Trainable
 from trl_gift.estimate.work import PromptLengths
-from trl_gift.generation.engine import default_rows
-
-# Share of the rows that is free before the compact engine admits new ones.
-_REFILL_SHARE = 0.25
+from trl_gift.generation.engine import DEFAULT_ROWS, REFILL_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +205,7 @@ def setting_for(
     if describes:
         write = max(write, math.ceil(prompts.frame) + longest_description)
         read = math.ceil(prompts.read_frame) + (0 if config.sampler == "rewrite" else longest_code)
-    rows = config.generation_batch_size or default_rows(on_cpu)
+    rows = config.generation_batch_size or DEFAULT_ROWS
     return Setting(
         dtype_bytes=dtype_bytes,
         quantization=quantization,
@@ -238,7 +235,7 @@ def admitted_prompts(rows: int, num_generations: int, engine: str) -> int:
     """Prompts of one prefill: the compact engine shares one among the codes of a step and refills a quarter of its
     rows; `generate` has a prompt for each row.
     """
-    return rows if engine == "generate" else math.ceil(rows * max(1 / num_generations, _REFILL_SHARE))
+    return rows if engine == "generate" else math.ceil(rows * max(1 / num_generations, REFILL_SHARE))
 
 
 def _weights(shape: ModelShape, trainable: Trainable, setting: Setting) -> dict[str, float]:

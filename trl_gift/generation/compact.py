@@ -29,11 +29,12 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from trl_gift.errors import ConfigError
 from trl_gift.generation import decoding, scoring
 from trl_gift.generation.engine import (
+    DEFAULT_ROWS,
+    REFILL_SHARE,
     Completion,
     GenerationRequest,
     GenerationResult,
     SamplingParams,
-    default_rows,
 )
 from trl_gift.generation.generate import end_ids, evaluating
 from trl_gift.generation.replay import Trace, Traces, in_common
@@ -43,8 +44,6 @@ from trl_gift.randomness import uniforms
 
 logger = logging.getLogger(__name__)
 
-# A prefill of few prompts costs as much as a decoding step; wait until a quarter of the places is free.
-_REFILL_SHARE = 0.25
 # What a forward pass costs on a CPU besides its tokens, in tokens of a small model. On a GPU it costs far more.
 _PASS_IN_TOKENS = 64
 # After running out of memory: so many decoding steps without trouble until the number of places is doubled again.
@@ -152,7 +151,7 @@ class CompactEngine:
     Args:
         model: A causal language model with full attention, with or without an adapter.
         tokenizer: Its tokenizer, with an end token.
-        batch_size: Most completions in flight, and so most rows; 192 on a CPU and 256 elsewhere if not given.
+        batch_size: Most completions in flight, and so most rows; 256 if not given.
         token_budget: Most tokens (prompt and longest completion) of all completions in flight; if not given, what half
             of a GPU's free memory holds, and no limit on a CPU. One completion is always let in.
 
@@ -170,7 +169,7 @@ class CompactEngine:
         refuse_other_attention(model)
         self._model = model
         self._tokenizer = tokenizer
-        self._most_places = batch_size or default_rows(on_cpu=model.device.type == "cpu")
+        self._most_places = batch_size or DEFAULT_ROWS
         self._places = self._most_places
         self._token_budget = token_budget
         self._end_ids = end_ids(model, tokenizer)
@@ -236,7 +235,7 @@ class CompactEngine:
     def _admit(self) -> None:
         """Lets waiting completions in once enough places are free."""
         free = self._places - self._in_flight
-        if not self._waiting or (self._rows and free < self._places * _REFILL_SHARE):
+        if not self._waiting or (self._rows and free < self._places * REFILL_SHARE):
             return
         tokens = sum(strand.budget for row in self._rows for strand in row.strands)
         joining: dict[tuple[tuple[int, ...], SamplingParams], list[tuple[_Strand, Trace]]] = {}
@@ -347,8 +346,14 @@ class CompactEngine:
             first: The slot of the first row that grew.
             grown: What became of the rows from that slot on.
         """
-        every = [(row, slot) for slot, rows in enumerate(grown, first) for row in rows]
-        going = [(row, slot) for row, slot in every if not self._is_finished(row)]
+        going: list[tuple[_Row, int]] = []
+        finished: list[_Row] = []
+        for slot, rows in enumerate(grown, first):
+            for row in rows:
+                if self._is_finished(row):
+                    finished.append(row)
+                else:
+                    going.append((row, slot))
         count = first + len(going)
         settled: dict[int, _Row] = {}
         moving: list[tuple[_Row, int]] = []
@@ -360,9 +365,8 @@ class CompactEngine:
         free = [slot for slot in range(first, count) if slot not in settled]
         settled.update(zip(free, (row for row, _ in moving), strict=True))
         self._rows[first:] = [settled[slot] for slot in range(first, count)]
-        for row, _ in every:
-            if self._is_finished(row):
-                self._finish(row)
+        for row in finished:
+            self._finish(row)
         # Last, because memory may run out here: the rows must stand as they are to wait again.
         self._cache.arrange(count, free, [slot for _, slot in moving])
 
@@ -395,8 +399,9 @@ class CompactEngine:
         queued = {id(flight) for _, _, flight in self._waiting}
         rows = [*self._rows, *self._joining]
         for row in rows:
-            if row.token_ids:
-                self._traces.add(row.prompt_ids, row.params, row.trace())
+            if len(row.token_ids) > 1:
+                # The last token may have ended the row, and a trace without a completion must go on.
+                self._traces.add(row.prompt_ids, row.params, row.trace().first(len(row.token_ids) - 1))
         for strand in (strand for row in rows for strand in row.strands):
             strand.flight.waiting.append(strand.index)
             if id(strand.flight) not in queued:

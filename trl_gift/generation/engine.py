@@ -16,6 +16,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+# A prefill of few prompts costs as much as a decoding step: `compact` waits until so much of its places is free.
+REFILL_SHARE = 0.33
+# Most completions that `compact` keeps in flight where nobody says.
+DEFAULT_ROWS = 256
+
 FinishReason = Literal["eos", "stop", "length"]
 
 
@@ -112,8 +117,3 @@ class Engine(Protocol):
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
         """Log-probability of each completion token behind its prompt, for pairs `(prompt_ids, completion_ids)`."""
         ...
-
-
-def default_rows(on_cpu: bool) -> int:
-    """Most completions that the `compact` engine keeps in flight where nobody says."""
-    return 192 if on_cpu else 256
