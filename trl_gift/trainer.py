@@ -96,7 +96,7 @@ class GiFTTrainer(GeneratingTrainer):
         callbacks: As for `SFTTrainer`.
         quantization_config: As for `SFTTrainer`; with `peft_config` for 4-bit LoRA.
         peft_config: As for `SFTTrainer`.
-        sandbox: Runs the programs; a `LocalSandbox` with the options' limits if not given. A given one is not closed.
+        sandbox: Runs the programs; a `HostedSandbox` with the options' limits if not given. A given one is not closed.
         others: `optimizer_cls_and_kwargs`, as for `SFTTrainer`.
 
     Raises:

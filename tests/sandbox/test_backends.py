@@ -7,6 +7,7 @@ import pytest
 from tests.sandbox.test_remote import ADD, CALLS, STDIO, remote, server  # noqa: F401 - two of them are fixtures
 from trl_gift.sandbox import (
     AssertTests,
+    HostedSandbox,
     Limits,
     LocalSandbox,
     Sandbox,
@@ -26,10 +27,16 @@ def local():
         yield sandbox
 
 
-@pytest.fixture(params=["local", "fusion", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module")
+def hosted():
+    with HostedSandbox(num_workers=2, limits=Limits(cpu_s=1, wall_s=3)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(params=["local", "hosted", "fusion", pytest.param("ray", marks=pytest.mark.slow)])
 def backend(request):
     """The name of a backend and a sandbox of it."""
-    fixture = {"local": "local", "fusion": "remote", "ray": "ray_pool"}[request.param]
+    fixture = {"local": "local", "hosted": "hosted", "fusion": "remote", "ray": "ray_pool"}[request.param]
     return request.param, request.getfixturevalue(fixture)
 
 
@@ -81,8 +88,9 @@ def test_submit_answers_later(backend):
     assert all(future.result(60).passed for future in futures)
 
 
-def test_a_closed_sandbox_takes_nothing():
-    sandbox = LocalSandbox(num_workers=1)
+@pytest.mark.parametrize("kind", [LocalSandbox, HostedSandbox])
+def test_a_closed_sandbox_takes_nothing(kind):
+    sandbox = kind(num_workers=1)
     sandbox.close()
     with pytest.raises(SandboxClosed):
         sandbox.submit(ADD, CALLS)

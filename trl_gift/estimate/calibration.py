@@ -28,7 +28,7 @@ from trl_gift.prompts import Example
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.tools import RecordedTools
-from trl_gift.sandbox import LocalSandbox
+from trl_gift.sandbox import HostedSandbox
 from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer
 
@@ -146,10 +146,10 @@ def calibrate(trainer: GiFTTrainer, num_tasks: int = DEFAULT_TASKS) -> Calibrati
     )
 
 
-def _executing(config: GiFTConfig) -> AbstractContextManager[LocalSandbox | None]:
+def _executing(config: GiFTConfig) -> AbstractContextManager[HostedSandbox | None]:
     if not config.verify:
         return nullcontext()
-    return LocalSandbox(num_workers=config.sandbox_workers, limits=config.limits(), isolation=config.isolation)
+    return HostedSandbox(num_workers=config.sandbox_workers, limits=config.limits(), isolation=config.isolation)
 
 
 class _TimedEngine:
@@ -197,7 +197,7 @@ def _run_chains(
     trainer: GiFTTrainer,
     tasks: Sequence[Task],
     engine: Engine,
-    sandbox: LocalSandbox | None,
+    sandbox: HostedSandbox | None,
     samples: list[CodeSample],
     steps: int,
     most_tokens: int | None = None,

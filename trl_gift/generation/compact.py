@@ -394,7 +394,7 @@ class CompactEngine:
     def _retreat(self) -> None:
         """Puts the completions in flight back among those that wait, and goes on with half the places.
 
-        What they have drawn leaves traces and is not computed again.
+        They leave traces: what all completions of a prompt began with is not drawn again.
         """
         queued = {id(flight) for _, _, flight in self._waiting}
         rows = [*self._rows, *self._joining]

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from trl_gift.sandbox.cases import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
+from trl_gift.sandbox.hosted import HostedSandbox
 from trl_gift.sandbox.isolation import LayerReport, probe_isolation
 from trl_gift.sandbox.outcome import IsolationUnavailable, Limits, Outcome, SandboxClosed, SandboxError, TestResult
 from trl_gift.sandbox.pool import LocalSandbox
@@ -28,6 +29,7 @@ __all__ = [
     "AssertTests",
     "CallTests",
     "Case",
+    "HostedSandbox",
     "IsolationUnavailable",
     "LayerReport",
     "Limits",
