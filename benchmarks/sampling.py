@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from trl_gift import codetext
 from trl_gift.driver import Driver
 from trl_gift.generation import scoring
 from trl_gift.generation.compact import CompactEngine
@@ -154,6 +155,8 @@ def rate(figures: Figures, what: str) -> float:
 
 def ours(engine, tasks, settings, prompts, sandbox, name) -> Figures:
     """All chains at once on an engine, without barriers."""
+    for remembered in (codetext.complete, codetext.strip_docstrings):
+        remembered.cache_clear()  # an earlier turn has seen the same texts
     samples = []
     tools = RecordedTools(settings, prompts, [], lambda task, step: [], samples.append)
     driver = Driver(engine, sandbox)

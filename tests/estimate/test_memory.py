@@ -50,7 +50,7 @@ def test_cache_formula_equals_the_buffers_of_the_engine(model_factory, kind):
     with torch.inference_mode():
         model(input_ids=torch.tensor([[5] * 7, [6] * 7]), past_key_values=prefill, use_cache=True)
     cache = SlotCache()
-    cache.admit(prefill, [7, 7], [3, 1])
+    cache.admit(prefill, [7, 7], torch.tensor([0, 0, 0, 1]))
     before, columns = memory.slot_cache_columns(first_prompt=7, longest_row=7 + 200)
     widths = [cache._width]
     for _ in range(200):

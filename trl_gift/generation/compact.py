@@ -368,7 +368,7 @@ class CompactEngine:
         for row in finished:
             self._finish(row)
         # Last, because memory may run out here: the rows must stand as they are to wait again.
-        self._cache.arrange(count, free, [slot for _, slot in moving])
+        self._cache.arrange(count, free, [slot for _, slot in moving], most=self._in_flight)
 
     def _is_finished(self, row: _Row) -> bool:
         return row.stopped or row.token_ids[-1] in self._end_ids or len(row.token_ids) >= row.params.max_new_tokens

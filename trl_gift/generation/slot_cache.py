@@ -99,15 +99,17 @@ class SlotCache(Cache):
             keys[first:last, :, columns] = layer.keys.index_select(0, places).masked_fill_(padding, 0.0)
             values[first:last, :, columns] = layer.values.index_select(0, places).masked_fill_(padding, 0.0)
 
-    def arrange(self, count: int, slots: Sequence[int], sources: Sequence[int]) -> None:
+    def arrange(self, count: int, slots: Sequence[int], sources: Sequence[int], most: int) -> None:
         """Leaves `count` rows: those in `slots` become copies of what stood in `sources`, the others stay.
 
         Args:
             count: Rows in flight from now on.
             slots: Slots to write, below `count`.
             sources: For each of them the slot to copy, at the same time.
+            most: Rows that there can be before others join.
         """
-        self._add_slots(count - self._slots)
+        if count > self._slots:
+            self._add_slots(min(max(count, self._slots + self._slots // _SLOT_SHARE), most) - self._slots)
         starts = [self._starts[source] for source in sources]
         if starts:
             device = self._mask.device
@@ -135,10 +137,9 @@ class SlotCache(Cache):
         self._mask = self._keys[0].new_zeros(slots, width)
 
     def _add_slots(self, count: int) -> None:
-        """Adds slots if `count` is positive, a few more than asked for; the rows in flight stay where they are."""
+        """Adds slots if `count` is positive; the rows in flight stay where they are."""
         if count <= 0:
             return
-        count = max(count, self._slots // _SLOT_SHARE)
         self._slots += count
         self._pad(0, 0, 0, 0, 0, 0, 0, count)
         self._mask = torch.nn.functional.pad(self._mask, (0, 0, 0, count))
