@@ -91,6 +91,8 @@ class RecordedTools:
         self._recorded = recorded
         self._append = append
         self._failures_in_a_row = 0
+        # Chains that start again, and samplers that draw from nothing else, ask for the same prompt at every step.
+        self._seed_prompts: dict[str, tuple[int, ...]] = {}
 
     async def write(self, task: Task, origin: Origin, step: int) -> list[CodeSample]:
         """Codes ~ P(c | d), executed; those already on record are taken from there."""
@@ -252,9 +254,13 @@ class RecordedTools:
         return (condition.description, condition.hint) == (origin.description, origin.hint)
 
     def _write_prompt(self, task: Task, origin: Origin) -> tuple[int, ...]:
-        if origin.hint is None:
+        if origin.hint is not None:
+            return tuple(self._prompts.write_with_hint(task, origin.description, origin.hint))
+        if origin.description != task.description:
             return tuple(self._prompts.write(task, origin.description))
-        return tuple(self._prompts.write_with_hint(task, origin.description, origin.hint))
+        if task.task_id not in self._seed_prompts:
+            self._seed_prompts[task.task_id] = tuple(self._prompts.write(task, task.description))
+        return self._seed_prompts[task.task_id]
 
     def _pick_examples(self, task: Task, step: int) -> list[Example]:
         others = [example for example in self._examples if example.task_id != task.task_id]

@@ -35,6 +35,8 @@ from trl_gift.sandbox.pool import LocalSandbox
 
 # Outcomes wait so long for others; the last one that is asked for does not wait.
 _BATCH_S = 0.02
+# The host looks for programs this often while some come in: waking it costs the trainer more than handing them over.
+_NAP_S = 0.005
 _WATCH_S = 0.5
 _CLOSE_S = 20.0
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -242,6 +244,8 @@ def serve(fd: int) -> None:
                 outcomes.cancel(message.number)
             else:
                 outcomes.expect(message.number, _start(sandbox, message))
+            if not connection.poll():
+                time.sleep(_NAP_S)
 
 
 def _start(sandbox: LocalSandbox, job: _Job) -> Future[Outcome]:
