@@ -248,6 +248,8 @@ def defined_functions(source: str) -> list[str]:
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+# Where statements hold statements.
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 _Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -286,7 +288,14 @@ def _header(function: _Function) -> str:
 
 
 def _scopes(tree: ast.Module) -> Iterator[_Scope]:
-    return (node for node in ast.walk(tree) if isinstance(node, _Scope))
+    """The module, its functions and classes; found among statements alone, which are few beside expressions."""
+    statements: list[ast.AST] = [tree]
+    while statements:
+        node = statements.pop()
+        if isinstance(node, _Scope):
+            yield node
+        for block in _BLOCKS:
+            statements.extend(getattr(node, block, ()))
 
 
 def _line(node: _Scope) -> int:

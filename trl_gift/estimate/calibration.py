@@ -119,10 +119,11 @@ def calibrate(trainer: GiFTTrainer, num_tasks: int = DEFAULT_TASKS) -> Calibrati
     samples: list[CodeSample] = []
     with _executing(config) as sandbox, trainer.engine() as own:
         engine = _TimedEngine(own)
-        # The first call of everything is slower than all others.
-        for _ in range(2):
+        # The first call of everything is slower than all others. Each run has a length of its own, shorter than those
+        # that follow: with the same parameters an engine may know beforehand what will be drawn.
+        for most_tokens in (_WARM_UP_TOKENS - 2, _WARM_UP_TOKENS - 1):
             engine.forget()
-            _run_chains(trainer, tasks[:1], engine, sandbox, [], steps=1, most_tokens=_WARM_UP_TOKENS)
+            _run_chains(trainer, tasks[:1], engine, sandbox, [], steps=1, most_tokens=most_tokens)
         cut_at = _affordable_tokens(config, engine.seconds / max((length for _, length in engine.lengths), default=1))
         engine.forget()
         steps = 2 if config.sampler in ("gibbs", "rewrite") else 1

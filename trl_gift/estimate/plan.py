@@ -232,7 +232,7 @@ def setting_for(
 
 
 def admitted_prompts(rows: int, num_generations: int, engine: str) -> int:
-    """Prompts of one prefill: the compact engine shares one among the codes of a step and refills a quarter of its
+    """Prompts of one prefill: the compact engine shares one among the codes of a step and refills a third of its
     rows; `generate` has a prompt for each row.
     """
     return rows if engine == "generate" else math.ceil(rows * max(1 / num_generations, REFILL_SHARE))

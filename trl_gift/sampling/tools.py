@@ -87,6 +87,7 @@ class RecordedTools:
         self.num_steps = settings.num_steps
         self._settings = settings
         self._prompts = prompts
+        self._end_id = prompts.end_id
         self._examples = examples
         self._recorded = recorded
         self._append = append
@@ -189,7 +190,7 @@ class RecordedTools:
             and extraction.verbatim
             and completion.finish_reason == "eos"
             # Some models know several end tokens; a target ends with one.
-            and self._prompts.end_id in (None, completion.token_ids[-1])
+            and (self._end_id is None or self._end_id == completion.token_ids[-1])
             and settings.code_params.is_untouched
             and self._is_condition(task, origin)
         )
