@@ -127,8 +127,8 @@ class RecordedTools:
 
     def choose(self, task: Task, eligible: list[CodeSample], step: int) -> CodeSample | None:
         """One of the eligible codes, uniformly, by the stream of this step."""
-        if not eligible:
-            return None
+        if len(eligible) < 2:
+            return eligible[0] if eligible else None
         return eligible[int(generator(self._key(task, step, "continue")).integers(len(eligible)))]
 
     def record(self, samples: list[CodeSample], continuing: CodeSample | None) -> None:

@@ -33,10 +33,9 @@ from trl_gift.sandbox.cases import Tests
 from trl_gift.sandbox.outcome import Limits, Outcome, SandboxClosed, SandboxError
 from trl_gift.sandbox.pool import LocalSandbox
 
-# Outcomes wait so long for others; the last one that is asked for does not wait.
+# Outcomes wait so long for others; the last one that is asked for does not wait. The host looks for more programs as often
+# while some come in: waking it costs the trainer more than handing them over.
 _BATCH_S = 0.02
-# The host looks for programs this often while some come in: waking it costs the trainer more than handing them over.
-_NAP_S = 0.005
 _WATCH_S = 0.5
 _CLOSE_S = 20.0
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -245,7 +244,7 @@ def serve(fd: int) -> None:
             else:
                 outcomes.expect(message.number, _start(sandbox, message))
             if not connection.poll():
-                time.sleep(_NAP_S)
+                time.sleep(_BATCH_S)
 
 
 def _start(sandbox: LocalSandbox, job: _Job) -> Future[Outcome]:
