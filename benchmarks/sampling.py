@@ -40,7 +40,7 @@ from trl_gift.prompts import BasePrompts, clean_description
 from trl_gift.randomness import generator, stream_key
 from trl_gift.sampling.chain import gibbs
 from trl_gift.sampling.tools import ChainSettings, RecordedTools
-from trl_gift.sandbox import HostedSandbox, Limits
+from trl_gift.sandbox import HostedSandbox, Limits, LocalSandbox
 
 CODES = 3
 
@@ -101,10 +101,12 @@ def main() -> None:
     rows = options.batch_size or DEFAULT_ROWS
     header = "samples   tokens  passed programs  seconds samples/s  tokens/s   generation, waiting for programs, other"
     print(f"{'':<20} {header}", flush=True)
-    with HostedSandbox(num_workers=options.workers, limits=Limits(cpu_s=2, wall_s=6)) as sandbox:
+    limits = Limits(cpu_s=2, wall_s=6)
+    with LocalSandbox(num_workers=options.workers, limits=limits) as sandbox:  # the faster one, for one at a time
         ours(CompactEngine(model, tokenizer), tasks[:4], settings, prompts, sandbox, "warm-up")
         authors = authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox)
         print(authors.line(), flush=True)
+    with HostedSandbox(num_workers=options.workers, limits=limits) as sandbox:
         turns = []
         for _ in range(options.repeats):
             turn = [*map(batched, options.generate_sizes), compact()]

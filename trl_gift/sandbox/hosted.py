@@ -33,8 +33,8 @@ from trl_gift.sandbox.cases import Tests
 from trl_gift.sandbox.outcome import Limits, Outcome, SandboxClosed, SandboxError
 from trl_gift.sandbox.pool import LocalSandbox
 
-# Outcomes wait so long for others; the last one that is asked for does not wait. The host looks for more programs as often
-# while some come in: waking it costs the trainer more than handing them over.
+# Outcomes wait so long for others; the last one that is asked for does not wait. While several programs are on their way,
+# the host looks for more as often: waking it costs the trainer more than handing them over.
 _BATCH_S = 0.02
 _WATCH_S = 0.5
 _CLOSE_S = 20.0
@@ -243,7 +243,7 @@ def serve(fd: int) -> None:
                 outcomes.cancel(message.number)
             else:
                 outcomes.expect(message.number, _start(sandbox, message))
-            if not connection.poll():
+            if outcomes.are_several and not connection.poll():
                 time.sleep(_BATCH_S)
 
 
@@ -266,6 +266,11 @@ class _Outcomes:
         self._running: dict[int, Future[Outcome]] = {}
         self._finished: list[tuple[int, Outcome | BaseException]] = []
         self._changed = threading.Condition()
+
+    @property
+    def are_several(self) -> bool:
+        """Whether more than one is on its way."""
+        return len(self._running) > 1
 
     def expect(self, number: int, future: Future[Outcome]) -> None:
         with self._changed:
