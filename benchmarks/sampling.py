@@ -139,7 +139,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=48)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--generate-sizes", type=int, nargs="+", default=[8, 24, 64])
+    parser.add_argument("--generate-sizes", type=int, nargs="+", default=[24, 64, 128])
     parser.add_argument("--repeats", type=int, default=3, help="turns of everything but the authors' schedule")
     parser.add_argument("--batch-size", type=int, help="rows of the compact engine; its own choice by default")
     parser.add_argument("--threads", type=int, default=1)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from types import TracebackType
 from typing import Self
 
 from trl_gift.sandbox.cases import AssertTests, CallTests, StdioTests, Tests
-from trl_gift.sandbox.outcome import Limits, Outcome
+from trl_gift.sandbox.outcome import Limits, Outcome, SandboxClosed
 
 
 class BaseSandbox(ABC):
@@ -119,3 +120,27 @@ def check_job(program: object, tests: object) -> None:
             f"a program comes as str with AssertTests, CallTests or StdioTests, not as {type(program).__name__} with "
             f"{type(tests).__name__}"
         )
+
+
+def check_owner(owner: int) -> None:
+    """Refuse use in a fork of the process that made a sandbox: its threads are not there."""
+    if os.getpid() != owner:
+        raise SandboxClosed(
+            "this sandbox belongs to the process that made it, and threads do not survive a fork; make one here"
+        )
+
+
+def closed() -> SandboxClosed:
+    """The error of a sandbox that was closed."""
+    return SandboxClosed("this sandbox is closed; make a new one")
+
+
+def settle(future: Future[Outcome], outcome: Outcome | Exception) -> None:
+    """Give a future its outcome or its error, unless it was cancelled meanwhile."""
+    try:
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+    except InvalidStateError:
+        return

@@ -23,14 +23,14 @@ import sys
 import threading
 import time
 import weakref
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from trl_gift.sandbox.base import BaseSandbox, check_job
+from trl_gift.sandbox.base import BaseSandbox, check_job, check_owner, closed, settle
 from trl_gift.sandbox.cases import Tests
-from trl_gift.sandbox.outcome import Limits, Outcome, SandboxClosed, SandboxError
+from trl_gift.sandbox.outcome import Limits, Outcome, SandboxError
 from trl_gift.sandbox.pool import LocalSandbox
 
 # Outcomes wait so long for others; the last one that is asked for does not wait. While several programs are on their way,
@@ -176,12 +176,9 @@ class HostedSandbox(BaseSandbox):
         _open_sandboxes.discard(self)
 
     def _check_open(self) -> None:
-        if os.getpid() != self._owner:
-            raise SandboxClosed(
-                "this sandbox belongs to the process that made it, and threads do not survive a fork; make one here"
-            )
+        check_owner(self._owner)
         if self._end == "closed":
-            raise SandboxClosed("this sandbox is closed; make a new one")
+            raise closed()
         if self._end:
             raise SandboxError(self._end)
 
@@ -209,14 +206,14 @@ class HostedSandbox(BaseSandbox):
             for number, outcome in batch:
                 future = self._futures.get(number)
                 if future is not None:
-                    _settle(future, outcome)
+                    settle(future, outcome)
         self._end = self._end or "the sandbox's host process ended by itself; make a new sandbox"
         error = SandboxError(self._end)
         for future in list(self._futures.values()):
             if self._end == "closed":
                 future.cancel()
             else:
-                _settle(future, error)
+                settle(future, error)
 
 
 def serve(fd: int) -> None:
@@ -308,16 +305,6 @@ def _end_with(trainer: int) -> None:
     while os.getppid() == trainer:
         time.sleep(_WATCH_S)
     os._exit(0)
-
-
-def _settle(future: Future[Outcome], outcome: Outcome | Exception) -> None:
-    try:
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-    except InvalidStateError:
-        return  # cancelled meanwhile
 
 
 _open_sandboxes: weakref.WeakSet[HostedSandbox] = weakref.WeakSet()

@@ -15,14 +15,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from dataclasses import replace
 
-from trl_gift.sandbox.base import BaseSandbox, check_job
+from trl_gift.sandbox.base import BaseSandbox, check_job, check_owner, closed, settle
 from trl_gift.sandbox.cases import StdioTests, Tests
 from trl_gift.sandbox.isolation import establish
 from trl_gift.sandbox.languages import commands
-from trl_gift.sandbox.outcome import Limits, Outcome, SandboxClosed, SandboxError
+from trl_gift.sandbox.outcome import Limits, Outcome, SandboxError
 from trl_gift.sandbox.plan import Plan
 from trl_gift.sandbox.slot import PRELOAD, Job, LayerUnavailable, Worker, WorkerDied
 from trl_gift.sandbox.status import Status
@@ -121,12 +121,9 @@ class LocalSandbox(BaseSandbox):
         _open_pools.discard(self)
 
     def _check_open(self) -> None:
-        if os.getpid() != self._owner:
-            raise SandboxClosed(
-                "this sandbox belongs to the process that made it, and threads do not survive a fork; make one here"
-            )
+        check_owner(self._owner)
         if self._closed:
-            raise SandboxClosed("this sandbox is closed; make a new one")
+            raise closed()
 
     def _check_job(self, program: str, tests: Tests) -> None:
         check_job(program, tests)
@@ -194,9 +191,9 @@ class _Slot:
                 if future.cancelled():
                     continue
                 try:
-                    _settle(future, self._run(job, future))
+                    settle(future, self._run(job, future))
                 except Exception as error:  # noqa: BLE001  a bug must reach the caller who waits, not end this thread
-                    _settle(future, error)
+                    settle(future, error)
         finally:
             for worker in self._workers.values():
                 worker.close()
@@ -249,16 +246,6 @@ def _kind(job: Job) -> str:
     if isinstance(job.tests, StdioTests) and job.tests.language != "python":
         return "native"
     return "numpy" if _NUMPY.search(job.program) else "plain"
-
-
-def _settle(future: Future[Outcome], outcome: Outcome | Exception) -> None:
-    try:
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-    except InvalidStateError:
-        return  # cancelled while it ran
 
 
 _open_pools: weakref.WeakSet[LocalSandbox] = weakref.WeakSet()

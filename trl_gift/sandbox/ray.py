@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +20,9 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trl_gift.sandbox.base import BaseSandbox, check_job
+from trl_gift.sandbox.base import BaseSandbox, check_job, closed, settle
 from trl_gift.sandbox.cases import Tests
-from trl_gift.sandbox.outcome import IsolationUnavailable, Limits, Outcome, SandboxClosed
+from trl_gift.sandbox.outcome import IsolationUnavailable, Limits, Outcome
 from trl_gift.sandbox.pool import LocalSandbox
 from trl_gift.sandbox.status import Status
 
@@ -123,7 +123,7 @@ class RaySandbox(BaseSandbox):
         """Send one program to the least busy node; waits while every node has four programs per worker."""
         check_job(program, tests)
         if self._closed:
-            raise SandboxClosed("this sandbox is closed; make a new one")
+            raise closed()
         self._room.acquire()
         future: Future[Outcome] = Future()
         future.add_done_callback(lambda _: self._room.release())
@@ -154,12 +154,12 @@ class RaySandbox(BaseSandbox):
                 return
             error = result.exception()
             if error is None:
-                _settle(future, replace(result.result(), attempts=attempt))
+                settle(future, replace(result.result(), attempts=attempt))
             elif attempt < _ATTEMPTS and not self._closed:
                 self._send(future, job, attempt + 1, self._replace(node))  # nothing is known of the other nodes
             else:
                 message = f"{type(error).__name__}: {str(error).splitlines()[0]} (tried {attempt} times)"
-                _settle(future, Outcome(Status.INFRASTRUCTURE, message=message, attempts=attempt))
+                settle(future, Outcome(Status.INFRASTRUCTURE, message=message, attempts=attempt))
 
         def ended(done: Future[Outcome]) -> None:
             if done.cancelled() and not self._closed:
@@ -176,10 +176,3 @@ class RaySandbox(BaseSandbox):
             self._nodes.remove(lost)
             self._nodes.append(_Node(lost.node_id, lost.workers, *self._settings))
             return self._nodes[-1]
-
-
-def _settle(future: Future[Outcome], outcome: Outcome) -> None:
-    try:
-        future.set_result(outcome)
-    except InvalidStateError:
-        return  # cancelled meanwhile

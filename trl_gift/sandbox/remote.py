@@ -24,11 +24,11 @@ import urllib.request
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from trl_gift.sandbox.base import BaseSandbox, check_job
+from trl_gift.sandbox.base import BaseSandbox, check_job, closed
 from trl_gift.sandbox.cases import AssertTests, CallTests, Case, StdioTests, Tests
 from trl_gift.sandbox.compare import first_difference, outputs_match
 from trl_gift.sandbox.equality import answers
-from trl_gift.sandbox.outcome import Limits, Outcome, SandboxClosed, SandboxError, TestResult
+from trl_gift.sandbox.outcome import Limits, Outcome, SandboxError, TestResult
 from trl_gift.sandbox.show import show
 from trl_gift.sandbox.statements import can_fail
 from trl_gift.sandbox.status import Status
@@ -107,7 +107,7 @@ class SandboxFusionSandbox(BaseSandbox):
         check_job(program, tests)
         _check_capable(tests)
         if self._closed:
-            raise SandboxClosed("this sandbox is closed; make a new one")
+            raise closed()
         self._room.acquire()
         future = self._threads.submit(self._execute, program, tests, limits or self.limits, stop_at_first_failure)
         future.add_done_callback(lambda _: self._room.release())
