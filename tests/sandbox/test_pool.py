@@ -16,6 +16,7 @@ from trl_gift.sandbox import (
     AssertTests,
     CallTests,
     Case,
+    HostedSandbox,
     Limits,
     LocalSandbox,
     Sandbox,
@@ -335,9 +336,10 @@ def test_map_reads_no_further_than_it_must_and_cancels_what_is_left():
         assert pool.run(ADD, ADDS).passed
 
 
-def test_submit_waits_while_the_queue_is_full():
-    with LocalSandbox(num_workers=1, max_pending=2) as pool:
-        futures = [pool.submit(SLEEP, ADDS) for _ in range(3)]
+@pytest.mark.parametrize(("kind", "room"), [(LocalSandbox, 3), (HostedSandbox, 2)])  # the running one counts there
+def test_submit_waits_while_the_queue_is_full(kind, room):
+    with kind(num_workers=1, max_pending=2) as pool:
+        futures = [pool.submit(SLEEP, ADDS) for _ in range(room)]
         late = []
         thread = threading.Thread(target=lambda: late.append(pool.submit(ADD, ADDS)))
         thread.start()
@@ -349,8 +351,9 @@ def test_submit_waits_while_the_queue_is_full():
         assert late[0].result(10).passed
 
 
-def test_callbacks_may_submit():
-    with LocalSandbox(num_workers=1, max_pending=1) as pool:
+@pytest.mark.parametrize("kind", [LocalSandbox, HostedSandbox])
+def test_callbacks_may_submit(kind):
+    with kind(num_workers=1, max_pending=1) as pool:
         second = []
         future = pool.submit(ADD, ADDS)
         future.add_done_callback(lambda _: second.extend(pool.submit(ADD, ADDS) for _ in range(3)))
@@ -359,8 +362,9 @@ def test_callbacks_may_submit():
         assert all(item.result(10).passed for item in second)
 
 
-def test_cancelling_a_running_program():
-    with LocalSandbox(num_workers=1) as pool:
+@pytest.mark.parametrize("kind", [LocalSandbox, HostedSandbox])
+def test_cancelling_a_running_program(kind):
+    with kind(num_workers=1) as pool:
         before = pool.run(ADD, ADDS)
         future = pool.submit(SLEEP, ADDS)
         time.sleep(0.3)
@@ -373,8 +377,9 @@ def test_cancelling_a_running_program():
         assert before.passed
 
 
-def test_cancelling_a_running_stdio_program():
-    with LocalSandbox(num_workers=1) as pool:
+@pytest.mark.parametrize("kind", [LocalSandbox, HostedSandbox])
+def test_cancelling_a_running_stdio_program(kind):
+    with kind(num_workers=1) as pool:
         future = pool.submit(SLEEP, StdioTests([Case(stdin="", stdout="")] * 5))
         time.sleep(0.3)
         assert future.cancel()
@@ -498,8 +503,8 @@ def test_closing_ends_running_programs_at_once():
 
 TRAINER = """
 import sys, time, threading
-from trl_gift.sandbox import LocalSandbox, AssertTests, StdioTests, Case
-pool = LocalSandbox(num_workers=2)
+from trl_gift.sandbox import {kind}, AssertTests, StdioTests, Case
+pool = {kind}(num_workers=2)
 pool.submit("import time\\ntime.sleep(60)", AssertTests("assert f()", entry_point="f"))
 pool.submit("import time\\ntime.sleep(60)", StdioTests([Case(stdin="", stdout="")]))
 from tests.sandbox.test_pool import descendants, wait_until
@@ -510,6 +515,7 @@ print(*descendants(), flush=True)
 """
 
 
+@pytest.mark.parametrize("kind", ["LocalSandbox", "HostedSandbox"])
 @pytest.mark.parametrize(
     ("end", "signal_"),
     [
@@ -519,12 +525,15 @@ print(*descendants(), flush=True)
         ("raise RuntimeError", None),
         ("sys.exit(3)", None),
         ("import os; os._exit(4)", None),
-        ("import os\nif os.fork() == 0: time.sleep(3); os._exit(0)\ntime.sleep(60)", signal.SIGKILL),
+        ("import os\nif os.fork() == 0: time.sleep(5); os._exit(0)\ntime.sleep(60)", signal.SIGKILL),
     ],
 )
-def test_children_die_with_the_trainer(end, signal_):
+def test_children_die_with_the_trainer(kind, end, signal_):
     trainer = subprocess.Popen(
-        [sys.executable, "-c", TRAINER.format(end=end)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", TRAINER.format(kind=kind, end=end)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert trainer.stdout is not None
     assert trainer.stdout.readline() == "ready\n"
@@ -538,16 +547,18 @@ def test_children_die_with_the_trainer(end, signal_):
     assert wait_until(lambda: not any(alive(pid) for pid in workers))
 
 
-def test_a_fork_of_the_trainer_gets_a_clear_error(sandbox):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            sandbox.submit(ADD, ADDS)
-        except SandboxClosed as error:
-            os._exit(7 if "make one here" in str(error) else 8)
-        os._exit(9)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
-    assert sandbox.run(ADD, ADDS).passed
+@pytest.mark.parametrize("kind", [LocalSandbox, HostedSandbox])
+def test_a_fork_of_the_trainer_gets_a_clear_error(kind):
+    with kind(num_workers=1) as sandbox:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                sandbox.submit(ADD, ADDS)
+            except SandboxClosed as error:
+                os._exit(7 if "make one here" in str(error) else 8)
+            os._exit(9)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert sandbox.run(ADD, ADDS).passed
 
 
 def test_made_and_used_by_many_threads():
