@@ -90,6 +90,7 @@ class Driver:
         self.verdicts = Verdicts(sandbox) if sandbox else None
         self._ready: deque[tuple[Chain, Any]] = deque()
         self._generating: dict[Any, Chain] = {}
+        self._asking: list[tuple[Chain, Execute]] = []
         self._executing: dict[Chain, list[Future[Outcome]]] = {}
         self._scoring: list[tuple[Chain, Score]] = []
 
@@ -106,6 +107,7 @@ class Driver:
                 while self._ready or self._generating or self._executing or self._scoring:
                     while self._ready:
                         self._advance(*self._ready.popleft())
+                    self._execute()
                     began = time.perf_counter()
                     self._score()
                     results = self._engine.step() if self._generating else []
@@ -129,13 +131,21 @@ class Driver:
             case Generate(request):
                 self._generating[request.key] = chain
                 self._engine.submit(request)
-            case Execute(jobs):
-                assert self.verdicts is not None, "a coroutine executes, and there is no sandbox"
-                self._executing[chain] = [self.verdicts.submit(program, tests) for program, tests in jobs]
+            case Execute():
+                self._asking.append((chain, ask))
             case Score():
                 self._scoring.append((chain, ask))
             case _:
                 raise TypeError(f"a coroutine awaited {ask!r}, which the driver does not know")
+
+    def _execute(self) -> None:
+        """Hands the programs of all waiting asks to the sandbox, together: each time costs more than each program."""
+        if not self._asking:
+            return
+        assert self.verdicts is not None, "a coroutine executes, and there is no sandbox"
+        asking, self._asking = self._asking, []
+        futures = iter(self.verdicts.submit_all([job for _, ask in asking for job in ask.jobs]))
+        self._executing.update((chain, [next(futures) for _ in ask.jobs]) for chain, ask in asking)
 
     def _score(self) -> None:
         """Answers all waiting scoring asks with one call, so that they share batches."""

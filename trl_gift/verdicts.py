@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 from trl_gift.sandbox import Outcome, Sandbox, Status, Tests
@@ -37,20 +38,28 @@ class Verdicts:
         self._remembered = remembered
         self._futures: OrderedDict[bytes, Future[Outcome]] = OrderedDict()
 
-    def submit(self, program: str, tests: Tests) -> Future[Outcome]:
-        """The outcome of a program, at once if it is known; waits while the sandbox's queue is full."""
-        digest = hashlib.blake2b(program.encode("utf-8", "surrogatepass"), digest_size=16)
-        digest.update(tests.fingerprint.encode())
-        key = digest.digest()
-        future = self._futures.get(key)
-        if future is None or _says_nothing(future):
-            self.executions += 1
-            future = self._sandbox.submit(program, tests)
-            self._futures[key] = future
-            if len(self._futures) > self._remembered:
-                self._futures.popitem(last=False)
-        self._futures.move_to_end(key)
-        return future
+    def submit_all(self, pairs: Sequence[tuple[str, Tests]]) -> list[Future[Outcome]]:
+        """The outcomes of programs, at once where they are known; waits while the sandbox's queue is full."""
+        keys = [_key(program, tests) for program, tests in pairs]
+        unknown = {
+            key: pair
+            for key, pair in zip(keys, pairs, strict=True)
+            if (future := self._futures.get(key)) is None or _says_nothing(future)
+        }
+        self.executions += len(unknown)
+        self._futures.update(zip(unknown, self._sandbox.submit_all(list(unknown.values())), strict=True))
+        futures = [self._futures[key] for key in keys]
+        for key in keys:
+            self._futures.move_to_end(key)
+        while len(self._futures) > self._remembered:
+            self._futures.popitem(last=False)
+        return futures
+
+
+def _key(program: str, tests: Tests) -> bytes:
+    digest = hashlib.blake2b(program.encode("utf-8", "surrogatepass"), digest_size=16)
+    digest.update(tests.fingerprint.encode())
+    return digest.digest()
 
 
 def _says_nothing(future: Future[Outcome]) -> bool:

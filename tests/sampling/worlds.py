@@ -111,7 +111,10 @@ class TableSandbox:
         self._accepts = accepts
         self.programs = []
 
-    def submit(self, program, tests):
+    def submit_all(self, pairs):
+        return [self._run(program) for program, _ in pairs]
+
+    def _run(self, program):
         self.programs.append(program)
         future = Future()
         future.set_result(Outcome(Status.PASSED if self._accepts(program) else Status.FAILED))

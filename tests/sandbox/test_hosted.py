@@ -45,6 +45,25 @@ def test_many_programs_from_many_threads(hosted):
     assert results == [[True, False] * 10] * 3
 
 
+def test_more_programs_at_once_than_there_is_room_for():
+    with HostedSandbox(num_workers=1, max_pending=3) as sandbox:
+        programs = [ADD, "def add(a, b):\n    return 0\n"] * 5
+        outcomes = [future.result(60).passed for future in sandbox.submit_all([(program, ADDS) for program in programs])]
+    assert outcomes == [True, False] * 5
+
+
+def test_programs_keep_off_one_cpu_where_there_are_others(monkeypatch):
+    usable = sorted(os.sched_getaffinity(0))
+    for rank, num_workers in ((0, 1), (1, 1), (0, len(usable)), (0, None)):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        with HostedSandbox(num_workers=num_workers) as sandbox:
+            assert sandbox.run(ADD, ADDS).passed
+            left = [usable[rank % len(usable)]] if num_workers == 1 and len(usable) > 1 else []
+            assert {tuple(os.sched_getaffinity(pid)) for pid in descendants(sandbox.pid)} == {
+                tuple(cpu for cpu in usable if cpu not in left)
+            }
+
+
 def test_outcomes_wait_for_others_but_the_last_does_not(monkeypatch):
     class Sent:
         def __init__(self):

@@ -6,7 +6,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from types import TracebackType
 from typing import Self
@@ -31,6 +31,10 @@ class BaseSandbox(ABC):
         self, program: str, tests: Tests, *, limits: Limits | None = None, stop_at_first_failure: bool = True
     ) -> Future[Outcome]:
         """Queue one program and return at once; waits while the queue is full."""
+
+    def submit_all(self, pairs: Sequence[tuple[str, Tests]]) -> list[Future[Outcome]]:
+        """Queue many programs with their tests; as `submit` for each."""
+        return [self.submit(program, tests) for program, tests in pairs]
 
     @abstractmethod
     def close(self) -> None:

@@ -4,8 +4,11 @@ The threads of a `LocalSandbox` need the interpreter lock several times for ever
 sleeps and has to be woken. Here those threads live in a host process; the trainer hands over programs, and outcomes come
 back many at a time. The host runs no program itself: it is the same code, in another process.
 
-    trainer ── programs, one by one ──► host ── one thread per slot ──► worker (fork server) ...
-            ◄── outcomes, in batches ──
+    trainer ── programs ──► host ── one thread per slot ──► worker (fork server) ...
+            ◄── outcomes ──
+
+Where fewer programs run at a time than there are CPUs, they keep off one CPU: judging is a relay of short legs, and the
+scheduler would start many of them in the trainer's place.
 
 The host ends when the trainer closes the sandbox, or within a second of the trainer's own end, however that comes; the
 workers end with the host.
@@ -23,8 +26,10 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -141,21 +146,12 @@ class HostedSandbox(BaseSandbox):
         `cancel()` of the future works before the program runs and while it runs (it is then killed). Callbacks of the
         future run in a thread of the sandbox; they may submit.
         """
-        check_job(program, tests)
-        self._check_open()
-        _ = tests.encoded, tests.num_tests  # worked out here, once for all programs, they travel along
-        inside = threading.current_thread() is self._reader
-        if not inside:
-            self._room.acquire()
-        future: Future[Outcome] = Future()
-        with self._sending:
-            self._number += 1
-            number = self._number
-            self._futures[number] = future
-        future.add_done_callback(lambda done: self._done(number, done, made_room=not inside))
-        self._send(_Job(number, program, tests, limits or self.limits, stop_at_first_failure))
-        self._check_open()  # the host may have ended meanwhile, and nobody would settle this one
+        (future,) = self._hand_over([(program, tests)], limits or self.limits, stop_at_first_failure)
         return future
+
+    def submit_all(self, pairs: Sequence[tuple[str, Tests]]) -> list[Future[Outcome]]:
+        """As `submit` for each, at the price of one as long as there is room."""
+        return self._hand_over(pairs, self.limits, stop_at_first_failure=True)
 
     def close(self) -> None:
         """Cancel what is queued or running and end the host with its workers; returns when nothing is left of them."""
@@ -182,7 +178,34 @@ class HostedSandbox(BaseSandbox):
         if self._end:
             raise SandboxError(self._end)
 
-    def _send(self, message: _Job | _Cancel) -> None:
+    def _hand_over(
+        self, pairs: Sequence[tuple[str, Tests]], limits: Limits, stop_at_first_failure: bool
+    ) -> list[Future[Outcome]]:
+        for program, tests in pairs:
+            check_job(program, tests)
+        self._check_open()
+        inside = threading.current_thread() is self._reader
+        futures: list[Future[Outcome]] = []
+        jobs: list[_Job] = []
+        for program, tests in pairs:
+            _ = tests.encoded, tests.num_tests  # worked out here, once for all programs, they travel along
+            if not inside and not self._room.acquire(blocking=False):
+                self._send(jobs)  # there will be room once these have run
+                jobs = []
+                self._room.acquire()
+            future: Future[Outcome] = Future()
+            with self._sending:
+                self._number += 1
+                number = self._number
+                self._futures[number] = future
+            future.add_done_callback(partial(self._done, number, made_room=not inside))
+            jobs.append(_Job(number, program, tests, limits, stop_at_first_failure))
+            futures.append(future)
+        self._send(jobs)
+        self._check_open()  # the host may have ended meanwhile, and nobody would settle these
+        return futures
+
+    def _send(self, message: list[_Job] | _Cancel) -> None:
         content = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         try:
             with self._sending:
@@ -221,6 +244,8 @@ def serve(fd: int) -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     connection = Connection(fd)
     num_workers, limits, isolation = connection.recv()
+    if num_workers is not None:
+        _leave_a_cpu(num_workers)
     try:
         # The trainer bounds what is on its way.
         sandbox = LocalSandbox(num_workers, limits, isolation, max_pending=sys.maxsize)
@@ -233,15 +258,24 @@ def serve(fd: int) -> None:
         threading.Thread(target=outcomes.send, daemon=True).start()
         while True:
             try:
-                message: _Job | _Cancel = connection.recv()
+                message: list[_Job] | _Cancel = connection.recv()
             except (EOFError, OSError):
                 return
             if isinstance(message, _Cancel):
                 outcomes.cancel(message.number)
             else:
-                outcomes.expect(message.number, _start(sandbox, message))
+                for job in message:
+                    outcomes.expect(job.number, _start(sandbox, job))
             if outcomes.are_several and not connection.poll():
                 time.sleep(_BATCH_S)
+
+
+def _leave_a_cpu(num_workers: int) -> None:
+    """Keeps this process and all that it starts off one CPU, another one for each trainer, if enough others are left."""
+    usable = sorted(os.sched_getaffinity(0))
+    if 0 < num_workers < len(usable):
+        left = usable[int(os.environ.get("LOCAL_RANK", "0")) % len(usable)]
+        os.sched_setaffinity(0, set(usable) - {left})
 
 
 def _start(sandbox: LocalSandbox, job: _Job) -> Future[Outcome]:

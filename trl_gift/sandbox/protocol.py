@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Protocol, runtime_checkable
 
@@ -25,6 +25,10 @@ class Sandbox(Protocol):
         self, program: str, tests: Tests, *, limits: Limits | None = None, stop_at_first_failure: bool = True
     ) -> Future[Outcome]:
         """Queue one program."""
+        ...
+
+    def submit_all(self, pairs: Sequence[tuple[str, Tests]]) -> list[Future[Outcome]]:
+        """Queue many programs."""
         ...
 
     def run(
