@@ -246,7 +246,7 @@ def ceiling(model, rows, prompt, like: Figures) -> float:
             ids = torch.tensor([prompt], device=device)
             model(input_ids=ids, past_key_values=prefill, use_cache=True, logits_to_keep=1)
             cache = SlotCache()
-            cache.admit(prefill, [len(prompt)], torch.zeros(rows, dtype=torch.long, device=device))
+            cache.admit(prefill, [len(prompt)], torch.zeros(rows, dtype=torch.long, device=device), most=rows)
             tokens = torch.full((rows, 1), prompt[-1], device=device)
             began = time.perf_counter()
             for step in range(steps):

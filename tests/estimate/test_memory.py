@@ -50,7 +50,7 @@ def test_cache_formula_equals_the_buffers_of_the_engine(model_factory, kind):
     with torch.inference_mode():
         model(input_ids=torch.tensor([[5] * 7, [6] * 7]), past_key_values=prefill, use_cache=True)
     cache = SlotCache()
-    cache.admit(prefill, [7, 7], torch.tensor([0, 0, 0, 1]))
+    cache.admit(prefill, [7, 7], torch.tensor([0, 0, 0, 1]), most=4)
     before, columns = memory.slot_cache_columns(first_prompt=7, longest_row=7 + 200)
     widths = [cache._width]
     for _ in range(200):
@@ -151,7 +151,8 @@ def test_activations_of_a_llama_layer(dtype, dtype_bytes, autocast, lora):
 
 def setting(**changes):
     values = {
-        "dtype_bytes": 2, "quantization": "none", "compute_bytes": 2, "autocast": True, "rows": 64, "engine": "compact", "admitted": 22,
+        "dtype_bytes": 2, "quantization": "none", "compute_bytes": 2, "autocast": True, "rows": 64, "engine": "compact", "token_budget": None,
+        "admitted": 22,
         "first_prompt": 400, "longest_prompt": 400, "longest_row": 912, "longest_code": 512, "truncated": True, "scored_rows": 3,
         "max_length": 1024, "train_batch": 8, "accumulation": 1, "checkpointing": True, "optim": "adamw_torch_fused",
         "fused_head": True, "processes": 1, "on_cpu": False,
@@ -222,7 +223,7 @@ def test_advice_for_a_7b_model_on_24_gib(seven_b):
 
 def test_advice_changes_no_more_than_needed(seven_b):
     lora = LoraConfig(r=16, target_modules="all-linear")
-    few = advise(seven_b, 21, lora, rows=8, admitted=3, checkpointing=False, train_batch=2)
+    few = advise(seven_b, 22, lora, rows=8, admitted=3, checkpointing=False, train_batch=2)
     assert [change.options for change in few] == ["gradient_checkpointing=true"]
     batch = advise(seven_b, 25, lora, rows=8, admitted=3, train_batch=32)
     assert [change.options.split("=")[0] for change in batch] == ["per_device_train_batch_size"]

@@ -48,7 +48,9 @@ def test_many_programs_from_many_threads(hosted):
 def test_more_programs_at_once_than_there_is_room_for():
     with HostedSandbox(num_workers=1, max_pending=3) as sandbox:
         programs = [ADD, "def add(a, b):\n    return 0\n"] * 5
-        outcomes = [future.result(60).passed for future in sandbox.submit_all([(program, ADDS) for program in programs])]
+        outcomes = [
+            future.result(60).passed for future in sandbox.submit_all([(program, ADDS) for program in programs])
+        ]
     assert outcomes == [True, False] * 5
 
 

@@ -132,6 +132,11 @@ def slot_cache_growth_bytes(shape: ModelShape, rows: int, columns_before: int, d
     return rows * columns_before * kv_bytes_per_token(shape, dtype_bytes) // 2
 
 
+def prefix_cache_bytes(shape: ModelShape, tokens: int, dtype_bytes: int) -> int:
+    """Keys and values of earlier prompts that the compact engine keeps."""
+    return tokens * kv_bytes_per_token(shape, dtype_bytes)
+
+
 def dynamic_cache_bytes(shape: ModelShape, rows: int, columns: int, dtype_bytes: int) -> int:
     """The cache of transformers' `generate`: it is copied layer by layer for each new token, so one layer counts twice."""
     return rows * columns * kv_bytes_per_token(shape, dtype_bytes) * (shape.layers + 1) // shape.layers

@@ -14,7 +14,7 @@ from trl_gift.config import GiFTConfig
 from trl_gift.estimate import memory
 from trl_gift.estimate.model import ModelShape, Quantization, Trainable
 from trl_gift.estimate.work import PromptLengths
-from trl_gift.generation.engine import DEFAULT_ROWS, REFILL_SHARE
+from trl_gift.generation.engine import DEFAULT_ROWS, REFILL_SHARE, most_kept_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Setting:
         autocast: Whether training runs under autocast.
         rows: Completions that are generated at once.
         engine: `generation_engine`.
+        token_budget: `generation_token_budget`.
         admitted: Prompts that are admitted at once.
         first_prompt: Tokens of the longest prompt of the first step.
         longest_prompt: Tokens of the longest prompt of all.
@@ -51,6 +52,7 @@ class Setting:
     autocast: bool
     rows: int
     engine: str
+    token_budget: int | None
     admitted: int
     first_prompt: int
     longest_prompt: int
@@ -96,7 +98,8 @@ def sampling_plan(shape: ModelShape, trainable: Trainable, setting: Setting) -> 
         cache = memory.dynamic_cache_bytes(shape, rows, setting.longest_row, b)
     else:
         before, columns = memory.slot_cache_columns(setting.first_prompt, setting.longest_row)
-        cache = memory.slot_cache_bytes(shape, rows, columns, b)
+        kept = most_kept_tokens(setting.on_cpu, setting.token_budget, rows * setting.longest_row)
+        cache = memory.slot_cache_bytes(shape, rows, columns, b) + memory.prefix_cache_bytes(shape, kept, b)
         if columns > before:
             passing["growth of the cache"] = memory.slot_cache_growth_bytes(shape, rows, before, b)
     largest = max(passing, key=lambda name: passing[name])
@@ -213,6 +216,7 @@ def setting_for(
         autocast=half,
         rows=rows,
         engine=config.generation_engine,
+        token_budget=config.generation_token_budget,
         admitted=admitted_prompts(rows, config.num_generations, config.generation_engine),
         first_prompt=max(prompts.longest_seed, prompts.longest_evaluation),
         longest_prompt=max(write, read),

@@ -4,7 +4,8 @@ Completions whose prompt and tokens so far are equal are one row: they share the
 their draws differ. Each draws the next token from the row's distribution with its own stream; those that drew another
 token than the rest leave on a row of their own. What a completion comes to is the same as if it had been alone. Rows
 decode together over a preallocated cache (`trl_gift.generation.slot_cache`); a finished row leaves at once and waiting
-requests take the free places. Sampling log-probabilities come with the tokens.
+requests take the free places. What a prompt begins with is taken from earlier prompts that began alike
+(`trl_gift.generation.prefix_cache`). Sampling log-probabilities come with the tokens.
 
 Not covered: models with sliding-window or linear attention layers, which keep other state than keys and values of all
 tokens, and models whose positions are biases on the attention (ALiBi); they are refused with a pointer to the
@@ -35,8 +36,10 @@ from trl_gift.generation.engine import (
     GenerationRequest,
     GenerationResult,
     SamplingParams,
+    most_kept_tokens,
 )
 from trl_gift.generation.generate import end_ids, evaluating
+from trl_gift.generation.prefix_cache import PrefixCache
 from trl_gift.generation.replay import Trace, Traces, in_common
 from trl_gift.generation.slot_cache import SlotCache
 from trl_gift.generation.stops import StopFinder, TokenTexts
@@ -107,6 +110,11 @@ class _Row:
         return (*self.prompt_ids, *self.token_ids)
 
     @property
+    def last_id(self) -> int:
+        """The last token so far."""
+        return self.token_ids[-1] if self.token_ids else self.prompt_ids[-1]
+
+    @property
     def length(self) -> int:
         """Tokens so far, those of the prompt included."""
         return len(self.prompt_ids) + len(self.token_ids)
@@ -153,7 +161,8 @@ class CompactEngine:
         tokenizer: Its tokenizer, with an end token.
         batch_size: Most completions in flight, and so most rows; 256 if not given.
         token_budget: Most tokens (prompt and longest completion) of all completions in flight; if not given, what half
-            of a GPU's free memory holds, and no limit on a CPU. One completion is always let in.
+            of a GPU's free memory holds, and no limit on a CPU. One completion is always let in. Up to an eighth as
+            many tokens of earlier prompts are kept besides.
 
     Raises:
         ConfigError: for a model whose layers are not all full attention.
@@ -180,9 +189,12 @@ class CompactEngine:
         self._pending = 0
         self._cache = SlotCache()
         self._rows: list[_Row] = []
-        # Rows on their way in, from the shortest to the longest.
-        self._joining: list[_Row] = []
-        self._most_padding = _PASS_IN_TOKENS if model.device.type == "cpu" else math.inf
+        # Rows on their way in, each behind the number of its tokens that are to go through the model; the most last.
+        self._joining: list[tuple[int, _Row]] = []
+        self._on_cpu = model.device.type == "cpu"
+        self._most_padding = _PASS_IN_TOKENS if self._on_cpu else math.inf
+        self._prefixes = PrefixCache(0)
+        self._is_measured = False
         # Completions of all rows; they bound the rows, however soon they part.
         self._in_flight = 0
         self._traces = Traces()
@@ -257,7 +269,7 @@ class CompactEngine:
                 heapq.heappop(self._waiting)
         # From here on they count as in flight: should memory run out, they are among those that wait again.
         self._in_flight += sum(len(together) for together in joining.values())
-        self._joining = [
+        rows = [
             _Row.behind(
                 in_common([known for _, known in together]),
                 [strand for strand, _ in together],
@@ -265,54 +277,73 @@ class CompactEngine:
             )
             for (_, params), together in joining.items()
         ]
-        self._joining.sort(key=lambda row: row.length)
+        self._joining = [(row.length - self._prefixes.known(row.ids), row) for row in rows]
+        self._joining.sort(key=lambda new: new[0])
         while self._joining:
             self._prefill(self._next_to_join())
 
     def _next_to_join(self) -> list[_Row]:
-        """The longest rows that wait for their prefill, and others as long as padding costs less than another pass."""
+        """The rows whose prefill takes longest, and others as long as padding costs less than another pass."""
         rows: list[_Row] = []
-        padding = 0
+        width, padding = self._joining[-1][0], 0
         while self._joining:
-            padding += rows[0].length - self._joining[-1].length if rows else 0
-            if padding > self._most_padding:
+            new = self._joining[-1][0]
+            padding += width - new
+            if padding > self._most_padding or (new == 1 < width):
                 break
-            rows.append(self._joining.pop())
+            rows.append(self._joining.pop()[1])
         return rows
 
     def _prefill(self, rows: list[_Row]) -> None:
-        """One forward pass over the prompts of rows that join, and over what is known of their completions."""
+        """One forward pass over the prompts of rows that join, and over what is known of their completions.
+
+        What prompts begin with is taken from earlier ones, so that the pass is no wider than the most new tokens.
+        """
         self._rows.extend(rows)
         device = self._model.device
         prompts = list(dict.fromkeys(row.ids for row in rows))
         place = {prompt: place for place, prompt in enumerate(prompts)}
         places = torch.tensor([place[row.ids] for row in rows], device=device)
         lengths = [len(prompt) for prompt in prompts]
-        width = max(lengths)
+        longest = max(lengths)
+        width = max(len(prompt) - self._prefixes.known(prompt) for prompt in prompts)
+        prefill = self._prefixes.past(prompts, [max(length - width, 0) for length in lengths])
+        if width == 1 < min(lengths):
+            # Only the last token is new: the decoding step that follows takes it along.
+            self._cache.admit(prefill, [length - 1 for length in lengths], places, most=self._in_flight)
+            return
         pad = min(self._end_ids)
-        input_ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-        mask = torch.tensor([[0] * (width - length) + [1] * length for length in lengths], device=device)
+        input_ids = [[pad] * (width - len(prompt)) + list(prompt[-width:]) for prompt in prompts]
+        mask = torch.tensor([[0] * (longest - length) + [1] * length for length in lengths], device=device)
         positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
-        prefill = DynamicCache()
         output = self._model(
-            input_ids=input_ids,
+            input_ids=torch.tensor(input_ids, device=device),
             attention_mask=mask,
-            position_ids=positions,
+            position_ids=positions[:, -width:],
             past_key_values=prefill,
             use_cache=True,
             logits_to_keep=1,
         )
-        if self._token_budget is None:
-            self._token_budget = _affordable_tokens(prefill, device)
-        self._cache.admit(prefill, lengths, places)
+        if not self._is_measured:
+            self._measure(prefill, max(strand.budget for row in rows for strand in row.strands))
+        self._prefixes.add(prompts, prefill)
+        self._cache.admit(prefill, lengths, places, most=self._in_flight)
         self._draw(len(self._rows) - len(rows), output.logits[:, -1].index_select(0, places))
+
+    def _measure(self, prefill: DynamicCache, longest: int) -> None:
+        """Finds out how much may be in flight and how much may be kept, now that the size of a token is known."""
+        if self._token_budget is None:
+            self._token_budget = _affordable_tokens(prefill, self._model.device)
+        kept = most_kept_tokens(self._on_cpu, self._token_budget, self._places * longest)
+        self._prefixes = PrefixCache(kept)
+        self._is_measured = True
 
     def _decode(self) -> None:
         """One token for every completion in flight."""
         device = self._model.device
         mask = self._cache.begin_step()
         output = self._model(
-            input_ids=torch.tensor([[row.token_ids[-1]] for row in self._rows], device=device),
+            input_ids=torch.tensor([[row.last_id] for row in self._rows], device=device),
             attention_mask=mask,
             position_ids=torch.tensor([[row.length - 1] for row in self._rows], device=device),
             past_key_values=self._cache,
@@ -397,7 +428,7 @@ class CompactEngine:
         They leave traces: what all completions of a prompt began with is not drawn again.
         """
         queued = {id(flight) for _, _, flight in self._waiting}
-        rows = [*self._rows, *self._joining]
+        rows = [*self._rows, *(row for _, row in self._joining)]
         for row in rows:
             if len(row.token_ids) > 1:
                 # The last token may have ended the row, and a trace without a completion must go on.
@@ -413,6 +444,7 @@ class CompactEngine:
         self._places = max(1, self._places // 2)
         self._calm = 0
         self._cache = SlotCache()
+        self._prefixes = PrefixCache(self._prefixes.most_tokens // 2)
         logger.warning("out of memory; generating %d completions at once from now on", self._places)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -20,8 +20,25 @@ from typing import Literal, Protocol
 REFILL_SHARE = 0.33
 # Most completions that `compact` keeps in flight where nobody says.
 DEFAULT_ROWS = 256
+# Tokens of earlier prompts that `compact` keeps: on a CPU those of hundreds of chains; on a GPU, where memory is dear and
+# a prefill cheap, long instructions, in an eighth of what the completions in flight take.
+_KEPT_TOKENS_CPU = 16_384
+_KEPT_TOKENS_GPU = 4_096
+_KEPT_SHARE = 8
 
 FinishReason = Literal["eos", "stop", "length"]
+
+
+def most_kept_tokens(on_cpu: bool, token_budget: int | None, in_flight: int) -> int:
+    """Tokens of earlier prompts whose keys and values `compact` keeps at most.
+
+    Args:
+        on_cpu: Whether the model is on the CPU.
+        token_budget: The engine's token budget.
+        in_flight: Tokens of all completions in flight together at their longest.
+    """
+    most = _KEPT_TOKENS_CPU if on_cpu else min(_KEPT_TOKENS_GPU, in_flight // _KEPT_SHARE)
+    return most if token_budget is None else min(most, token_budget // _KEPT_SHARE)
 
 
 @dataclass(frozen=True, slots=True)

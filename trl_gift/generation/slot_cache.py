@@ -16,8 +16,6 @@ import torch
 from transformers import Cache, DynamicCache
 
 _COLUMN_STEP = 64
-# Rows part one by one, and adding a slot copies the buffers: grow by a quarter at least.
-_SLOT_SHARE = 4
 
 
 class SlotCache(Cache):
@@ -70,18 +68,19 @@ class SlotCache(Cache):
         """Columns written so far; positions are given explicitly and never derived from this."""
         return self._column
 
-    def admit(self, prefill: DynamicCache, lengths: Sequence[int], places: torch.Tensor) -> None:
+    def admit(self, prefill: DynamicCache, lengths: Sequence[int], places: torch.Tensor, most: int) -> None:
         """Adds rows from a prefill that was padded on the left.
 
         Args:
             prefill: Keys and values of prompts, `(prompts, heads, columns, size)` per layer.
             lengths: Number of tokens of each prompt.
             places: Which prompt each new row begins with, `(rows,)`, on the model's device.
+            most: Rows that there can be before others join.
         """
         if not self._keys:
             self._allocate(prefill, len(places), max(lengths) + _COLUMN_STEP)
         first, last = self.rows, self.rows + len(places)
-        self._add_slots(last - self._slots)
+        self._grow(last, most)
         if not self._starts:
             self._column = 0
         longest = max(lengths)
@@ -108,8 +107,7 @@ class SlotCache(Cache):
             sources: For each of them the slot to copy, at the same time.
             most: Rows that there can be before others join.
         """
-        if count > self._slots:
-            self._add_slots(min(max(count, self._slots + self._slots // _SLOT_SHARE), most) - self._slots)
+        self._grow(count, most)
         starts = [self._starts[source] for source in sources]
         if starts:
             device = self._mask.device
@@ -136,13 +134,15 @@ class SlotCache(Cache):
             self._values.append(layer.values.new_zeros(slots, heads, width, size))
         self._mask = self._keys[0].new_zeros(slots, width)
 
-    def _add_slots(self, count: int) -> None:
-        """Adds slots if `count` is positive; the rows in flight stay where they are."""
-        if count <= 0:
+    def _grow(self, count: int, most: int) -> None:
+        """Sees to it that there are `count` slots, and at most `most`; the rows in flight stay where they are."""
+        if count <= self._slots:
             return
-        self._slots += count
-        self._pad(0, 0, 0, 0, 0, 0, 0, count)
-        self._mask = torch.nn.functional.pad(self._mask, (0, 0, 0, count))
+        # Rows join and part a few at a time, and adding a slot copies the buffers: at least double them.
+        added = min(max(count, 2 * self._slots), most) - self._slots
+        self._slots += added
+        self._pad(0, 0, 0, 0, 0, 0, 0, added)
+        self._mask = torch.nn.functional.pad(self._mask, (0, 0, 0, added))
 
     def _make_room(self, columns: int) -> None:
         """Moves left over unused columns; grows the buffer where that frees too few."""
