@@ -53,7 +53,7 @@ class CodeSample:
         continues: Whether the chain went on from this code.
         model_hash: Fingerprint of the trainable weights that wrote it.
         seed: The run's `samples_seed`.
-        created: Seconds since the epoch when it was recorded.
+        created: Seconds since the epoch when it was sampled and judged.
     """
 
     task_id: str

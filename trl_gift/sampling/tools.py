@@ -92,6 +92,10 @@ class RecordedTools:
         self._recorded = recorded
         self._append = append
         self._failures_in_a_row = 0
+        self._code_params = replace(settings.code_params, stop=prompts.code_stops)
+        self._description_params = replace(settings.description_params, stop=prompts.description_stops)
+        # By task, the indices of the codes of its step that are not yet on record.
+        self._owed: dict[str, list[int]] = {}
         # Chains that start again, and samplers that draw from nothing else, ask for the same prompt at every step.
         self._seed_prompts: dict[str, tuple[int, ...]] = {}
 
@@ -99,7 +103,7 @@ class RecordedTools:
         """Codes ~ P(c | d), executed; those already on record are taken from there."""
         indices = range(self._settings.num_generations)
         done = {sample.index: sample for sample in self._recorded(task.task_id, step)}
-        owed = [index for index in indices if index not in done]
+        owed = self._owed[task.task_id] = [index for index in indices if index not in done]
         if owed:
             fresh = await self._sample(task, origin, step, owed)
             done.update(zip(owed, fresh, strict=True))
@@ -133,25 +137,24 @@ class RecordedTools:
 
     def record(self, samples: list[CodeSample], continuing: CodeSample | None) -> None:
         """Appends the samples that are not yet on record."""
-        for sample in samples:
-            if sample.created:  # read from the record
-                continue
-            chosen = continuing is not None and sample.sample_id == continuing.sample_id
-            self._append(replace(sample, continues=chosen, created=time.time()))
+        for index in self._owed.pop(samples[0].task_id):
+            sample = samples[index]
+            chosen = continuing is not None and continuing.index == index
+            self._append(replace(sample, continues=True) if chosen else sample)
 
     async def _sample(self, task: Task, origin: Origin, step: int, indices: Sequence[int]) -> list[CodeSample]:
         settings = self._settings
         prompt = self._write_prompt(task, origin)
-        params = replace(settings.code_params, stop=self._prompts.code_stops)
         keys = tuple(self._key(task, step, "code", index) for index in indices)
         request = GenerationRequest(
-            ("write", task.task_id, step), prompt, params, keys, priority=2 * (settings.num_steps - step)
+            ("write", task.task_id, step), prompt, self._code_params, keys, priority=2 * (settings.num_steps - step)
         )
         completions = await Generate(request)
         extractions = [self._prompts.extract(task, completion.text) for completion in completions]
         outcomes = await self._execute(task, extractions)
+        prompt_hash = hash_ids(prompt)
         samples = [
-            self._draft(task, origin, step, index, prompt, completion, extraction, outcome)
+            self._draft(task, origin, step, index, prompt_hash, completion, extraction, outcome)
             for index, completion, extraction, outcome in zip(indices, completions, extractions, outcomes, strict=True)
         ]
         return await self._with_perplexities(task, origin, samples, extractions)
@@ -178,7 +181,7 @@ class RecordedTools:
         origin: Origin,
         step: int,
         index: int,
-        prompt: tuple[int, ...],
+        prompt_hash: str,
         completion: Completion,
         extraction: Extraction | None,
         outcome: Outcome | None,
@@ -204,7 +207,7 @@ class RecordedTools:
             hint=origin.hint.kind if origin.hint else None,
             description=origin.description,
             description_tokens=origin.tokens,
-            prompt_hash=hash_ids(prompt),
+            prompt_hash=prompt_hash,
             completion=completion.text,
             code=extraction.code if extraction else None,
             target=extraction.target if extraction else None,
@@ -218,7 +221,7 @@ class RecordedTools:
             continues=False,
             model_hash=settings.model_hash,
             seed=settings.seed,
-            created=0.0,
+            created=time.time(),
         )
 
     async def _with_perplexities(
@@ -236,11 +239,12 @@ class RecordedTools:
         return samples
 
     async def _describe(self, task: Task, prompt: Sequence[int], step: int, parent: str | None) -> Origin:
-        params = replace(self._settings.description_params, stop=self._prompts.description_stops)
         keys = (self._key(task, step, "description"),)
         # Before the codes of the same step: the description is still to be written from.
         priority = 2 * (self._settings.num_steps - step) + 1
-        request = GenerationRequest(("describe", task.task_id, step), tuple(prompt), params, keys, priority)
+        request = GenerationRequest(
+            ("describe", task.task_id, step), tuple(prompt), self._description_params, keys, priority
+        )
         (completion,) = await Generate(request)
         text = self._prompts.describe(completion.text)
         # A model that says nothing has described nothing: the step starts from the seed's words.
