@@ -12,8 +12,8 @@ The same model, tasks, seed and number of codes for all:
 Prints tokens/s, samples/s and where the time went, and the ratio to a ceiling measured in the same run: the same number of
 tokens by the engine's own decoding step on a batch that is always full, no prefill, no scheduling. Its rows are all
 different, while the engine computes what several completions share once: the ratio may exceed one. Everything but the
-slow schedule (a) is measured several times, in turns, because machines do not keep their speed; medians count. With
-`--json` the last line is one JSON object whose `ratios` maps names to numbers.
+slow schedule (a) is measured several times, in turns, because machines do not keep their speed: ratios are those of one
+turn, and their median counts. With `--json` the last line is one JSON object whose `ratios` maps names to numbers.
 """
 
 from __future__ import annotations
@@ -111,28 +111,27 @@ def main() -> None:
         for _ in range(options.repeats):
             turn = [*map(batched, options.generate_sizes), compact()]
             tops = ceiling(model, rows, prompts.write(tasks[0], tasks[0].description), turn[-1])
-            turns.append((turn, tops))
+            turns.append(ratios_of(authors, turn[:-1], turn[-1], tops))
             for figures in turn:
                 print(figures.line(), flush=True)
             print(f"{'ceiling':<20} {tops:.0f} tokens/s in a batch of {rows} that is always full", flush=True)
-    *every, mine = (median(list(runs)) for runs in zip(*(turn for turn, _ in turns), strict=True))
-    best = max(every, key=lambda figures: figures.tokens / figures.total)
-    ratios = {
-        "samples_per_s_vs_authors_schedule": rate(mine, "samples") / rate(authors, "samples"),
-        "tokens_per_s_vs_generate": rate(mine, "tokens") / rate(best, "tokens"),
-        "share_of_ceiling": mine.tokens / mine.generation / statistics.median(tops for _, tops in turns),
-        "time_outside_generation": 1 - mine.generation / mine.total,
-    }
-    print(f"medians of {options.repeats} turns:")
+    ratios = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
+    print(f"median of {options.repeats} turns (lowest, highest):")
     for name, value in ratios.items():
-        print(f"{name}: {value:.2f}")
+        every = [turn[name] for turn in turns]
+        print(f"{name}: {value:.3g} ({min(every):.3g}, {max(every):.3g})")
     if options.json:
         print(json.dumps({"device": str(device), "dtype": options.dtype, "ratios": ratios}))
 
 
-def median(runs: list[Figures]) -> Figures:
-    """The run in the middle by its time."""
-    return sorted(runs, key=lambda figures: figures.total)[len(runs) // 2]
+def ratios_of(authors: Figures, generate: list[Figures], mine: Figures, tops: float) -> dict[str, float]:
+    """How ours compares in one turn, with the best batch of `generate` in that turn."""
+    return {
+        "samples_per_s_vs_authors_schedule": rate(mine, "samples") / rate(authors, "samples"),
+        "tokens_per_s_vs_generate": rate(mine, "tokens") / max(rate(figures, "tokens") for figures in generate),
+        "share_of_ceiling": mine.tokens / mine.generation / tops,
+        "time_outside_generation": 1 - mine.generation / mine.total,
+    }
 
 
 def arguments() -> argparse.Namespace:
