@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests import warm
 from trl_gift.playground import model_path
 from trl_gift.sampling.store import read_samples
 
@@ -23,8 +24,11 @@ REPOSITORY = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY)}
 
 
-def launch(output, *arguments, launcher=(sys.executable,), environment=ENVIRONMENT):
-    command = [*launcher, str(SCRIPT), str(model_path()), str(output), *arguments]
+def launch(output, *arguments, launcher=(), environment=ENVIRONMENT):
+    arguments = [str(model_path()), str(output), *arguments]
+    if not launcher:
+        return warm.run_trainer(arguments, timeout=300)
+    command = [*launcher, str(SCRIPT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
