@@ -80,7 +80,7 @@ def synthetic(row: int):
     step, index = divmod(rest, CODES)
     body = f"    return sum(x * {row % 97} for x in xs if x % {step + 1} == {index})"
     return CodeSample(
-        task_id=f"task-{task}", round=1, step=step, index=index, parent=None, sampler="gibbs", description="d" * 80,
+        task_id=f"task-{task}", round=1, step=step, index=index, parent=None, sampler="gibbs", hint=None, description="d" * 80,
         description_tokens=20, prompt_hash="0" * 16, completion=body, code="def solve(xs):\n" + body, target=body,
         token_ids=tuple(range(40)), finish_reason="eos", logprob_sum=-12.5, num_scored=40, scored=False,
         status="passed" if row % 3 else "failed", outcome={"status": "passed", "results": []}, continues=not row % 3,

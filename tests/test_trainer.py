@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from random import Random
 
@@ -27,7 +25,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTH
 def launch(output, *arguments, launcher=(), environment=ENVIRONMENT):
     arguments = [str(model_path()), str(output), *arguments]
     if not launcher:
-        return warm.run_trainer(arguments, timeout=300)
+        return warm.run_trainer(arguments)
     command = [*launcher, str(SCRIPT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
@@ -163,13 +161,9 @@ def test_killed_twice(tmp_path, whole_runs):
 def test_killed_at_twenty_random_moments(tmp_path, whole_runs):
     """One run, killed twenty times at moments that nobody chose: nothing lost, nothing twice, the same weights."""
     output, random = tmp_path / "out", Random(0)
-    command = [sys.executable, str(SCRIPT), str(model_path()), str(output), "--resume"]
-    for _ in range(20):
-        process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=random.uniform(3, 12))
-        process.kill()
-        process.wait()
+    arguments = [str(model_path()), str(output), "--resume"]
+    ends = [warm.run_trainer(arguments, kill_after=random.uniform(0.5, 3)).returncode for _ in range(20)]
+    assert ends.count(-signal.SIGKILL) >= 5
     assert_equal(finish(output, "--resume"), whole_runs(lora=False)[0])
     for folder in (output / "_gift").glob("round-*"):
         lines = [json.loads(line)["sample_id"] for line in (folder / "samples-0.jsonl").read_text().splitlines()]

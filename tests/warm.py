@@ -10,18 +10,21 @@ import tempfile
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.run_trainer"])
+_TIMEOUT_S = 300.0
 
 
-def run_trainer(arguments: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run` of the script, with its output captured."""
+def run_trainer(arguments: list[str], kill_after: float | None = None) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run` of the script with its output captured; killed after some seconds if it is to be."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, name) for name in ("stdout", "stderr")]
         process = _CONTEXT.Process(target=_script, args=(arguments, paths))
         process.start()
-        process.join(timeout)
+        process.join(_TIMEOUT_S if kill_after is None else kill_after)
         if process.exitcode is None:
             process.kill()
             process.join()
+            if kill_after is None:
+                raise TimeoutError(f"{arguments} ran for longer than {_TIMEOUT_S} s")
         texts = []
         for path in paths:
             with open(path, encoding="utf-8") as file:
