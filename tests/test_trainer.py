@@ -25,7 +25,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTH
 def launch(output, *arguments, launcher=(), environment=ENVIRONMENT):
     arguments = [str(model_path()), str(output), *arguments]
     if not launcher:
-        return warm.run_trainer(arguments)
+        return warm.run("tests.run_trainer", arguments)
     command = [*launcher, str(SCRIPT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
@@ -162,7 +162,7 @@ def test_killed_at_twenty_random_moments(tmp_path, whole_runs):
     """One run, killed twenty times at moments that nobody chose: nothing lost, nothing twice, the same weights."""
     output, random = tmp_path / "out", Random(0)
     arguments = [str(model_path()), str(output), "--resume"]
-    ends = [warm.run_trainer(arguments, kill_after=random.uniform(0.5, 3)).returncode for _ in range(20)]
+    ends = [warm.run("tests.run_trainer", arguments, kill_after=random.uniform(0.5, 3)).returncode for _ in range(20)]
     assert ends.count(-signal.SIGKILL) >= 5
     assert_equal(finish(output, "--resume"), whole_runs(lora=False)[0])
     for folder in (output / "_gift").glob("round-*"):

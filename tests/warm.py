@@ -1,44 +1,58 @@
-"""Runs of `run_trainer.py` in processes forked from one that has imported everything, which takes ten seconds a time."""
+"""Commands in processes forked from one that has imported everything, which takes ten seconds a time."""
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.run_trainer"])
+_CONTEXT.set_forkserver_preload(["tests.run_trainer", "trl_gift.cli.train"])
 _TIMEOUT_S = 300.0
 
 
-def run_trainer(arguments: list[str], kill_after: float | None = None) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run` of the script with its output captured; killed after some seconds if it is to be."""
+def run(
+    module: str,
+    arguments: Sequence[object],
+    environment: Mapping[str, str] | None = None,
+    kill_after: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run` of `python -m module` with its output captured.
+
+    Args:
+        module: Its `main` takes the arguments from `sys.argv`; what it returns is the exit code.
+        arguments: The command line.
+        environment: Variables besides those of the tests; what is read when a library is imported is read before.
+        kill_after: Seconds after which it is killed; by default it has to end by itself.
+    """
+    command = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, name) for name in ("stdout", "stderr")]
-        process = _CONTEXT.Process(target=_script, args=(arguments, paths))
+        process = _CONTEXT.Process(target=_main, args=(module, command, dict(environment or {}), paths))
         process.start()
         process.join(_TIMEOUT_S if kill_after is None else kill_after)
         if process.exitcode is None:
             process.kill()
             process.join()
             if kill_after is None:
-                raise TimeoutError(f"{arguments} ran for longer than {_TIMEOUT_S} s")
+                raise TimeoutError(f"{command} ran for longer than {_TIMEOUT_S} s")
         texts = []
         for path in paths:
             with open(path, encoding="utf-8") as file:
                 texts.append(file.read())
     assert process.exitcode is not None
-    return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
+    return subprocess.CompletedProcess(command, process.exitcode, *texts)
 
 
-def _script(arguments: list[str], paths: list[str]) -> None:
+def _main(module: str, command: list[str], environment: dict[str, str], paths: list[str]) -> None:
     for number, path in enumerate(paths, 1):
         file = os.open(path, os.O_WRONLY | os.O_CREAT)
         os.dup2(file, number)
         os.close(file)
-    sys.argv = ["run_trainer.py", *arguments]
-    from tests import run_trainer
-
-    run_trainer.main()
+    os.environ.update(environment)
+    sys.argv = [module, *command]
+    sys.exit(importlib.import_module(module).main())

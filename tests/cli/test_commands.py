@@ -9,17 +9,22 @@ import sys
 
 import pytest
 
+from tests import warm
 from trl_gift.cli.main import COMMANDS, main
 from trl_gift.playground import model_path, playground_tasks
 
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+ENVIRONMENT = {"COLUMNS": "200"}
 
 
-def trl_gift(*arguments, cwd=None):
+def from_nothing(*arguments, cwd=None):
     return subprocess.run(
         [sys.executable, "-m", "trl_gift.cli.main", *map(str, arguments)],
-        capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False, cwd=cwd,
+        capture_output=True, text=True, env=os.environ | ENVIRONMENT, timeout=300, check=False, cwd=cwd,
     )  # fmt: skip
+
+
+def trl_gift(*arguments):
+    return warm.run("trl_gift.cli.main", arguments, ENVIRONMENT)
 
 
 @pytest.fixture
@@ -62,16 +67,16 @@ def test_every_command_has_help(command, capsys):
 
 
 def test_doctor():
-    process = trl_gift("doctor", "--json")
+    process = from_nothing("doctor", "--json")
     findings = json.loads(process.stdout)
     assert process.returncode == (0 if findings["isolated"] else 1)
     assert findings["versions"]["transformers"]
     assert {layer["name"] for layer in findings["isolation"]}
-    assert "isolation" in trl_gift("doctor").stdout
+    assert "isolation" in from_nothing("doctor").stdout
 
 
 def test_quickstart_json(tmp_path):
-    process = trl_gift(
+    process = from_nothing(
         "quickstart", "--json", "--quiet", "--seeds", 6, "--heldout", 6, "--steps", 2, "--rounds", 2, cwd=tmp_path
     )
     assert process.returncode == 0, process.stderr[-2000:]
@@ -89,7 +94,7 @@ def test_quickstart_json(tmp_path):
     assert run["options"]["train_on_references"] is False
     assert run["options"]["sampler"] == "gibbs"
     # A second one goes elsewhere; one that is told to go to the same place is refused.
-    assert trl_gift("quickstart", "--output-dir", "quickstart-out", cwd=tmp_path).returncode == 2
+    assert trl_gift("quickstart", "--output-dir", tmp_path / "quickstart-out").returncode == 2
 
 
 def test_train_sample_evaluate(tmp_path, options):
