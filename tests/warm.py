@@ -32,6 +32,8 @@ def run(
     command = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, name) for name in ("stdout", "stderr")]
+        for path in paths:
+            open(path, "x").close()  # here, because it may be killed before it gets that far
         process = _CONTEXT.Process(target=_main, args=(module, command, dict(environment or {}), paths))
         process.start()
         process.join(_TIMEOUT_S if kill_after is None else kill_after)
@@ -50,7 +52,7 @@ def run(
 
 def _main(module: str, command: list[str], environment: dict[str, str], paths: list[str]) -> None:
     for number, path in enumerate(paths, 1):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT)
+        file = os.open(path, os.O_WRONLY)
         os.dup2(file, number)
         os.close(file)
     os.environ.update(environment)
