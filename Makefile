@@ -10,7 +10,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 .PHONY: quickstart test test-slow test-min test-latest attacks check static format lint types layers docs clean
 
 # Tests that say whether a set of library versions is one that we work with: what we rely on, and whole small runs.
-CONTRACT := tests/test_contracts.py tests/test_own_warnings.py tests/test_drop_in.py tests/test_quantization.py \
+CONTRACT := tests/test_contracts.py tests/test_own_warnings.py tests/test_drop_in.py tests/training/test_quantization.py \
 	tests/generation/test_engines.py tests/generation/test_compact.py tests/hub \
 	"tests/test_trainer.py::test_a_run_leaves_what_it_promises" \
 	"tests/test_trainer.py::test_killed_and_resumed_is_as_never_killed"

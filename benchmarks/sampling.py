@@ -27,8 +27,7 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from trl_gift import codetext
-from trl_gift.driver import Driver
+from trl_gift.common.randomness import generator, stream_key
 from trl_gift.generation import scoring
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.decoding import draw_tokens
@@ -37,10 +36,11 @@ from trl_gift.generation.generate import GenerateEngine
 from trl_gift.generation.slot_cache import SlotCache
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.prompts import BasePrompts, clean_description
-from trl_gift.randomness import generator, stream_key
 from trl_gift.sampling.chain import gibbs
-from trl_gift.sampling.tools import ChainSettings, RecordedTools
+from trl_gift.sampling.context import ChainSettings, RecordedTools
+from trl_gift.sampling.scheduler import Driver
 from trl_gift.sandbox import HostedSandbox, Limits, LocalSandbox
+from trl_gift.tasks import codetext
 
 CODES = 3
 

@@ -56,7 +56,7 @@ def measure(stage: str, folder: Path, rows: int) -> tuple[float, float]:
 
 
 def run(stage: str, folder: Path, rows: int, sender) -> None:
-    from trl_gift.sampling.store import SampleIndex, SampleStore, compact
+    from trl_gift.sampling.store import SampleIndex, SampleStore, write_parquet
 
     started = time.perf_counter()
     if stage == "write":
@@ -68,7 +68,7 @@ def run(stage: str, folder: Path, rows: int, sender) -> None:
             assert len(index) == rows
             assert len(index.step("task-0", 0)) == CODES
     else:
-        compact(folder)
+        write_parquet(folder)
     # Kilobytes on Linux.
     sender.send((time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 

@@ -21,7 +21,7 @@ from transformers import BitsAndBytesConfig, TrainerCallback
 import trl_gift.trainer
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.playground import playground_tasks
-from trl_gift.progress import SamplingProgress
+from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.store import SampleStore
 
 torch.set_num_threads(1)

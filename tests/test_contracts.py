@@ -134,11 +134,11 @@ def test_what_is_imported_is_promised():
                 assert known, f"{path.relative_to(REPOSITORY)} imports {name}; pyproject.toml does not promise it"
 
 
-# The trainer (trl_gift.rounds, trl_gift.trainer) ---------------------------------------------------------------------
+# The trainer (trl_gift.training.rounds, trl_gift.trainer) ---------------------------------------------------------------------
 
 
 def test_the_one_private_hook():
-    """`Trainer._init_training_state` sets where the global step begins; trl_gift.rounds overrides it."""
+    """`Trainer._init_training_state` sets where the global step begins; trl_gift.training.rounds overrides it."""
     assert parameters(transformers.Trainer._init_training_state) == [
         "self",
         "max_steps",
@@ -146,10 +146,10 @@ def test_the_one_private_hook():
         "num_train_epochs",
         "resume_from_checkpoint",
         "trial",
-    ], "the hook's signature has changed; revise trl_gift.rounds"
+    ], "the hook's signature has changed; revise trl_gift.training.rounds"
     source = inspect.getsource(transformers.Trainer._inner_training_loop)
     assert "epochs_trained, steps_trained_in_current_epoch = self._init_training_state(" in source, (
-        "the training loop no longer takes epochs and batches to skip from the hook; revise trl_gift.rounds"
+        "the training loop no longer takes epochs and batches to skip from the hook; revise trl_gift.training.rounds"
     )
 
 
@@ -160,12 +160,12 @@ def test_sft_trainer_takes_what_we_pass():
         "peft_config",
         used_in="trl_gift.trainer",
     )  # fmt: skip
-    takes(trl.SFTTrainer.train, "resume_from_checkpoint", used_in="trl_gift.rounds")
+    takes(trl.SFTTrainer.train, "resume_from_checkpoint", used_in="trl_gift.training.rounds")
     takes(trl.SFTTrainer.log, "logs", used_in="trl_gift.trainer")
     takes(transformers.Trainer.save_model, "output_dir", used_in="trl_gift.cli.train")
     offers(
         trl.SFTTrainer, "add_callback", "remove_callback", "pop_callback", "create_model_card", "push_to_hub",
-        used_in="trl_gift.rounds, trl_gift.cli.quickstart",
+        used_in="trl_gift.training.rounds, trl_gift.cli.quickstart",
     )  # fmt: skip
     offers(trl.SFTTrainer, "_tag_names", "_name", "_paper", used_in="trl_gift.trainer, whose model card they make")
 
@@ -205,7 +205,7 @@ def test_pretokenised_data_reach_the_model_unchanged(sft_trainer):
         tuple(row[mask.bool()].tolist()): tuple(labels[mask.bool()].tolist())
         for row, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True)
     }
-    changed = "SFTTrainer changes pre-tokenised rows; revise trl_gift.pairs and RoundTrainer.train_round"
+    changed = "SFTTrainer changes pre-tokenised rows; revise trl_gift.training.pairs and RoundTrainer.train_round"
     assert got == {(5, 6, 7, 8): (-100, -100, 7, 8), (9, 10): (-100, 10)}, changed
     padding = batch["labels"][batch["attention_mask"] == 0]
     assert padding.tolist() == [-100, -100], changed
@@ -214,7 +214,7 @@ def test_pretokenised_data_reach_the_model_unchanged(sft_trainer):
 def test_several_trainings_of_one_trainer(sft_trainer):
     """Each round is one `train()` with its own rows, a new optimizer and a learning rate that starts again."""
     trainer = sft_trainer(learning_rate=1e-3, logging_steps=1)
-    offers_here = "trl_gift.rounds sets it to None between rounds, to free what it holds"
+    offers_here = "trl_gift.training.rounds sets it to None between rounds, to free what it holds"
     for holder, name in [
         (trainer, "optimizer"),
         (trainer, "lr_scheduler"),
@@ -236,7 +236,7 @@ def test_several_trainings_of_one_trainer(sft_trainer):
 
 
 def test_callbacks_see_what_we_act_on(sft_trainer):
-    """Saving at a round's last step, and marking a checkpoint when all of it is on disk (trl_gift.rounds)."""
+    """Saving at a round's last step, and marking a checkpoint when all of it is on disk (trl_gift.training.rounds)."""
     seen = []
 
     class Watch(transformers.TrainerCallback):
@@ -254,13 +254,15 @@ def test_callbacks_see_what_we_act_on(sft_trainer):
     ((step, files),) = [item for item in seen if item[0]]
     assert step == 2, "should_save set at the last step saves no checkpoint there"
     needed = {"trainer_state.json", "optimizer.pt", "scheduler.pt"}
-    assert needed <= files, "on_save comes before the checkpoint is whole; trl_gift.rounds marks it there as complete"
+    assert needed <= files, (
+        "on_save comes before the checkpoint is whole; trl_gift.training.rounds marks it there as complete"
+    )
 
 
 def test_state_and_processes_are_where_we_look(sft_trainer):
     trainer = sft_trainer()
     for name in ("log_history", "global_step", "max_steps"):
-        assert name in vars(trainer.state), f"TrainerState lost {name}; revise trl_gift.rounds"
+        assert name in vars(trainer.state), f"TrainerState lost {name}; revise trl_gift.training.rounds"
     assert trainer.is_deepspeed_enabled is False, "trl_gift.trainer refuses DeepSpeed by this attribute"
     assert trainer.is_fsdp_enabled is False, "trl_gift.trainer refuses FSDP by this attribute"
     assert trainer.accelerator.unwrap_model(trainer.model) is trainer.model
@@ -270,21 +272,23 @@ def test_state_and_processes_are_where_we_look(sft_trainer):
         "end_training", used_in="trl_gift.trainer",
     )  # fmt: skip
     assert accelerate.utils.gather_object(["a", "b"]) == ["a", "b"], "one process gathers its own list, flat"
-    takes(transformers.set_seed, "seed", used_in="trl_gift.rounds")
+    takes(transformers.set_seed, "seed", used_in="trl_gift.training.rounds")
     for name in ("end_of_dataloader", "remainder"):
-        assert name in dir(trainer.accelerator.gradient_state), f"GradientState lost {name}; revise trl_gift.rounds"
-    assert trainer.padding_free is False, "trl_gift.rounds tells padded batches by this attribute"
+        assert name in dir(trainer.accelerator.gradient_state), (
+            f"GradientState lost {name}; revise trl_gift.training.rounds"
+        )
+    assert trainer.padding_free is False, "trl_gift.training.rounds tells padded batches by this attribute"
     assert parameters(transformers.Trainer.get_batch_samples) == ["self", "epoch_iterator", "num_batches", "device"], (
-        "the hook of the last batch has changed; revise trl_gift.rounds"
+        "the hook of the last batch has changed; revise trl_gift.training.rounds"
     )
     assert "self.get_batch_samples(" in inspect.getsource(transformers.Trainer._run_epoch), (
-        "batches come from elsewhere now; revise trl_gift.rounds"
+        "batches come from elsewhere now; revise trl_gift.training.rounds"
     )
 
 
 def test_what_is_looked_at_under_deepspeed_and_fsdp(sft_trainer, tmp_path):
     """The accelerator's own state, not a stand-in: the FSDP plugin is no attribute of it without FSDP."""
-    from trl_gift.rounds import check_sharded
+    from trl_gift.training.rounds import check_sharded
 
     args = GiFTConfig(str(tmp_path), use_cpu=True, one_round_per_process=True)
     state = sft_trainer().accelerator.state
@@ -293,10 +297,10 @@ def test_what_is_looked_at_under_deepspeed_and_fsdp(sft_trainer, tmp_path):
 
 
 def test_weights_and_state_of_a_checkpoint(tmp_path, model_factory):
-    """How a process goes on where another has ended a round (trl_gift.rounds)."""
-    takes(transformers.TrainerState.load_from_json, "json_path", used_in="trl_gift.rounds")
-    takes(accelerate.load_checkpoint_in_model, "model", "checkpoint", used_in="trl_gift.rounds")
-    takes(peft.load_peft_weights, "device", used_in="trl_gift.rounds")
+    """How a process goes on where another has ended a round (trl_gift.training.rounds)."""
+    takes(transformers.TrainerState.load_from_json, "json_path", used_in="trl_gift.training.rounds")
+    takes(accelerate.load_checkpoint_in_model, "model", "checkpoint", used_in="trl_gift.training.rounds")
+    takes(peft.load_peft_weights, "device", used_in="trl_gift.training.rounds")
     one, other = (
         peft.get_peft_model(
             model_factory(), peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
@@ -306,13 +310,17 @@ def test_weights_and_state_of_a_checkpoint(tmp_path, model_factory):
     one.save_pretrained(tmp_path)
     peft.set_peft_model_state_dict(other, peft.load_peft_weights(str(tmp_path), device="cpu"))
     pairs = zip(one.parameters(), other.parameters(), strict=True)
-    assert all(torch.equal(*pair) for pair in pairs), "an adapter comes back otherwise; revise trl_gift.rounds"
+    assert all(torch.equal(*pair) for pair in pairs), (
+        "an adapter comes back otherwise; revise trl_gift.training.rounds"
+    )
     settings = peft.PeftConfig.from_pretrained(tmp_path)
-    assert not settings.is_prompt_learning, "trl_gift.merging tells adapters without weights by this attribute"
+    assert not settings.is_prompt_learning, (
+        "trl_gift.training.merging tells adapters without weights by this attribute"
+    )
     takes(
         peft.PeftModel.from_pretrained(model_factory(), tmp_path).merge_and_unload,
         "safe_merge",
-        used_in="trl_gift.merging",
+        used_in="trl_gift.training.merging",
     )
 
 
@@ -327,7 +335,7 @@ def test_accelerate_s_launcher():
 
 
 def test_mixed_precision_is_put_on_the_forward_method():
-    """`trl_gift.rounds` takes it off for sampling by these two attributes of the model."""
+    """`trl_gift.training.rounds` takes it off for sampling by these two attributes of the model."""
     code = (  # in a process of its own: accelerate keeps one precision for a process
         "import torch; from accelerate import Accelerator; model = torch.nn.Linear(2, 2); own = set(vars(model)); "
         "Accelerator(cpu=True, mixed_precision='bf16').prepare(model); "
@@ -335,46 +343,46 @@ def test_mixed_precision_is_put_on_the_forward_method():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     added = result.stdout.strip()
-    assert added == "['_original_forward', 'forward']", "accelerate wraps otherwise; revise trl_gift.rounds"
+    assert added == "['_original_forward', 'forward']", "accelerate wraps otherwise; revise trl_gift.training.rounds"
 
 
-# Publishing (trl_gift.publishing, trl_gift.hub) ------------------------------------------------------------------------
+# Publishing (trl_gift.hub.publisher, trl_gift.hub) ------------------------------------------------------------------------
 
 
 def test_uploads_leave_our_artefacts_out():
-    """Folders that begin with an underscore stay at home; that is why artefacts lie in `_gift` (trl_gift.run_folder)."""
+    """Folders that begin with an underscore stay at home; that is why artefacts lie in `_gift` (trl_gift.run.folder)."""
     for method in (transformers.Trainer.push_to_hub, transformers.Trainer._push_from_checkpoint):
         assert '"_*"' in inspect.getsource(method), (
             f"Trainer.{method.__name__} no longer ignores `_*`: samples would be uploaded unasked; revise "
-            "trl_gift.run_folder"
+            "trl_gift.run.folder"
         )
 
 
 def test_the_methods_of_pushing_that_we_replace():
-    """What transformers would push by itself, trl_gift.publishing pushes instead; `_push_from_checkpoint` is private."""
+    """What transformers would push by itself, trl_gift.hub.publisher pushes instead; `_push_from_checkpoint` is private."""
     theirs = transformers.Trainer
-    assert parameters(theirs._push_from_checkpoint) == ["self", "checkpoint_folder"], "revise trl_gift.publishing"
+    assert parameters(theirs._push_from_checkpoint) == ["self", "checkpoint_folder"], "revise trl_gift.hub.publisher"
     saving = inspect.getsource(theirs._save_checkpoint)
     assert "self._push_from_checkpoint(output_dir)" in saving, (
-        "checkpoints are pushed from elsewhere now: they would be pushed twice; revise trl_gift.publishing"
+        "checkpoints are pushed from elsewhere now: they would be pushed twice; revise trl_gift.hub.publisher"
     )
     for name in ("push_to_hub", "init_hf_repo"):
         ours = set(parameters(vars(theirs)[name]))
         lost = ours - set(parameters(getattr(trl_gift.GiFTTrainer, name)))
-        assert not lost, f"Trainer.{name} takes {sorted(lost)} now; revise trl_gift.publishing"
+        assert not lost, f"Trainer.{name} takes {sorted(lost)} now; revise trl_gift.hub.publisher"
     assert inspect.getsource(theirs).count("upload_folder(") == 3, (
-        "transformers pushes from another place now; revise trl_gift.publishing"
+        "transformers pushes from another place now; revise trl_gift.hub.publisher"
     )
-    takes(trl.SFTTrainer.create_model_card, "model_name", "dataset_name", "tags", used_in="trl_gift.publishing")
-    takes(theirs.save_model, "output_dir", "_internal_call", used_in="trl_gift.publishing")
+    takes(trl.SFTTrainer.create_model_card, "model_name", "dataset_name", "tags", used_in="trl_gift.hub.publisher")
+    takes(theirs.save_model, "output_dir", "_internal_call", used_in="trl_gift.hub.publisher")
     fields = {item.name for item in dataclasses.fields(trl.SFTConfig)}
     used = {"push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "hub_always_push",
             "hub_revision"}  # fmt: skip
-    assert used <= fields, f"SFTConfig lost {sorted(used - fields)}; revise trl_gift.publishing"
+    assert used <= fields, f"SFTConfig lost {sorted(used - fields)}; revise trl_gift.hub.publisher"
 
 
 def test_the_hub_s_client():
-    where = "trl_gift.publishing"
+    where = "trl_gift.hub.publisher"
     api = huggingface_hub.HfApi
     takes(api.create_repo, "repo_id", "repo_type", "private", "exist_ok", used_in=where)
     takes(api.create_branch, "repo_id", "repo_type", "token", "branch", "exist_ok", used_in=where)
@@ -398,14 +406,14 @@ def test_cards(tmp_path):
     assert huggingface_hub.DatasetCardData(pretty_name="x").to_dict()["pretty_name"] == "x"
 
 
-# Trackers (trl_gift.tracking) ------------------------------------------------------------------------------------------
+# Trackers (trl_gift.run.tracking) ------------------------------------------------------------------------------------------
 
 
 def test_tracker_callbacks():
     """Each tracker's own run is told through its callback in transformers."""
     from transformers import integrations
 
-    where = "trl_gift.tracking"
+    where = "trl_gift.run.tracking"
     for name in ("TensorBoardCallback", "TrackioCallback", "WandbCallback"):
         offers(getattr(integrations, name), "on_train_end", used_in=where)
     tensorboard = inspect.getsource(integrations.TensorBoardCallback)
@@ -594,7 +602,7 @@ def test_adapters(tmp_path, model_factory):
     assert all("lora_" in name for name in trained), "rounds go back to the base by the trainable parameters alone"
 
 
-# datasets (trl_gift.tasks, trl_gift.rounds) ----------------------------------------------------------------------------
+# datasets (trl_gift.tasks, trl_gift.training.rounds) ----------------------------------------------------------------------------
 
 
 def test_datasets():
@@ -607,14 +615,14 @@ def test_datasets():
     assert list(streamed) == rows, "streamed rows differ from rows; revise trl_gift.tasks.loaders"
 
 
-# bitsandbytes (trl_gift.quantization) ----------------------------------------------------------------------------------
+# bitsandbytes (trl_gift.training.quantization) ----------------------------------------------------------------------------------
 
 
 def test_four_bit_layers_can_be_kept_from_repacking():
     bitsandbytes = pytest.importorskip("bitsandbytes")
     layer = bitsandbytes.nn.Linear4bit(8, 8)
     assert "support_avx512bf16_for_cpu" in vars(layer), (
-        "bitsandbytes has another switch for repacking 4-bit layers on a CPU; revise trl_gift.quantization"
+        "bitsandbytes has another switch for repacking 4-bit layers on a CPU; revise trl_gift.training.quantization"
     )
     takes(
         transformers.BitsAndBytesConfig.__init__, "load_in_4bit", "load_in_8bit", "bnb_4bit_use_double_quant",

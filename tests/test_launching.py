@@ -32,8 +32,8 @@ from trl_gift.cli.arguments import parse_with_launch
 from trl_gift.cli.main import main
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.playground import model_path, playground_tasks
-from trl_gift.rounds import RoundTrainer, check_sharded
-from trl_gift.run_folder import RunFolder
+from trl_gift.run.folder import RunFolder
+from trl_gift.training.rounds import RoundTrainer, check_sharded
 
 CONFIGS = REPOSITORY / "examples/accelerate_configs"
 ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")

@@ -15,11 +15,11 @@ from trl_gift.errors import ConfigError
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.engine import GenerationRequest, SamplingParams
 from trl_gift.generation.generate import GenerateEngine
-from trl_gift.loading import check_model, load_dtype
-from trl_gift.pairs import IGNORED
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import LocalSandbox
 from trl_gift.trainer import GiFTTrainer
+from trl_gift.training.loading import check_model, load_dtype
+from trl_gift.training.pairs import IGNORED
 
 FULL = ["llama", "qwen2", "qwen3", "gpt2", "gpt_neox", "gemma"]
 WINDOWED = ["gemma2", "gemma3", "mistral"]

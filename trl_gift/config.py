@@ -15,16 +15,16 @@ import torch
 from trl import SFTConfig
 
 from trl_gift.errors import ConfigError
-from trl_gift.evaluation import EvaluationSettings
+from trl_gift.evaluation.attempts import EvaluationSettings
 from trl_gift.generation.engine import SamplingParams
 from trl_gift.presets import preset_options
 from trl_gift.prompts import PromptFormat, prompt_format
 from trl_gift.sampling.chain import SAMPLERS
+from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.hints import HINTS
-from trl_gift.sampling.tools import ChainSettings
 from trl_gift.sandbox import Limits
-from trl_gift.selection import SelectionSettings
 from trl_gift.tasks.decontamination import CleaningSettings
+from trl_gift.training.selection import SelectionSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -20,19 +20,19 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from trl_gift import evaluation
-from trl_gift.clock import StageClock, timed
-from trl_gift.driver import Driver
-from trl_gift.evaluation import Attempt, Evaluation
+from trl_gift.common.clock import StageClock, timed
+from trl_gift.evaluation.attempts import Attempt, Evaluation
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.engine import Engine
 from trl_gift.generation.generate import GenerateEngine
-from trl_gift.progress import SamplingProgress
+from trl_gift.hub.publisher import PublishingTrainer
 from trl_gift.prompts import Example
-from trl_gift.publishing import PublishingTrainer
 from trl_gift.sampling.chain import SAMPLERS
+from trl_gift.sampling.context import RecordedTools
+from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.records import CodeSample
+from trl_gift.sampling.scheduler import Driver
 from trl_gift.sampling.store import SampleIndex, SampleStore
-from trl_gift.sampling.tools import RecordedTools
 from trl_gift.sandbox import HostedSandbox, Sandbox
 from trl_gift.tasks import Task
 

@@ -24,30 +24,30 @@ from datasets import Dataset
 from transformers import set_seed
 
 from trl_gift import evaluation
-from trl_gift.clock import StageClock, timed
+from trl_gift.common.clock import StageClock, timed
+from trl_gift.common.randomness import stream_key
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
-from trl_gift.evaluation import Evaluation
-from trl_gift.figures import logged_figures, round_figures, round_line
+from trl_gift.evaluation.attempts import Evaluation
 from trl_gift.generating import GeneratingTrainer
 from trl_gift.generation.compact import refuse_other_attention
 from trl_gift.generation.generate import end_ids
-from trl_gift.loading import check_model, check_quantization
-from trl_gift.pairs import TrainingPairs, training_pairs
-from trl_gift.progress import no_dataset_bars
-from trl_gift.publishing import dataset_origin
-from trl_gift.quantization import keep_trainable_after_sampling
-from trl_gift.randomness import stream_key
-from trl_gift.rounds import RoundCheckpoint, check_sharded, last_checkpoint
-from trl_gift.run_folder import RunFolder, describe_run, write_selection
-from trl_gift.sampling.drift import view_round
-from trl_gift.sampling.harvest import Harvest, harvest
-from trl_gift.sampling.store import compact, is_complete
+from trl_gift.hub.publisher import dataset_origin
+from trl_gift.run.drift import view_round
+from trl_gift.run.figures import logged_figures, round_figures, round_line
+from trl_gift.run.folder import RunFolder, describe_run, write_selection
+from trl_gift.run.harvest import Harvest, harvest
+from trl_gift.run.tracking import RunIdentity, Tracking
+from trl_gift.sampling.progress import no_dataset_bars
+from trl_gift.sampling.store import is_complete, write_parquet
 from trl_gift.sandbox import Sandbox
-from trl_gift.selection import SelectedCode, select
 from trl_gift.tasks import Task, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
-from trl_gift.tracking import RunIdentity, Tracking
+from trl_gift.training.loading import check_model, check_quantization
+from trl_gift.training.pairs import TrainingPairs, training_pairs
+from trl_gift.training.quantization import keep_trainable_after_sampling
+from trl_gift.training.rounds import RoundCheckpoint, check_sharded, last_checkpoint
+from trl_gift.training.selection import SelectedCode, select
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -407,7 +407,7 @@ class GiFTTrainer(GeneratingTrainer):
             # Of all processes, until the slowest is done; without what an earlier process had sampled.
             self._tokens_per_second = sum(gather_object([tokens])) / (time.monotonic() - started)
             if self.accelerator.is_main_process:
-                compact(folder)
+                write_parquet(folder)
             self.accelerator.wait_for_everyone()
         first = 1 if self.args.accumulate_samples else round_index
         return harvest([self.run.round(index) for index in range(first, round_index + 1)])

@@ -32,7 +32,7 @@ def seeds(tmp_path):
 
 
 def test_seeds_are_filtered_decontaminated_and_recorded(tmp_path, seeds, capsys):
-    from trl_gift.run_folder import fingerprint
+    from trl_gift.run.folder import fingerprint
     from trl_gift.tasks import tasks_from_rows
 
     arguments = [

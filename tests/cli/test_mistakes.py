@@ -204,7 +204,7 @@ def folder(tmp_path_factory):
     """Everything that the cases name."""
     from trl_gift import GiFTConfig
     from trl_gift.playground import playground_tasks
-    from trl_gift.run_folder import RunFolder, describe_run
+    from trl_gift.run.folder import RunFolder, describe_run
 
     root = tmp_path_factory.mktemp("mistakes")
     for name, text in FILES.items():

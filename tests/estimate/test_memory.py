@@ -15,7 +15,7 @@ from trl_gift.estimate.device import GIB
 from trl_gift.estimate.model import MetaModel, Trainable
 from trl_gift.estimate.plan import Setting, sampling_plan, training_plan
 from trl_gift.generation.slot_cache import SlotCache
-from trl_gift.loading import load_dtype
+from trl_gift.training.loading import load_dtype
 
 KINDS = ["llama", "qwen2", "gpt2"]
 LORA = {"r": 4, "target_modules": "all-linear"}

@@ -30,9 +30,9 @@ def measure(folder: Path, lora: bool, checkpointing: bool, dtype: str, bf16: boo
 
     from trl_gift.config import GiFTConfig
     from trl_gift.estimate import Device, estimate_run
-    from trl_gift.pairs import TrainingPair, TrainingPairs
     from trl_gift.playground import model_path, playground_tasks
     from trl_gift.trainer import GiFTTrainer
+    from trl_gift.training.pairs import TrainingPair, TrainingPairs
 
     torch.set_num_threads(1)
     args = GiFTConfig(

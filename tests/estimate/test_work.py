@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from trl_gift.config import GiFTConfig
-from trl_gift.driver import Driver
 from trl_gift.estimate import work
 from trl_gift.estimate.run import RunParts, estimate_run
 from trl_gift.estimate.work import Lengths
@@ -14,7 +13,8 @@ from trl_gift.generation.compact import CompactEngine
 from trl_gift.playground import playground_tasks
 from trl_gift.prompts import Example, prompt_format
 from trl_gift.sampling.chain import SAMPLERS
-from trl_gift.sampling.tools import RecordedTools
+from trl_gift.sampling.context import RecordedTools
+from trl_gift.sampling.scheduler import Driver
 from trl_gift.sandbox import LocalSandbox
 
 CODE, DESCRIPTION, STEPS, WIDTH = 9, 7, 3, 2

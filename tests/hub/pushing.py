@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.errors import UserError
+from trl_gift.hub.publisher import dataset_origin
 from trl_gift.playground import playground_tasks
-from trl_gift.publishing import dataset_origin
 from trl_gift.sandbox import LocalSandbox
 
 OPTIONS = {

@@ -17,10 +17,10 @@ from trl_gift.hub.files import lay_out_checkpoint, lay_out_model, make_public
 from trl_gift.hub.licence import licence_of
 from trl_gift.hub.model_card import extend_model_card
 from trl_gift.hub.names import hub_name
+from trl_gift.hub.publisher import dataset_origin
 from trl_gift.hub.samples import PUBLISHED, WITHHELD
 from trl_gift.playground import playground_tasks
-from trl_gift.publishing import dataset_origin
-from trl_gift.run_folder import RunFolder
+from trl_gift.run.folder import RunFolder
 from trl_gift.sampling.records import CodeSample
 from trl_gift.tasks.decontamination import CleaningSettings, clean
 

@@ -7,9 +7,9 @@ import pyarrow.parquet
 import pytest
 
 from tests.sampling.worlds import TableEngine, joint_world, make_task, sample
-from trl_gift.sampling.harvest import harvest
+from trl_gift.run.harvest import harvest
 from trl_gift.sampling.records import CodeSample
-from trl_gift.sampling.store import SampleIndex, SampleStore, compact, is_complete, read_samples
+from trl_gift.sampling.store import SampleIndex, SampleStore, is_complete, read_samples, write_parquet
 
 WRITE, READ, _ = joint_world(3, 4, 0.5)
 
@@ -108,7 +108,7 @@ def test_compaction_is_whole_and_complete(tmp_path, samples):
         for one in samples:
             store.append(one)
     assert not is_complete(tmp_path)
-    path = compact(tmp_path)
+    path = write_parquet(tmp_path)
     assert is_complete(tmp_path)
     table = pyarrow.parquet.read_table(path).to_pylist()
     assert {row["sample_id"] for row in table} == {one.sample_id for one in samples}
@@ -123,4 +123,4 @@ def test_compaction_is_whole_and_complete(tmp_path, samples):
 
 def test_compaction_of_nothing(tmp_path):
     SampleStore(tmp_path).close()
-    assert pyarrow.parquet.read_table(compact(tmp_path)).num_rows == 0
+    assert pyarrow.parquet.read_table(write_parquet(tmp_path)).num_rows == 0

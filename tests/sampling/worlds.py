@@ -7,12 +7,12 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from trl_gift.driver import Driver
+from trl_gift.common.randomness import uniforms
 from trl_gift.generation.engine import Completion, GenerationResult, SamplingParams
 from trl_gift.prompts import Extraction, clean_description
-from trl_gift.randomness import uniforms
 from trl_gift.sampling.chain import SAMPLERS
-from trl_gift.sampling.tools import ChainSettings, RecordedTools
+from trl_gift.sampling.context import ChainSettings, RecordedTools
+from trl_gift.sampling.scheduler import Driver
 from trl_gift.sandbox import AssertTests, Outcome, Status
 from trl_gift.tasks import Task
 

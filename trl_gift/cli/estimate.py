@@ -35,9 +35,9 @@ from trl_gift.estimate import (
     this_device,
 )
 from trl_gift.estimate.device import GIB
-from trl_gift.loading import load_config, load_dtype
 from trl_gift.playground import model_path
 from trl_gift.tasks.decontamination import clean
+from trl_gift.training.loading import load_config, load_dtype
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

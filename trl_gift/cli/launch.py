@@ -23,7 +23,7 @@ import yaml
 from trl_gift.cli.parser import read_options
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
-from trl_gift.run_folder import RunFolder
+from trl_gift.run.folder import RunFolder
 
 _SHARDED = ("DEEPSPEED", "FSDP")
 # What a config says about sharded training, which sampling leaves out.

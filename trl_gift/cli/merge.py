@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from trl_gift.cli.lines import LineParser
-from trl_gift.merging import DTYPES, merge_adapter
 from trl_gift.playground import model_path
+from trl_gift.training.merging import DTYPES, merge_adapter
 
 
 def run(argv: Sequence[str]) -> int:

@@ -20,17 +20,17 @@ import torch
 from transformers import PrinterCallback
 
 from trl_gift.config import GiFTConfig
-from trl_gift.driver import Driver
 from trl_gift.estimate.work import Lengths, spread
 from trl_gift.generation.engine import Engine, GenerationRequest, GenerationResult
-from trl_gift.pairs import IGNORED, TrainingPair, TrainingPairs
 from trl_gift.prompts import Example
 from trl_gift.sampling.chain import SAMPLERS
+from trl_gift.sampling.context import RecordedTools
 from trl_gift.sampling.records import CodeSample
-from trl_gift.sampling.tools import RecordedTools
+from trl_gift.sampling.scheduler import Driver
 from trl_gift.sandbox import HostedSandbox
 from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer
+from trl_gift.training.pairs import IGNORED, TrainingPair, TrainingPairs
 
 DEFAULT_TASKS = 16
 _WARM_UP_TOKENS = 16

@@ -27,6 +27,7 @@ import torch
 from peft import PeftModel
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from trl_gift.common.randomness import uniforms
 from trl_gift.errors import ConfigError
 from trl_gift.generation import decoding, scoring
 from trl_gift.generation.engine import (
@@ -43,7 +44,6 @@ from trl_gift.generation.prefix_cache import PrefixCache
 from trl_gift.generation.replay import Trace, Traces, in_common
 from trl_gift.generation.slot_cache import SlotCache
 from trl_gift.generation.stops import StopFinder, TokenTexts
-from trl_gift.randomness import uniforms
 
 logger = logging.getLogger(__name__)
 

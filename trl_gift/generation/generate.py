@@ -26,10 +26,10 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from trl_gift.common.randomness import uniforms
 from trl_gift.generation import decoding, scoring
 from trl_gift.generation.engine import Completion, GenerationRequest, GenerationResult, SamplingParams
 from trl_gift.generation.stops import StopFinder, TokenTexts
-from trl_gift.randomness import uniforms
 
 _DEFAULT_ROWS = 32
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trl_gift.run_folder import RunFolder
+from trl_gift.run.folder import RunFolder
 from trl_gift.tasks.decontamination import MEASURED
 
 

@@ -43,7 +43,7 @@ class Origin:
 
 
 class ChainTools(Protocol):
-    """What a sampler may ask for; see `trl_gift.sampling.tools`."""
+    """What a sampler may ask for; see `trl_gift.sampling.context`."""
 
     num_steps: int
 

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
+from trl_gift.common.files import whole_file
 from trl_gift.sampling.records import INFRASTRUCTURE, CodeSample
 
 _ROW_GROUP = 4096
@@ -130,22 +131,20 @@ def read_samples(folder: Path) -> Iterator[CodeSample]:
         yield from index
 
 
-def compact(folder: Path) -> Path:
+def write_parquet(folder: Path) -> Path:
     """Writes `samples.parquet` from the lines of a round and returns its path; the lines stay."""
     import pyarrow
     import pyarrow.parquet
 
     target = folder / "samples.parquet"
-    temporary = target.with_suffix(".parquet.tmp")
     schema = _parquet_schema()
     samples = read_samples(folder)
-    with pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
+    with whole_file(target) as temporary, pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
         while group := list(islice(samples, _ROW_GROUP)):
             records = [sample.to_record() for sample in group]
             for record in records:
                 record["outcome"] = json.dumps(record["outcome"])  # one column type whatever the tests
             writer.write_table(pyarrow.Table.from_pylist(records, schema=schema))
-    os.replace(temporary, target)
     return target
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_gift import codetext
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
+from trl_gift.tasks import codetext
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,187 @@
+"""The run's folder: where artefacts lie, when a run may start, and when it may be continued.
+
+    output_dir/_gift/run.json                     schema, options, versions, fingerprints of the data
+    output_dir/_gift/decontamination.json         the seeds that were left out, and what they repeat
+    output_dir/_gift/base.json                    the evaluation of the untrained model
+    output_dir/_gift/round-N/samples-RANK.jsonl   every sample, append-only
+    output_dir/_gift/round-N/samples.parquet      the same, once the round's sampling is complete
+    output_dir/_gift/round-N/selection.parquet    the pools with weights and counts
+    output_dir/_gift/round-N/metrics.json         what the round did; its existence says that the round is done
+
+The name starts with an underscore because the Hub upload of a trainer leaves such folders out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import secrets
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from trl_gift.common.files import whole_file, write_json
+from trl_gift.errors import ResumeError
+from trl_gift.tasks import Task
+from trl_gift.training.selection import SelectedCode
+
+SCHEMA_VERSION = 2
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
+# What may differ between a run and its continuation: more rounds, and how fast things go.
+_MAY_CHANGE = frozenset(
+    {
+        "num_rounds",
+        "num_logged_samples",
+        "push_samples",
+        "samples_repo_id",
+        "samples_private",
+        "one_round_per_process",
+        "sandbox_workers",
+        "generation_engine",
+        "generation_batch_size",
+        "generation_token_budget",
+        "server_url",
+        "server_command",
+        "server_model",
+        "server_port",
+        "server_start_timeout",
+        "server_request_timeout",
+        "server_patience",
+    }
+)
+
+
+class RunFolder:
+    """The artefacts of one run."""
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.root = Path(output_dir) / "_gift"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run has started here."""
+        return (self.root / "run.json").exists()
+
+    def start(self, description: Mapping[str, Any]) -> None:
+        """Begins a run.
+
+        Raises:
+            ResumeError: if one has begun here before; it would be overwritten.
+        """
+        self.refuse_existing()
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_json(self.root / "run.json", {"schema": SCHEMA_VERSION, "key": secrets.token_hex(4), **description})
+
+    def refuse_existing(self) -> None:
+        """Raises a `ResumeError` if a run has begun here before."""
+        if self.exists:
+            raise ResumeError(
+                f"{self.root.parent} already holds a run; continue it with resume_from_checkpoint=True, or give "
+                "another output_dir."
+            )
+
+    @property
+    def key(self) -> str:
+        """A name that no other run has, for the trackers."""
+        return str(self.read("run.json")["key"])
+
+    def check_continuable(self, description: Mapping[str, Any]) -> None:
+        """Compares a run with what is to continue it.
+
+        Raises:
+            ResumeError: naming the first difference that would mix samples of different runs.
+        """
+        recorded = self.read("run.json")
+        if recorded.get("schema") != SCHEMA_VERSION:
+            raise ResumeError(
+                f"{self.root}/run.json has schema {recorded.get('schema')!r}; this version continues {SCHEMA_VERSION}."
+            )
+        for part in ("tasks", "eval_tasks", "model", "options"):
+            before: Any = recorded[part]
+            now: Any = json.loads(json.dumps(description[part]))
+            if before == now:
+                continue
+            if part == "options":
+                changed = [name for name in now if name not in _MAY_CHANGE and before.get(name) != now[name]]
+                if not changed:
+                    continue
+                part, before, now = changed[0], before.get(changed[0]), now[changed[0]]
+            raise ResumeError(
+                f"cannot continue the run in {self.root.parent}: {part} was {before!r} and is now {now!r}; put it "
+                "back, or give another output_dir."
+            )
+
+    def round(self, index: int) -> Path:
+        """The folder of a round."""
+        return self.root / f"round-{index}"
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON artefact."""
+        content: dict[str, Any] = json.loads((self.root / name).read_text(encoding="utf-8"))
+        return content
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Writes a JSON artefact, whole or not at all."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"schema": SCHEMA_VERSION, **content})
+
+    def has(self, name: str) -> bool:
+        """Whether an artefact exists."""
+        return (self.root / name).exists()
+
+
+def describe_run(
+    options: Mapping[str, Any], model: str, tasks: Sequence[Task], eval_tasks: Sequence[Task]
+) -> dict[str, Any]:
+    """What `run.json` records: options, libraries, model and fingerprints of the tasks."""
+    return {
+        "options": dict(options),
+        "model": model,
+        "tasks": {"count": len(tasks), "fingerprint": fingerprint(tasks)},
+        "eval_tasks": {"count": len(eval_tasks), "fingerprint": fingerprint(eval_tasks)},
+        "versions": {"python": platform.python_version(), "trl_gift": version("trl-gift")}
+        | {library: version(library) for library in _LIBRARIES},
+    }
+
+
+def fingerprint(tasks: Sequence[Task]) -> str:
+    """A hash of the tasks' content, independent of their order."""
+    rows = sorted(json.dumps(task.to_row(), sort_keys=True) for task in tasks)
+    return hashlib.blake2b("\n".join(rows).encode(), digest_size=16).hexdigest()
+
+
+def write_selection(path: Path, selected: Sequence[SelectedCode]) -> None:
+    """Writes the pools with their weights and counts as Parquet, whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    rows = [
+        {
+            "schema": SCHEMA_VERSION,
+            "sample_id": code.sample.sample_id,
+            "task_id": code.sample.task_id,
+            "round": code.sample.round,
+            "perplexity": code.sample.perplexity,
+            "weight": code.weight,
+            "count": code.count,
+            "code": code.sample.code,
+        }
+        for code in selected
+    ]
+    schema = pa.schema(
+        [
+            ("schema", pa.int32()),
+            ("sample_id", pa.string()),
+            ("task_id", pa.string()),
+            ("round", pa.int32()),
+            ("perplexity", pa.float64()),
+            ("weight", pa.float64()),
+            ("count", pa.int32()),
+            ("code", pa.string()),
+        ]
+    )
+    with whole_file(path) as temporary:
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)

@@ -1,0 +1,295 @@
+"""What a sampler may ask for, answered for one run: prompts, random streams, execution, perplexity, the record.
+
+Every answer is a function of (seed, round, task, step, index), or is read from the record of an earlier, interrupted
+run of the same round: then nothing is sampled twice and chains go on in the middle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trl_gift.common.randomness import generator, stream_key
+from trl_gift.errors import StageUnavailable
+from trl_gift.generation.engine import Completion, GenerationRequest, SamplingParams
+from trl_gift.prompts import Example, Extraction, Hint, PromptFormat
+from trl_gift.sampling.chain import Origin
+from trl_gift.sampling.hints import hint_for
+from trl_gift.sampling.records import INFRASTRUCTURE, NO_CODE, REFERENCE, UNVERIFIED, CodeSample
+from trl_gift.sampling.scheduler import Execute, Generate, Score
+from trl_gift.sandbox import Outcome
+from trl_gift.tasks import Task
+
+# So many executions in a row without a sandbox mean that there is none; a single one is bad luck.
+MAX_INFRASTRUCTURE_FAILURES = 20
+
+
+class ExecutionUnavailable(StageUnavailable):
+    """The sandbox fails again and again; what was sampled so far is in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """The part of a run that decides what is sampled.
+
+    Attributes:
+        sampler: Name of the sampler, for the record.
+        seed: The run's `samples_seed`.
+        round: Self-training round, from 1.
+        num_steps: Steps of a chain.
+        num_generations: Codes of a step.
+        code_params: How codes are drawn.
+        description_params: How descriptions are drawn.
+        perplexity_condition: `"chain"` (the description that produced the code) or `"seed"`.
+        num_description_examples: In-context examples for a base model that reads.
+        model_hash: Fingerprint of the trainable weights.
+        verify: Whether codes are run; if not, every code that was found is eligible.
+        hint: What a hint gives away, `"reference"` or `"failing_test"`.
+    """
+
+    sampler: str
+    seed: int
+    round: int
+    num_steps: int
+    num_generations: int
+    code_params: SamplingParams
+    description_params: SamplingParams
+    perplexity_condition: str = "chain"
+    num_description_examples: int = 1
+    model_hash: str = ""
+    verify: bool = True
+    hint: str = "reference"
+
+
+class RecordedTools:
+    """`ChainTools` over an engine, a sandbox and a store.
+
+    Args:
+        settings: What is sampled.
+        prompts: How the model is asked.
+        examples: Codes with descriptions to show to a reader; those of the task itself are never used.
+        recorded: Gives the samples of one step of one task that an interrupted run of this round left.
+        append: Writes one sample into the store.
+    """
+
+    def __init__(
+        self,
+        settings: ChainSettings,
+        prompts: PromptFormat,
+        examples: Sequence[Example],
+        recorded: Callable[[str, int], Sequence[CodeSample]],
+        append: Callable[[CodeSample], None],
+    ) -> None:
+        self.num_steps = settings.num_steps
+        self._settings = settings
+        self._prompts = prompts
+        self._end_id = prompts.end_id
+        self._examples = examples
+        self._recorded = recorded
+        self._append = append
+        self._failures_in_a_row = 0
+        self._code_params = replace(settings.code_params, stop=prompts.code_stops)
+        self._description_params = replace(settings.description_params, stop=prompts.description_stops)
+        # By task, the indices of the codes of its step that are not yet on record.
+        self._owed: dict[str, list[int]] = {}
+        # Chains that start again, and samplers that draw from nothing else, ask for the same prompt at every step.
+        self._seed_prompts: dict[str, tuple[int, ...]] = {}
+
+    async def write(self, task: Task, origin: Origin, step: int) -> list[CodeSample]:
+        """Codes ~ P(c | d), executed; those already on record are taken from there."""
+        indices = range(self._settings.num_generations)
+        done = {sample.index: sample for sample in self._recorded(task.task_id, step)}
+        owed = self._owed[task.task_id] = [index for index in indices if index not in done]
+        if owed:
+            fresh = await self._sample(task, origin, step, owed)
+            done.update(zip(owed, fresh, strict=True))
+        return [done[index] for index in indices]
+
+    async def read(self, task: Task, continuing: CodeSample | None, step: int) -> Origin:
+        """A description ~ P(d | c) of the continuing code, or of the reference, for the codes of `step`."""
+        if (known := self._known_origin(task, step)) is not None:
+            return known
+        code = continuing.code if continuing else task.reference
+        assert code is not None, "a chain reads a passing code or a reference"
+        prompt = self._prompts.read(task, code, self._pick_examples(task, step))
+        parent = continuing.sample_id if continuing else REFERENCE
+        return await self._describe(task, prompt, step, parent)
+
+    async def rewrite(self, task: Task, step: int) -> Origin:
+        """The seed description in other words, for the codes of `step`."""
+        if (known := self._known_origin(task, step)) is not None:
+            return known
+        return await self._describe(task, self._prompts.rewrite(task), step, None)
+
+    def hint(self, task: Task, tries: Sequence[CodeSample]) -> Hint | None:
+        """What the settings let a prompt give away of a task that `tries` did not solve."""
+        return hint_for(self._settings.hint, task, tries)
+
+    def choose(self, task: Task, eligible: list[CodeSample], step: int) -> CodeSample | None:
+        """One of the eligible codes, uniformly, by the stream of this step."""
+        if len(eligible) < 2:
+            return eligible[0] if eligible else None
+        return eligible[int(generator(self._key(task, step, "continue")).integers(len(eligible)))]
+
+    def record(self, samples: list[CodeSample], continuing: CodeSample | None) -> None:
+        """Appends the samples that are not yet on record."""
+        for index in self._owed.pop(samples[0].task_id):
+            sample = samples[index]
+            chosen = continuing is not None and continuing.index == index
+            self._append(replace(sample, continues=True) if chosen else sample)
+
+    async def _sample(self, task: Task, origin: Origin, step: int, indices: Sequence[int]) -> list[CodeSample]:
+        settings = self._settings
+        prompt = self._write_prompt(task, origin)
+        keys = tuple(self._key(task, step, "code", index) for index in indices)
+        request = GenerationRequest(
+            ("write", task.task_id, step), prompt, self._code_params, keys, priority=2 * (settings.num_steps - step)
+        )
+        completions = await Generate(request)
+        extractions = [self._prompts.extract(task, completion.text) for completion in completions]
+        outcomes = await self._execute(task, extractions)
+        prompt_hash = hash_ids(prompt)
+        samples = [
+            self._draft(task, origin, step, index, prompt_hash, completion, extraction, outcome)
+            for index, completion, extraction, outcome in zip(indices, completions, extractions, outcomes, strict=True)
+        ]
+        return await self._with_perplexities(task, origin, samples, extractions)
+
+    async def _execute(self, task: Task, extractions: Sequence[Extraction | None]) -> list[Outcome | None]:
+        if not self._settings.verify:
+            return [None] * len(extractions)
+        jobs = tuple((extraction.code, task.all_tests) for extraction in extractions if extraction)
+        results = iter(await Execute(jobs)) if jobs else iter(())
+        outcomes = [next(results) if extraction else None for extraction in extractions]
+        for outcome in outcomes:
+            failed = outcome is not None and outcome.status == INFRASTRUCTURE
+            self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0
+            if outcome is not None and self._failures_in_a_row >= MAX_INFRASTRUCTURE_FAILURES:
+                raise ExecutionUnavailable(
+                    f"{self._failures_in_a_row} executions in a row could not be carried out (last: "
+                    f"{outcome.message}); see `trl-gift doctor`. The samples so far are kept; resume the run."
+                )
+        return outcomes
+
+    def _draft(
+        self,
+        task: Task,
+        origin: Origin,
+        step: int,
+        index: int,
+        prompt_hash: str,
+        completion: Completion,
+        extraction: Extraction | None,
+        outcome: Outcome | None,
+    ) -> CodeSample:
+        settings = self._settings
+        # The sum over the sampled tokens is the perplexity's only if these tokens, end token included, are the code.
+        exact = (
+            extraction is not None
+            and extraction.verbatim
+            and completion.finish_reason == "eos"
+            # Some models know several end tokens; a target ends with one.
+            and (self._end_id is None or self._end_id == completion.token_ids[-1])
+            and settings.code_params.is_untouched
+            and self._is_condition(task, origin)
+        )
+        return CodeSample(
+            task_id=task.task_id,
+            round=settings.round,
+            step=step,
+            index=index,
+            parent=origin.parent,
+            sampler=settings.sampler,
+            hint=origin.hint.kind if origin.hint else None,
+            description=origin.description,
+            description_tokens=origin.tokens,
+            prompt_hash=prompt_hash,
+            completion=completion.text,
+            code=extraction.code if extraction else None,
+            target=extraction.target if extraction else None,
+            token_ids=completion.token_ids,
+            finish_reason=completion.finish_reason,
+            logprob_sum=sum(completion.logprobs) if exact else None,
+            num_scored=len(completion.logprobs) if exact else 0,
+            scored=False,
+            status=str(outcome.status) if outcome else UNVERIFIED if extraction else NO_CODE,
+            outcome=_plain(outcome) if outcome else None,
+            continues=False,
+            model_hash=settings.model_hash,
+            seed=settings.seed,
+            created=time.time(),
+        )
+
+    async def _with_perplexities(
+        self, task: Task, origin: Origin, samples: list[CodeSample], extractions: Sequence[Extraction | None]
+    ) -> list[CodeSample]:
+        """Scores the eligible codes whose sampling did not already give their perplexity; no other is ever selected."""
+        owed = [i for i, sample in enumerate(samples) if sample.eligible and sample.logprob_sum is None]
+        if not owed:
+            return samples
+        prompt = self._write_prompt(task, self._condition(task, origin))
+        targets = [extraction.target if extraction else "" for extraction in extractions]
+        pairs = tuple((prompt, tuple(self._prompts.encode_target(task, targets[i]))) for i in owed)
+        for i, logprobs in zip(owed, await Score(pairs), strict=True):
+            samples[i] = replace(samples[i], logprob_sum=sum(logprobs), num_scored=len(logprobs), scored=True)
+        return samples
+
+    async def _describe(self, task: Task, prompt: Sequence[int], step: int, parent: str | None) -> Origin:
+        keys = (self._key(task, step, "description"),)
+        # Before the codes of the same step: the description is still to be written from.
+        priority = 2 * (self._settings.num_steps - step) + 1
+        request = GenerationRequest(
+            ("describe", task.task_id, step), tuple(prompt), self._description_params, keys, priority
+        )
+        (completion,) = await Generate(request)
+        text = self._prompts.describe(completion.text)
+        # A model that says nothing has described nothing: the step starts from the seed's words.
+        return Origin(text or task.description, parent if text else None, len(completion.token_ids))
+
+    def _condition(self, task: Task, origin: Origin) -> Origin:
+        """What perplexities are conditioned on: what the codes were written from, or the seed description alone."""
+        return Origin(task.description) if self._settings.perplexity_condition == "seed" else origin
+
+    def _is_condition(self, task: Task, origin: Origin) -> bool:
+        condition = self._condition(task, origin)
+        return (condition.description, condition.hint) == (origin.description, origin.hint)
+
+    def _write_prompt(self, task: Task, origin: Origin) -> tuple[int, ...]:
+        if origin.hint is not None:
+            return tuple(self._prompts.write_with_hint(task, origin.description, origin.hint))
+        if origin.description != task.description:
+            return tuple(self._prompts.write(task, origin.description))
+        if task.task_id not in self._seed_prompts:
+            self._seed_prompts[task.task_id] = tuple(self._prompts.write(task, task.description))
+        return self._seed_prompts[task.task_id]
+
+    def _pick_examples(self, task: Task, step: int) -> list[Example]:
+        others = [example for example in self._examples if example.task_id != task.task_id]
+        count = min(self._settings.num_description_examples, len(others))
+        if count == 0:
+            return []
+        chosen = generator(self._key(task, step, "example")).choice(len(others), size=count, replace=False)
+        return [others[int(place)] for place in chosen]
+
+    def _known_origin(self, task: Task, step: int) -> Origin | None:
+        for known in self._recorded(task.task_id, step):
+            return Origin(known.description, known.parent, known.description_tokens)
+        return None
+
+    def _key(self, task: Task, step: int, purpose: str, index: int = 0) -> int:
+        return stream_key(self._settings.seed, self._settings.round, task.task_id, step, index, purpose)
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    """The outcome with JSON's own types, so that a sample equals its record."""
+    values = outcome.to_dict()
+    return {**values, "status": str(values["status"]), "results": list(values["results"])}
+
+
+def hash_ids(ids: Sequence[int]) -> str:
+    """A short hash of token ids."""
+    return hashlib.blake2b(array("q", ids).tobytes(), digest_size=8).hexdigest()

@@ -1,0 +1,334 @@
+"""Several `train()` calls as one run: what `SFTTrainer` needs to fine-tune round after round.
+
+Each round is one ordinary `train()` with its own data, a fresh optimizer and a fresh learning-rate schedule, so that
+everything that users know about a trainer holds within a round. Across rounds the global step and the log history go
+on, checkpoint numbers rise, and a checkpoint says which round it belongs to.
+
+The one private method that this overrides is `Trainer._init_training_state` (transformers >= 5.3): there is no public
+way to let `global_step` start elsewhere than at zero. A contract test guards its signature.
+
+Several processes train as one with their batch size together: accelerate fills up the last batch of an epoch with
+examples from its beginning, and these count for nothing here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback, TrainerState, set_seed
+from trl import SFTTrainer
+
+from trl_gift.common.files import write_json
+from trl_gift.errors import ConfigError, ResumeError
+from trl_gift.training.pairs import TrainingPairs
+from trl_gift.training.quantization import ready_for_loss_scaling
+
+if TYPE_CHECKING:
+    from trl_gift.config import GiFTConfig
+
+_MARK = "gift_state.json"
+# What accelerate sets on a model to run it in mixed precision: the wrapped method and the one that it wraps.
+_FORWARD = ("forward", "_original_forward")
+_IGNORED_LABEL = -100
+_ADAPTER = "adapter_model.safetensors"
+_WHOLE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundMark:
+    """Which round a checkpoint belongs to.
+
+    Attributes:
+        round: The round, from 1.
+        offset: The global step at which the round's training began.
+        is_end: Whether the checkpoint was taken after the round's last step.
+    """
+
+    round: int
+    offset: int
+    is_end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCheckpoint:
+    """A checkpoint of a run with its mark."""
+
+    path: Path
+    mark: RoundMark
+
+    @property
+    def step(self) -> int:
+        """The global step after which it was taken."""
+        return int(self.path.name.removeprefix("checkpoint-"))
+
+
+class RoundTrainer(SFTTrainer):
+    """`SFTTrainer` that can be trained several times in a row as one run."""
+
+    model: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._round = 0
+        self._round_offset = 0
+        self._first_step = 0
+        self._base_weights: dict[str, torch.Tensor] | None = None
+        self._own_forward = {"forward": vars(self.model)["forward"]} if "forward" in vars(self.model) else {}
+        if self.args.fp16:
+            ready_for_loss_scaling(self.model)
+        self._trained_dtypes = {name: parameter.dtype for name, parameter in self._trainable_parameters()}
+        self.add_callback(_MarkCheckpoints(self))
+
+    def train_round(self, round_index: int, pairs: TrainingPairs, resume_from: RoundCheckpoint | None) -> Any:
+        """Fine-tunes on the pairs of one round.
+
+        Args:
+            round_index: The round, from 1.
+            pairs: Its training pairs, not empty.
+            resume_from: A checkpoint of this round; one from its end trains nothing and restores the weights.
+
+        Returns:
+            The `TrainOutput` of transformers.
+        """
+        self._round = round_index
+        self._round_offset = resume_from.mark.offset if resume_from else self.state.global_step
+        # A new dataset with the pre-tokenised columns that SFTTrainer documents.
+        self.train_dataset = Dataset.from_dict(pairs.columns())
+        self._forget_optimizer()
+        # The sampler reads the global seed; without this a resumed round would see another order.
+        set_seed(self.args.seed + round_index)
+        return SFTTrainer.train(self, resume_from_checkpoint=str(resume_from.path) if resume_from else None)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether training spreads the weights over processes (DeepSpeed, FSDP)."""
+        return bool(self.is_deepspeed_enabled or self.is_fsdp_enabled)
+
+    def enter_after(self, checkpoint: RoundCheckpoint, weights: bool = True) -> None:
+        """Goes on where another process has ended a round: its step count and history, and its weights.
+
+        Comes before any training in this process.
+
+        Args:
+            checkpoint: One from the end of a round.
+            weights: Whether to take the weights too.
+
+        Raises:
+            ResumeError: for a checkpoint without whole weights.
+        """
+        state = TrainerState.load_from_json(str(checkpoint.path / "trainer_state.json"))
+        self.state.global_step, self.state.epoch = state.global_step, state.epoch
+        self.state.log_history = state.log_history
+        self._round, self._round_offset = checkpoint.mark.round, checkpoint.mark.offset
+        if not weights:
+            return
+        if (checkpoint.path / _ADAPTER).exists():
+            from peft import load_peft_weights, set_peft_model_state_dict  # slow to import
+
+            # Not `load_adapter`, which turns adapters of 16 bits into 32.
+            set_peft_model_state_dict(self.model, load_peft_weights(str(checkpoint.path), device="cpu"))
+        elif any((checkpoint.path / name).exists() for name in _WHOLE_WEIGHTS):
+            # By way of the class, which knows how the names in a file differ from those in memory.
+            saved = type(self.model).from_pretrained(checkpoint.path, dtype="auto")
+            self.model.load_state_dict(saved.state_dict())
+        else:
+            raise ResumeError(
+                f"{checkpoint.path} has no whole weights to sample with; let the sharded training save them: "
+                "fsdp_state_dict_type: FULL_STATE_DICT (FSDP) or zero3_save_16bit_model: true (DeepSpeed ZeRO-3)."
+            )
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> Any:
+        """The batches of one step, as in transformers; examples that only fill up the last one are not learned."""
+        return super().get_batch_samples(map(self._without_fill, epoch_iterator), num_batches, device)
+
+    def _without_fill(self, batch: Any) -> Any:
+        loader = self.accelerator.gradient_state
+        count = self.accelerator.num_processes
+        if count > 1 and loader.end_of_dataloader and loader.remainder > 0 and not self.padding_free:
+            size = len(batch["labels"])
+            real = loader.remainder - size * self.accelerator.process_index
+            batch["labels"][max(real, 0) :] = _IGNORED_LABEL
+        return batch
+
+    def remember_base_weights(self) -> None:
+        """Copies the trainable weights to the CPU, once; `restore_base_weights` puts them back."""
+        if self._base_weights is None:
+            self._base_weights = {
+                name: parameter.detach().to("cpu", copy=True) for name, parameter in self._trainable_parameters()
+            }
+
+    @torch.no_grad()
+    def restore_base_weights(self) -> None:
+        """Puts the remembered weights back in place, so that wrappers around the model notice nothing."""
+        assert self._base_weights is not None, "remember_base_weights comes first"
+        for name, parameter in self._trainable_parameters():
+            parameter.copy_(self._base_weights[name])
+
+    def release_memory_for_sampling(self) -> None:
+        """Drops the optimizer and what still refers to it; its moments are never used by another round."""
+        self._forget_optimizer()
+        self.callback_handler.optimizer = None
+        self.callback_handler.lr_scheduler = None
+        self.callback_handler.train_dataloader = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    @contextmanager
+    def own_precision(self) -> Iterator[None]:
+        """The model with its own forward pass, for sampling and measuring.
+
+        Training leaves autocast around `forward` for good (accelerate wraps a model once). Codes sampled before the
+        first round and after it would otherwise come from different arithmetic. `Accelerator.unwrap_model` goes too
+        far: it also takes off the forward pass that SFTTrainer has put on for its loss.
+        """
+        attributes = self.model.__dict__
+        trained = {name: attributes.pop(name) for name in _FORWARD if name in attributes}
+        attributes.update(self._own_forward)
+        try:
+            yield
+        finally:
+            attributes.pop("forward", None)
+            attributes.update(trained)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Logs with the round, since `epoch` begins anew in each; 0 is the base model.
+
+        For the speeds in the summary of a `train()`, transformers takes the steps of all rounds so far into account;
+        those of this one are set in their place. A `train()` that only restored a round that had ended has nothing to sum up.
+        """
+        logs["round"] = self._round
+        if "train_samples_per_second" in logs:
+            if self.state.global_step == self._first_step:
+                return
+            seconds = logs["train_runtime"]
+            logs["train_samples_per_second"] = round(self._trained_samples() / seconds, 3)
+            logs["train_steps_per_second"] = round((self.state.global_step - self._first_step) / seconds, 3)
+        super().log(logs, start_time)
+
+    def _trained_samples(self) -> float:
+        """Samples that this `train()` went through."""
+        args, steps = self.args, self.state.global_step - self._first_step
+        if args.max_steps > 0:
+            return float(steps * args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
+        whole = self.state.max_steps - self._round_offset
+        return float(len(self.train_dataset) * args.num_train_epochs * steps / whole)
+
+    def _forget_optimizer(self) -> None:
+        # Adam's moments would survive into the next `train()` otherwise.
+        self.optimizer = None
+        self.lr_scheduler = None
+
+    def _trainable_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        model = self.accelerator.unwrap_model(self.model)
+        return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+    def _init_training_state(
+        self,
+        max_steps: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: Any,
+    ) -> tuple[int, int]:
+        history = self.state.log_history
+        super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
+        if resume_from_checkpoint is not None:
+            self._restore_dtypes()
+        else:
+            self.state.global_step = self._round_offset
+            self.state.log_history = history
+        self.state.max_steps = self._round_offset + max_steps
+        self._first_step = self.state.global_step
+        local_step = self.state.global_step - self._round_offset
+        epochs_trained = local_step // num_update_steps_per_epoch
+        if self.args.ignore_data_skip:
+            return epochs_trained, 0
+        steps_in_epoch = local_step % num_update_steps_per_epoch * self.args.gradient_accumulation_steps
+        return epochs_trained, steps_in_epoch
+
+    def _restore_dtypes(self) -> None:
+        """Undoes peft's cast of loaded 16-bit adapters to 32; must come before the optimizer takes the parameters."""
+        for name, parameter in self._trainable_parameters():
+            parameter.data = parameter.data.to(self._trained_dtypes[name])
+
+    def _mark(self) -> RoundMark:
+        return RoundMark(self._round, self._round_offset, self.state.global_step >= self.state.max_steps)
+
+
+def check_sharded(args: GiFTConfig, state: Any) -> None:
+    """Checks that a run under DeepSpeed or FSDP can work.
+
+    Args:
+        args: The run's options.
+        state: The accelerator's state, with the settings of the sharding.
+
+    Raises:
+        ConfigError: for a run that cannot.
+    """
+    if not args.one_round_per_process:
+        raise ConfigError(
+            "DeepSpeed and FSDP shard the weights that every round starts from, so rounds cannot follow each other in "
+            "one process; set one_round_per_process=True and use `trl-gift train --accelerate_config FILE`, or "
+            "launch with plain data parallelism (DDP)."
+        )
+    if not args.restart_from_base:
+        raise ConfigError(
+            "restart_from_base=False cannot work with DeepSpeed or FSDP: each training process starts from the base "
+            "weights; leave it True, or launch with plain data parallelism (DDP)."
+        )
+    deepspeed, fsdp = state.deepspeed_plugin, vars(state).get("fsdp_plugin")  # the latter is only there under FSDP
+    if deepspeed is not None and deepspeed.zero_stage == 3 and not deepspeed.zero3_save_16bit_model:
+        raise ConfigError(
+            "DeepSpeed ZeRO-3 without zero3_save_16bit_model saves no whole weights to sample with; set "
+            "zero3_save_16bit_model: true in the accelerate config."
+        )
+    if fsdp is not None and "FULL_STATE_DICT" not in str(fsdp.state_dict_type):
+        raise ConfigError(
+            f"FSDP with fsdp_state_dict_type {fsdp.state_dict_type} saves no whole weights to sample with; set "
+            "fsdp_state_dict_type: FULL_STATE_DICT in the accelerate config."
+        )
+
+
+def last_checkpoint(output_dir: str | Path, name: str = "checkpoint-*") -> RoundCheckpoint | None:
+    """The latest complete checkpoint of a run; one that was being written when the run died has no mark.
+
+    Args:
+        output_dir: The run's folder.
+        name: A pattern that the checkpoint's folder matches.
+    """
+    found = []
+    for path in Path(output_dir).glob(name):
+        number = path.name.removeprefix("checkpoint-")
+        if number.isdigit() and (path / _MARK).exists():
+            mark = json.loads((path / _MARK).read_text(encoding="utf-8"))
+            found.append((int(number), RoundCheckpoint(path, RoundMark(**mark))))
+    return max(found, key=lambda item: item[0])[1] if found else None
+
+
+class _MarkCheckpoints(TrainerCallback):
+    """Saves at the end of every round and marks each checkpoint once all of it is on disk."""
+
+    def __init__(self, trainer: RoundTrainer) -> None:
+        self._trainer = trainer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if state.global_step >= state.max_steps and args.save_strategy != "no":
+            control.should_save = True
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._trainer.accelerator.wait_for_everyone()
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            os.makedirs(folder, exist_ok=True)
+            write_json(folder / _MARK, asdict(self._trainer._mark()))
