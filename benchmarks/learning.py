@@ -23,7 +23,7 @@ ARMS = {
     "chain": ("--sampler", "gibbs", "--perplexity-weight", "2"),
     "chain, uniform draws": ("--sampler", "gibbs", "--perplexity-weight", "0"),
 }
-FIGURES = ("pass@1", "solved_seeds", "unique_codes", "passed")
+FIGURES = ("pass@1", "solved_tasks", "distinct_programs", "passed")
 # Two-sided 95 % quantiles of Student's t for 1..9 degrees of freedom.
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 

@@ -37,8 +37,8 @@ from trl_gift.generation.slot_cache import SlotCache
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.prompts import BasePrompts, clean_description
 from trl_gift.sampling.chain import gibbs
-from trl_gift.sampling.context import ChainSettings, RecordedTools
-from trl_gift.sampling.scheduler import Driver
+from trl_gift.sampling.context import ChainContext, ChainSettings
+from trl_gift.sampling.scheduler import Scheduler
 from trl_gift.sandbox import HostedSandbox, Limits, LocalSandbox
 from trl_gift.tasks import codetext
 
@@ -159,13 +159,13 @@ def ours(engine, tasks, settings, prompts, sandbox, name) -> Figures:
     for remembered in (codetext.complete, codetext.strip_docstrings):
         remembered.cache_clear()  # an earlier turn has seen the same texts
     samples = []
-    tools = RecordedTools(settings, prompts, [], lambda task, step: [], samples.append)
-    driver = Driver(engine, sandbox)
-    driver.run(gibbs(task, tools) for task in tasks)
-    clock = driver.clock
+    tools = ChainContext(settings, prompts, [], lambda task, step: [], samples.append)
+    scheduler = Scheduler(engine, sandbox)
+    scheduler.run(gibbs(task, tools) for task in tasks)
+    times = scheduler.times
     passed = sum(sample.passed for sample in samples)
-    counts = len(samples), engine.tokens_generated, passed, driver.verdicts.executions
-    return Figures(name, *counts, clock.total, clock.generation, clock.waiting)
+    counts = len(samples), engine.tokens_generated, passed, scheduler.executions.count
+    return Figures(name, *counts, times.total, times.generation, times.waiting)
 
 
 def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Figures:

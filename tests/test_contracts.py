@@ -647,3 +647,25 @@ def test_all_names_are_there():
         assert getattr(trl_gift, name)
     with pytest.raises(AttributeError, match="nonsense"):
         trl_gift.nonsense
+
+
+def test_our_methods_override_what_they_mean_to_override_alone():
+    """A method of ours with the name of one of transformers' or TRL's would silently take its place."""
+    from trl_gift.trainer import GiFTTrainer
+
+    ours = [cls for cls in GiFTTrainer.__mro__ if cls.__module__.startswith("trl_gift")]
+    names = {name for cls in ours for name in vars(cls) if not name.startswith("__")}
+    inherited = {name for name in names if any(name in vars(cls) for cls in trl.SFTTrainer.__mro__)}
+    assert inherited == {
+        "_init_training_state",
+        "_name",
+        "_push_from_checkpoint",
+        "_tag_names",
+        "create_model_card",
+        "evaluate",
+        "get_batch_samples",
+        "init_hf_repo",
+        "log",
+        "push_to_hub",
+        "train",
+    }

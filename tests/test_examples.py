@@ -83,7 +83,7 @@ def test_the_script_trains(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gift.py", *command, *less])
     runpy.run_path(str(EXAMPLES / "gift.py"), run_name="__main__")
     metrics = json.loads((tmp_path / "out" / "_gift" / "round-1" / "metrics.json").read_text())
-    assert metrics["seeds"] == 4
+    assert metrics["tasks"] == 4
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 

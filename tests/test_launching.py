@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,10 +31,12 @@ from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.cli import launch as launching
 from trl_gift.cli.arguments import parse_with_launch
 from trl_gift.cli.main import main
+from trl_gift.common.files import write_json
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.run.folder import RunFolder
-from trl_gift.training.rounds import RoundTrainer, check_sharded
+from trl_gift.run.next_step import Stage
+from trl_gift.training.rounds import RoundTrainer, check_sharded, last_checkpoint
 
 CONFIGS = REPOSITORY / "examples/accelerate_configs"
 ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
@@ -75,7 +78,7 @@ def test_two_processes_train_as_one(tmp_path):
 def assert_trained_alike(folder, one, both):
     """One process's run in `folder/one` and two processes' in `folder/two`."""
     assert_same_samples(both[0], one[0])
-    names = ("seeds", "solved_seeds", "samples", "passed", "unique_codes", "selected", "pairs", "tokens")
+    names = ("tasks", "solved_tasks", "samples", "passed", "distinct_programs", "selected", "pairs", "tokens")
     assert [both[1]["round-1"][name] for name in names] == [one[1]["round-1"][name] for name in names]
     losses = losses_of(folder / "one")
     assert len(losses) >= 3
@@ -246,6 +249,25 @@ TRAIN = [
 ]
 
 
+def pretend(stage, sharded):
+    """Leaves in `out` what a process of the stage leaves: sampling alone where the weights are sharded, else all."""
+    run = RunFolder("out")
+    step = launching.next_step(run, last_checkpoint("out"), 2)
+    if step.stage is Stage.DONE:
+        return
+    sampled, trained = run.round(step.round) / "samples.parquet", Path(f"out/checkpoint-{step.round}")
+    if stage == "train":
+        trained.mkdir(parents=True, exist_ok=True)
+        write_json(trained / "gift_state.json", {"round": step.round, "offset": 0, "is_end": True})
+    if stage == "sample" and step.stage is Stage.MEASURE:
+        run.write(f"round-{step.round}/metrics.json", {})
+        return pretend(stage, sharded)
+    sampled.parent.mkdir(parents=True, exist_ok=True)
+    sampled.touch()
+    if not sharded:
+        run.write(f"round-{step.round}/metrics.json", {})
+
+
 @pytest.fixture
 def commands(monkeypatch, tmp_path):
     """Runs `trl-gift train` without its processes; returns their commands, each with the config that it got."""
@@ -260,7 +282,10 @@ def commands(monkeypatch, tmp_path):
             if "--config_file" in command:
                 config = yaml.safe_load(Path(command[command.index("--config_file") + 1]).read_text())
             started.append((command, config))
-            return SimpleNamespace(returncode=3 if len(started) == fail_at else 0)
+            if len(started) == fail_at:
+                return SimpleNamespace(returncode=3)
+            pretend(command[command.index("worker") + 1], sharded="--one_round_per_process" in arguments and config)
+            return SimpleNamespace(returncode=0)
 
         monkeypatch.setattr(launching.subprocess, "run", start)
         return main(["train", *TRAIN, *arguments]), started
@@ -297,6 +322,7 @@ def test_sharded_training_takes_turns_with_sampling(commands, name, capsys):
         assert config["distributed_type"] == ("MULTI_GPU" if stage == "sample" else name.split("_")[0].upper())
         assert ("deepspeed_config" in config or "fsdp_config" in config) == (stage == "train")
         assert ("--resume" in command) == (number > 0)
+    shutil.rmtree("out")
     _, started = commands(*arguments, "--one_round_per_process", "true", "--num_processes", "1")
     assert started[0][1]["distributed_type"] == "NO"
     capsys.readouterr()
@@ -309,11 +335,20 @@ def test_one_round_per_process_without_accelerate(commands, tmp_path):
     code, started = commands("--output_dir", "out", "--one_round_per_process", "true")
     assert (code, stages(started)) == (0, ["train", "train"])
     assert all(command[:3] == [sys.executable, "-m", "trl_gift"] for command, _ in started)
+    shutil.rmtree("out")
     code, started = commands("--output_dir", "out", "--one_round_per_process", "true", fail_at=1)
     assert (code, len(started)) == (3, 1), "a process that fails ends the run with its exit code"
-    RunFolder("out").write("round-2/metrics.json", {})
+    for number in (1, 2):
+        RunFolder("out").write(f"round-{number}/metrics.json", {})
     _, started = commands("--output_dir", "out", "--one_round_per_process", "true", "--resume")
     assert stages(started) == ["train"], "it saves the model, and the run is finished"
+
+
+def test_a_process_that_does_nothing_ends_the_run(commands, monkeypatch, capsys):
+    monkeypatch.setattr(sys.modules[__name__], "pretend", lambda *_, **__: None)
+    code, started = commands("--output_dir", "out", "--one_round_per_process", "true")
+    assert (code, stages(started)) == (2, ["train"])
+    assert "round 1 ended without an error and left its stage 'sample' undone in out" in capsys.readouterr().err
 
 
 def test_launch_mistakes(commands, tmp_path, monkeypatch, capsys):

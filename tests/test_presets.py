@@ -141,13 +141,13 @@ def test_every_preset_trains(name, tmp_path, sandbox, capsys):
     assert len(samples) == 3 * trainer.args.num_steps * trainer.args.num_generations
     if name == "ssd":
         assert {sample.status for sample in samples} <= {"unverified", "no_code"}
-        assert (last["passed"], last["solved_seeds"]) == (0, 0)
+        assert (last["passed"], last["solved_tasks"]) == (0, 0)
         assert last["unverified"] == last["selected"] == last["pairs"] > 0
-        assert "none was run (verify=False)" in capsys.readouterr().err
-        assert {(step["pass_rate"], step["solved_seeds"]) for step in last["chain"]} == {(None, None)}
+        assert "none was executed (verify=False)" in capsys.readouterr().err
+        assert {(step["pass_rate"], step["solved_tasks"]) for step in last["chain"]} == {(None, None)}
         logged = set().union(*trainer.state.log_history)
         assert "round/unverified" in logged
-        assert not logged & {"round/passed", "round/yield", "round/solved_seeds"}
+        assert not logged & {"round/passed", "round/yield", "round/solved_tasks"}
     else:
         assert last["unverified"] == 0
         assert last["selected"] == last["pairs"] - last["references"]
@@ -169,7 +169,7 @@ def test_unverified_training_starts_no_sandbox(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a sandbox was started")
 
-    monkeypatch.setattr("trl_gift.generating.HostedSandbox", refuse)
+    monkeypatch.setattr("trl_gift.sampling.rollouts.HostedSandbox", refuse)
     result, _ = trained("ssd", tmp_path, eval_tasks=0)
     assert result.rounds[0]["unverified"] > 0
 

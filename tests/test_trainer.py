@@ -225,7 +225,7 @@ def test_sampling_uses_the_weights_own_precision_in_every_round(tmp_path):
     trainer.save_model(str(tmp_path / "model"))
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
     prompt, code = [3, 4, 5], list(range(6, 40))
-    with trainer.engine() as engine:
+    with trainer.rollouts.engine() as engine:
         (measured,) = engine.score([(prompt, code)])
     with torch.inference_mode():
         logits = saved(input_ids=torch.tensor([prompt + code])).logits[0, 2:-1].log_softmax(-1)
@@ -248,5 +248,5 @@ def test_a_new_adapter_depends_on_the_seed_alone(tmp_path):
             train_dataset=playground_tasks("seeds", 1),
             peft_config=LoraConfig(r=4, target_modules="all-linear"),
         )
-        hashes.add(trainer.weights_hash())
+        hashes.add(trainer.rollouts.weights_hash())
     assert len(hashes) == 1

@@ -14,13 +14,15 @@ _LAZY = {
     "GiFTConfig": "trl_gift.config",
     "GiFTTrainer": "trl_gift.trainer",
     "Task": "trl_gift.tasks",
+    "evaluate": "trl_gift.evaluation",
     "load_tasks": "trl_gift.tasks",
 }
 
-__all__ = ["GiFTConfig", "GiFTTrainer", "Task", "__version__", "load_tasks"]
+__all__ = ["GiFTConfig", "GiFTTrainer", "Task", "__version__", "evaluate", "load_tasks"]
 
 if TYPE_CHECKING:
     from trl_gift.config import GiFTConfig
+    from trl_gift.evaluation import evaluate
     from trl_gift.tasks import Task, load_tasks
     from trl_gift.trainer import GiFTTrainer
 

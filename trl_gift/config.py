@@ -22,6 +22,7 @@ from trl_gift.prompts import PromptFormat, prompt_format
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.hints import HINTS
+from trl_gift.sampling.rollouts import RolloutSettings
 from trl_gift.sandbox import Limits
 from trl_gift.tasks.decontamination import CleaningSettings
 from trl_gift.training.selection import SelectionSettings
@@ -385,6 +386,19 @@ class GiFTConfig(SFTConfig):
             start_timeout_s=self.server_start_timeout,
             request_timeout_s=self.server_request_timeout,
             patience_s=self.server_patience,
+        )
+
+    def rollout_settings(self) -> RolloutSettings:
+        """The engine's and the sandbox's part of the options."""
+        return RolloutSettings(
+            engine=self.generation_engine,
+            batch_size=self.generation_batch_size,
+            token_budget=self.generation_token_budget,
+            server=self.server_options() if self.generation_engine == "server" else None,
+            limits=self.limits(),
+            isolation=self.isolation,
+            sandbox_workers=self.sandbox_workers,
+            quiet=bool(self.disable_tqdm),
         )
 
     def limits(self) -> Limits:

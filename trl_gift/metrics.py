@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def metric_path() -> str:
     """The folder that `evaluate.load` takes, without any network: `evaluate.load(metric_path())`."""
-    return str(Path(__file__).parent / "evaluation" / "evaluate" / "pass_at_k")
+    return str(Path(__file__).parent / "evaluation" / "evaluate_module" / "pass_at_k")
 
 
 def __getattr__(name: str) -> Any:

@@ -12,38 +12,38 @@ as they were loaded.
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from accelerate.utils import gather_object
 from datasets import Dataset
+from tqdm.auto import tqdm
 from transformers import set_seed
 
-from trl_gift import evaluation
 from trl_gift.common.clock import StageClock, timed
 from trl_gift.common.randomness import stream_key
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
-from trl_gift.evaluation.attempts import Evaluation
-from trl_gift.generating import GeneratingTrainer
+from trl_gift.evaluation import Evaluation, evaluate_rollouts
 from trl_gift.generation.compact import refuse_other_attention
 from trl_gift.generation.generate import end_ids
-from trl_gift.hub.publisher import dataset_origin
-from trl_gift.run.drift import view_round
-from trl_gift.run.figures import logged_figures, round_figures, round_line
+from trl_gift.hub.publisher import PublishingTrainer, dataset_origin
 from trl_gift.run.folder import RunFolder, describe_run, write_selection
-from trl_gift.run.harvest import Harvest, harvest
+from trl_gift.run.next_step import NextStep, Stage, next_step
+from trl_gift.run.samples import RoundSamples, read_rounds
+from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
 from trl_gift.sampling.progress import no_dataset_bars
+from trl_gift.sampling.rollouts import Rollouts
 from trl_gift.sampling.store import is_complete, write_parquet
 from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
-from trl_gift.training.loading import check_model, check_quantization
+from trl_gift.training.loading import check_model, check_trainable
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
 from trl_gift.training.rounds import RoundCheckpoint, check_sharded, last_checkpoint
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 Tasks = Iterable[Task | Mapping[str, Any]]
+T = TypeVar("T")
 
 
 # What SFTTrainer takes and a run of rounds cannot: a script that is carried over hears why.
@@ -83,7 +84,7 @@ class GiFTTrainOutput(NamedTuple):
     rounds: list[dict[str, Any]]
 
 
-class GiFTTrainer(GeneratingTrainer):
+class GiFTTrainer(PublishingTrainer):
     """Self-training of a code model on its own verified code.
 
     Args:
@@ -145,7 +146,7 @@ class GiFTTrainer(GeneratingTrainer):
         if isinstance(model, str):
             name = str(model)
             check_model(name, args.model_init_kwargs or {}, args.trust_remote_code, processing_class is None)
-            check_quantization(quantization_config, peft_config)
+            check_trainable(quantization_config, peft_config)
         self.eval_tasks = tasks_from_rows(eval_dataset, "eval_dataset") if eval_dataset is not None else []
         seeds = tasks_from_rows(train_dataset, "train_dataset", require_tests=args.verify)
         self.cleaning = clean(seeds, self.eval_tasks, args.cleaning_settings())
@@ -187,8 +188,16 @@ class GiFTTrainer(GeneratingTrainer):
         if line := self.cleaning.line():
             self.say(line)
         self.dataset_name, self.eval_dataset_name = dataset_origin(train_dataset), dataset_origin(eval_dataset)
-        self._given_sandbox = sandbox
-        self._sandbox: Sandbox | None = sandbox
+        self.rollouts = Rollouts(
+            self.model,
+            self.processing_class,
+            self.prompts,
+            self.accelerator,
+            args.rollout_settings(),
+            self.run.root / "server",
+            sandbox,
+            self.own_precision,
+        )
         self._training_loss = 0.0
         self._train_metrics: dict[str, float] = {}
 
@@ -196,20 +205,20 @@ class GiFTTrainer(GeneratingTrainer):
         """Runs all rounds: sample, execute, select, fine-tune, evaluate.
 
         Args:
-            resume_from_checkpoint: True to continue the run in `output_dir` from wherever it stopped (or to begin, if
-                it has not); the path of one of its checkpoints to continue from there.
+            resume_from_checkpoint: True to continue the run in `output_dir` from where it stopped (or to begin, if it has
+                not begun); the path of one of its checkpoints to continue from there.
 
         Returns:
-            As from any trainer, with the metrics of each round besides.
+            The output of any trainer, with the metrics of each round besides.
 
         Raises:
-            ResumeError: if `output_dir` holds a run and `resume_from_checkpoint` is not set, or the run there was
-                another; under DeepSpeed or FSDP, if the next round is not sampled yet.
+            ResumeError: if `output_dir` holds a run and `resume_from_checkpoint` is not set, or the run there has other
+                options or tasks; under DeepSpeed or FSDP, if the next round is not sampled yet.
         """
         if self.is_sharded:
             self._train_sampled_round(self._begin(resume_from_checkpoint))
             return self._end()
-        with self.executing(self.args.verify or bool(self.eval_tasks)):
+        with self.rollouts.executing(self.args.verify or bool(self.eval_tasks)):
             checkpoint = self._begin(resume_from_checkpoint)
             if self.args.restart_from_base:
                 self.remember_base_weights()
@@ -220,43 +229,43 @@ class GiFTTrainer(GeneratingTrainer):
                 selected = self._select(round_index, samples)
                 pairs = self._pair(selected)
                 self._fine_tune(round_index, pairs, checkpoint)
-                self._conclude(round_index, samples, selected, pairs, started)
+                self._measure(round_index, samples, selected, pairs, started)
         return self._end()
 
     def sample(self, resume_from_checkpoint: str | bool | None = None) -> Path:
-        """Samples, executes and selects the codes of the first round, and stops before training.
+        """Samples, executes and selects the programs of the first round, and stops before training.
 
-        With `one_round_per_process` it is the next round's turn, by the weights that the last one left, which are
-        measured first if that is still owed.
+        With `one_round_per_process` it samples the next round, with the weights of the last trained round, and measures
+        these weights first if they are not measured yet.
 
         Args:
-            resume_from_checkpoint: True to continue the sampling in `output_dir`. `train` goes on from what this
-                leaves in the same way.
+            resume_from_checkpoint: True to continue the sampling in `output_dir`. `train` continues in the same way from
+                what this method leaves.
 
         Returns:
-            The folder of the round; of the last one, if no more are to come.
+            The folder of the round; the folder of the last round, if the run is finished.
         """
-        with self.executing(self.args.verify):
+        with self.rollouts.executing(self.args.verify):
             checkpoint = self._begin(resume_from_checkpoint)
-            round_index = 1
+            step = NextStep(1, Stage.SAMPLE)
             if self.args.one_round_per_process:
                 self._evaluate_base()
-                round_index = self._catch_up(checkpoint)
+                step = self._measure_trained_round(checkpoint)
                 self.tracking.close(self.args, self.state, self.control)
                 self.finish_pushes()
-            if round_index > self.args.num_rounds:
+            if step.stage is Stage.DONE:
                 return self.run.round(self.args.num_rounds)
-            samples = self._sample(round_index)
-            self._select(round_index, samples)
+            samples = self._sample(step.round)
+            self._select(step.round, samples)
         without = len(self.tasks) - len(samples.eligible)
-        kind = "passing code" if self.args.verify else "code; none was run (verify=False)"
-        self.say(f"{without} of {len(self.tasks)} seeds have no {kind}.")
-        return self.run.round(round_index)
+        kind = "passing program" if self.args.verify else "program; none was executed (verify=False)"
+        self.say(f"{without} of {len(self.tasks)} tasks have no {kind}.")
+        return self.run.round(step.round)
 
     @property
     def is_finished(self) -> bool:
         """Whether all rounds are trained and measured."""
-        return self._next_round() > self.args.num_rounds
+        return next_step(self.run, None, self.args.num_rounds).stage is Stage.DONE
 
     def evaluate(
         self,
@@ -264,7 +273,7 @@ class GiFTTrainer(GeneratingTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """pass@1 of greedy codes and, with `eval_num_generations`, the unbiased pass@k of sampled ones.
+        """pass@1 of greedy programs and, with `eval_num_generations`, the unbiased pass@k of sampled programs.
 
         Args:
             eval_dataset: Tasks to measure on; those of the trainer if not given.
@@ -278,7 +287,7 @@ class GiFTTrainer(GeneratingTrainer):
         tasks = self.eval_tasks if eval_dataset is None else tasks_from_rows(eval_dataset, "eval_dataset")
         if not tasks:
             raise ConfigError("there is nothing to evaluate on; give eval_dataset.")
-        result = self.attempt(tasks, "evaluating")
+        result = self._attempt(tasks, "evaluating")
         with self._tracked_apart():
             return self._report_evaluation(result, metric_key_prefix)
 
@@ -333,87 +342,92 @@ class GiFTTrainer(GeneratingTrainer):
     def _tracked_name(self) -> str:
         return self.args.run_name or Path(self.args.output_dir).resolve().name
 
-    def _next_round(self) -> int:
-        """The first round that is not concluded."""
-        done = (index for index in count(1) if not self.run.has(f"round-{index}/metrics.json"))
-        return next(done)
+    def _next_step(self, checkpoint: RoundCheckpoint | None) -> NextStep:
+        return self._agreed(next_step(self.run, checkpoint, self.args.num_rounds))
 
     def _rounds_to_run(self, checkpoint: RoundCheckpoint | None) -> range:
-        """All rounds from the checkpoint's on; with `one_round_per_process` the next one, if there is one."""
+        """The rounds of this process.
+
+        Only a checkpoint holds weights, so a process that runs all rounds repeats the rounds after the checkpoint from
+        their recorded samples. With `one_round_per_process` it is the next round alone.
+        """
         last = self.args.num_rounds
         if not self.args.one_round_per_process:
             return range(checkpoint.mark.round if checkpoint else 1, last + 1)
-        upcoming = self._next_round()
-        if checkpoint and checkpoint.mark.round < upcoming:
+        step = self._next_step(checkpoint)
+        if checkpoint and checkpoint.mark.round < step.round:
             self.enter_after(checkpoint)
-        return range(upcoming, min(upcoming, last) + 1)
+        return range(step.round, min(step.round, last) + 1)
 
-    def _catch_up(self, checkpoint: RoundCheckpoint | None) -> int:
-        """Takes on what the last trained round left, and measures it if that is owed; returns the round that comes."""
-        upcoming = self._next_round()
+    def _measure_trained_round(self, checkpoint: RoundCheckpoint | None) -> NextStep:
+        """Loads the last trained round, measures it if it is not measured yet, and returns the step after that."""
+        step = self._next_step(checkpoint)
         if checkpoint and checkpoint.mark.is_end:
             self.enter_after(checkpoint)
-        if not is_complete(self.run.round(upcoming)):
-            return upcoming
+        if step.stage is not Stage.MEASURE:
+            return step
         started = time.monotonic()
-        samples = self._sample(upcoming)
-        selected = self._select(upcoming, samples)
-        pairs = self._pair(selected)
-        if pairs.pairs and not (checkpoint and checkpoint.mark.is_end and checkpoint.mark.round == upcoming):
-            return upcoming
-        self._conclude(upcoming, samples, selected, pairs, started)
-        return upcoming + 1
+        samples = self._sample(step.round)
+        selected = self._select(step.round, samples)
+        self._measure(step.round, samples, selected, self._pair(selected), started)
+        return self._next_step(checkpoint)
 
     def _train_sampled_round(self, checkpoint: RoundCheckpoint | None) -> None:
-        """The second half of a round, from the base weights; `sample` measures what it leaves."""
-        upcoming = self._next_round()
-        if upcoming > self.args.num_rounds:
-            return
-        if not is_complete(self.run.round(upcoming)):
+        """Trains the sampled round from the base weights; `sample` measures the result."""
+        step = self._next_step(checkpoint)
+        if step.stage is Stage.SAMPLE:
             raise ResumeError(
-                f"round {upcoming} is not sampled yet, and DeepSpeed and FSDP cannot sample; call trainer.sample("
+                f"round {step.round} is not sampled yet, and DeepSpeed and FSDP cannot sample; call trainer.sample("
                 "resume_from_checkpoint=True) in processes without them first, or let `trl-gift train "
                 "--accelerate_config FILE --one_round_per_process true` do both in turn."
             )
+        if step.stage is not Stage.TRAIN:
+            return
         if checkpoint and checkpoint.mark.is_end:
-            if checkpoint.mark.round == upcoming:
-                return
             self.enter_after(checkpoint, weights=False)
-        self._fine_tune(upcoming, self._pair(self._select(upcoming, self._sample(upcoming))), checkpoint)
+        self._fine_tune(step.round, self._pair(self._select(step.round, self._sample(step.round))), checkpoint)
 
     def _end(self) -> GiFTTrainOutput:
         self.tracking.close(self.args, self.state, self.control)
         self.finish_pushes()
-        rounds = [self.run.read(f"round-{index}/metrics.json") for index in range(1, self._next_round())]
+        # A launcher reads the files of this run as soon as one of its processes has ended.
+        self.accelerator.wait_for_everyone()
+        rounds = [self.run.read(f"round-{index + 1}/metrics.json") for index in range(self.run.num_measured_rounds)]
         return GiFTTrainOutput(self.state.global_step, self._training_loss, dict(self._train_metrics), rounds)
 
     def _evaluate_base(self) -> None:
         """Measures the untrained model, against which every round is compared."""
         if self.eval_tasks and not self._agreed(self.run.has("base.json")):
-            result = self.attempt(self.eval_tasks, "evaluating base")
+            result = self._attempt(self.eval_tasks, "evaluating base")
             self._write("base.json", {"metrics": result.metrics(), "greedy": result.greedy})
             self._report_evaluation(result, "eval")
-        self.clock.take()  # no round's time
+        self.clock.take()  # this time belongs to no round
+
+    @timed("evaluation")
+    def _attempt(self, tasks: Sequence[Task], heading: str) -> Evaluation:
+        return evaluate_rollouts(self.rollouts, tasks, self.args.evaluation_settings(), heading)
 
     @timed("sampling")
-    def _sample(self, round_index: int) -> Harvest:
-        """Samples and executes the codes of a round; returns what the rounds that count have given."""
-        folder = self.run.round(round_index)
+    def _sample(self, round_index: int) -> RoundSamples:
+        """Samples and executes a round, unless that is done, and reads the samples of all rounds that count."""
+        args, folder = self.args, self.run.round(round_index)
         self._round, self._tokens_per_second = round_index, None
         if not is_complete(folder):
             self.release_memory_for_sampling()
             started = time.monotonic()
-            tokens = self.sample_chains(round_index, folder)
-            # Of all processes, until the slowest is done; without what an earlier process had sampled.
-            self._tokens_per_second = sum(gather_object([tokens])) / (time.monotonic() - started)
+            settings = args.chain_settings(round_index, self.rollouts.weights_hash())
+            tokens = self.rollouts.sample(self.tasks, settings, folder)
+            # All processes together, until the slowest is done, without the samples of an earlier process.
+            self._tokens_per_second = sum(self.rollouts.gather([tokens])) / (time.monotonic() - started)
             if self.accelerator.is_main_process:
                 write_parquet(folder)
             self.accelerator.wait_for_everyone()
-        first = 1 if self.args.accumulate_samples else round_index
-        return harvest([self.run.round(index) for index in range(first, round_index + 1)])
+        first = 1 if args.accumulate_samples else round_index
+        folders = [self.run.round(index) for index in range(first, round_index + 1)]
+        return read_rounds(folders, args.num_logged_samples, stream_key(args.sampling_seed, "logged", round_index))
 
     @timed("selection")
-    def _select(self, round_index: int, samples: Harvest) -> list[SelectedCode]:
+    def _select(self, round_index: int, samples: RoundSamples) -> list[SelectedCode]:
         selected = select(samples.eligible, self.args.selection_settings(round_index))
         if self.accelerator.is_main_process:
             write_selection(self.run.round(round_index) / "selection.parquet", selected)
@@ -425,9 +439,10 @@ class GiFTTrainer(GeneratingTrainer):
 
     @timed("training")
     def _fine_tune(self, round_index: int, pairs: TrainingPairs, checkpoint: RoundCheckpoint | None) -> None:
-        """Trains on the pairs; a round without any leaves the weights as they are."""
+        """Trains on the pairs; a round without pairs leaves the weights as they are."""
         if not pairs.pairs:
             self.say(f"round {round_index}: nothing to train on; the weights stay as they are.")
+            self._write(f"round-{round_index}/untrained.json", {"pairs": 0})
             return
         resume_from = checkpoint if checkpoint and checkpoint.mark.round == round_index else None
         if resume_from is None and self.args.restart_from_base and not self.is_sharded:
@@ -435,41 +450,32 @@ class GiFTTrainer(GeneratingTrainer):
         output = self.train_round(round_index, pairs, resume_from)
         self._training_loss, self._train_metrics = output.training_loss, output.metrics
 
-    def _conclude(
+    def _measure(
         self,
         round_index: int,
-        samples: Harvest,
+        samples: RoundSamples,
         selected: Sequence[SelectedCode],
         pairs: TrainingPairs,
         started: float,
     ) -> None:
-        """Measures the round, logs its figures and writes them down; then the round is done."""
+        """Evaluates the round's model and writes the summary of the round; then the round is done."""
         name = f"round-{round_index}/metrics.json"
         if self._agreed(self.run.has(name)):
             return
-        key = stream_key(self.args.sampling_seed, "logged", round_index)
-        view = view_round(self.run.round(round_index), self.args.num_logged_samples, key)
-        figures = round_figures(round_index, samples, selected, pairs, len(self.tasks))
-        self.say(round_line(figures, self.args.verify))
-        content: dict[str, Any] = {**figures, "mean_perplexity": view.mean_perplexity, "chain": view.to_records()}
-        content["verdicts"] = samples.verdicts.to_dict()
+        summary = summarise(round_index, samples, selected, pairs, len(self.tasks))
+        self.say(summary.line(self.args.verify))
         result = None
         if self.eval_tasks:
-            result = self.attempt(self.eval_tasks, f"round {round_index}: evaluating")
-            content["metrics"] = result.metrics()
-            content["greedy"] = result.greedy
-            before = self.run.read("base.json")["greedy"]
-            difference, interval = evaluation.paired_difference(result.greedy, before)
-            content["gain"] = {"pass@1": difference, "low": interval[0], "high": interval[1]}
-            if self.accelerator.is_main_process:
-                attempts = [attempt.to_record() for attempt in result.attempts]
-                self.run.write(f"round-{round_index}/evaluation.json", {"attempts": attempts})
-        content["seconds"] = {**self.clock.take(), "total": time.monotonic() - started}
-        self.log(logged_figures(content, self._tokens_per_second))
+            result = self._attempt(self.eval_tasks, f"round {round_index}: evaluating")
+            summary = summary.with_evaluation(result, self.run.read("base.json")["greedy"])
+            attempts = [attempt.to_record() for attempt in result.attempts]
+            self._write(f"round-{round_index}/evaluation.json", {"attempts": attempts})
+        summary = replace(summary, seconds={**self.clock.take(), "total": time.monotonic() - started})
+        self.log(summary.logged(self._tokens_per_second))
         if result:
             self._report_evaluation(result, "eval")
-        self.tracking.publish(round_index, view.steps, view.shown, self.state.global_step)
-        self._write(name, content)
+        self.tracking.publish(round_index, samples.chain, samples.shown, self.state.global_step)
+        self._write(name, summary.to_record())
         self.push_round(round_index)
 
     # Parts of the stages ----------------------------------------------------------------------------------------
@@ -483,11 +489,11 @@ class GiFTTrainer(GeneratingTrainer):
     def _model_name(self) -> str:
         return str(self.accelerator.unwrap_model(self.model).config.name_or_path)
 
-    def _agreed(self, seen: bool) -> bool:
-        """What this process has seen of the run's folder, once every process has looked and before one writes to it.
+    def _agreed(self, seen: T) -> T:
+        """Returns what this process saw in the run's folder, after every process has looked and before one writes.
 
-        A slow process would otherwise see the new file, take another way than the one that wrote it, and leave it
-        waiting.
+        Without this barrier a slow process could see a new file, take another branch than the process that wrote the
+        file, and leave that process waiting.
         """
         self.accelerator.wait_for_everyone()
         return seen
@@ -496,6 +502,11 @@ class GiFTTrainer(GeneratingTrainer):
         if self.accelerator.is_main_process:
             self.run.write(name, content)
         self.accelerator.wait_for_everyone()
+
+    def say(self, line: str) -> None:
+        """Prints a line for people, once, beside the progress bars."""
+        if self.accelerator.is_main_process:
+            tqdm.write(line, file=sys.stderr)
 
 
 def _refuse(arguments: Mapping[str, Any]) -> None:

@@ -77,17 +77,27 @@ def test_doctor():
 
 def test_quickstart_json(tmp_path):
     process = from_nothing(
-        "quickstart", "--json", "--quiet", "--seeds", 6, "--heldout", 6, "--steps", 2, "--rounds", 2, cwd=tmp_path
+        "quickstart", "--json", "--quiet", "--tasks", 6, "--heldout", 6, "--steps", 2, "--rounds", 2, cwd=tmp_path
     )
     assert process.returncode == 0, process.stderr[-2000:]
     (line,) = process.stdout.strip().splitlines()
     summary = json.loads(line)
     assert set(summary) >= {"base", "rounds", "seconds", "output_dir", "isolation"}
-    wanted = {"round", "pass@1", "pass@1_ci", "solved_seeds", "seeds", "samples", "passed", "unique_codes", "selected"}
+    wanted = {
+        "round",
+        "pass@1",
+        "pass@1_ci",
+        "solved_tasks",
+        "tasks",
+        "samples",
+        "passed",
+        "distinct_programs",
+        "selected",
+    }
     assert [entry["round"] for entry in summary["rounds"]] == [1, 2]
     for entry in summary["rounds"]:
         assert set(entry) >= wanted
-        assert (entry["seeds"], entry["samples"]) == (6, 36)
+        assert (entry["tasks"], entry["samples"]) == (6, 36)
     assert summary["output_dir"] == "quickstart-out"
     assert "seccomp" in summary["isolation"]
     run = json.loads((tmp_path / "quickstart-out/_gift/run.json").read_text())
@@ -102,7 +112,7 @@ def test_train_sample_evaluate(tmp_path, options):
     assert sampled.returncode == 0, sampled.stderr[-2000:]
     folder = tmp_path / "out/_gift/round-1"
     assert sampled.stdout.strip().splitlines()[-1] == str(folder)
-    assert "of 4 seeds have no passing code" in sampled.stdout + sampled.stderr
+    assert "of 4 tasks have no passing program" in sampled.stdout + sampled.stderr
     before = (folder / "samples.parquet").read_bytes()
     again = trl_gift("train", *options)
     assert again.returncode == 2

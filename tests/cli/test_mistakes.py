@@ -89,7 +89,7 @@ CASES = [
     (["doctor", "--jsn"], "--jsn is no option of `trl-gift doctor`; did you mean --json?"),
     (["quickstart", "--sampler", "nonsense"], "--sampler: invalid choice: 'nonsense'"),
     (["quickstart", "--rounds", "many"], "--rounds: invalid int value: 'many'"),
-    (["quickstart", "--seeds", "0"], "--seeds 0: must be at least 1"),
+    (["quickstart", "--tasks", "0"], "--tasks 0: must be at least 1"),
     (["quickstart", "--rounds", "0"], "num_rounds=0 is out of range"),
     (["quickstart", "--output-dir", "file"], "output_dir='file' is a file"),
     (["validate"], "the following arguments are required: dataset"),

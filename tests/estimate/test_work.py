@@ -13,8 +13,8 @@ from trl_gift.generation.compact import CompactEngine
 from trl_gift.playground import playground_tasks
 from trl_gift.prompts import Example, prompt_format
 from trl_gift.sampling.chain import SAMPLERS
-from trl_gift.sampling.context import RecordedTools
-from trl_gift.sampling.scheduler import Driver
+from trl_gift.sampling.context import ChainContext
+from trl_gift.sampling.scheduler import Scheduler
 from trl_gift.sandbox import LocalSandbox
 
 CODE, DESCRIPTION, STEPS, WIDTH = 9, 7, 3, 2
@@ -61,9 +61,9 @@ def test_tokens_are_those_of_a_real_run_with_fixed_lengths(tmp_path, tasks, endl
     prompts = prompt_format(tokenizer, "base")
     examples = [Example(task.task_id, task.reference, task.description) for task in tasks]
     samples, engine = [], CountingEngine(endless, tokenizer, 8)
-    tools = RecordedTools(options.chain_settings(1, ""), prompts, examples, lambda task_id, step: [], samples.append)
+    tools = ChainContext(options.chain_settings(1, ""), prompts, examples, lambda task_id, step: [], samples.append)
     with LocalSandbox(num_workers=1, limits=options.limits()) as sandbox:
-        Driver(engine, sandbox).run(SAMPLERS[sampler](task, tools) for task in tasks)
+        Scheduler(engine, sandbox).run(SAMPLERS[sampler](task, tools) for task in tasks)
     lengths = work.prompt_lengths(prompts, tasks, (), options.num_description_examples, sampler)
     predicted = work.sampling_work(options, len(tasks), lengths, Lengths(CODE, DESCRIPTION, "fixed"))
     described = {(sample.task_id, sample.step): sample.description_tokens for sample in samples}

@@ -53,7 +53,7 @@ OPTIONS = {
     "accumulate_samples": True, "eval_num_generations": 10, "eval_temperature": 0.8,
 }  # fmt: skip
 ROUND = {
-    "round": 1, "seeds": 200, "solved_seeds": 120, "samples": 12000, "passed": 3000, "no_code": 7, "unique_codes": 900,
+    "round": 1, "tasks": 200, "solved_tasks": 120, "samples": 12000, "passed": 3000, "no_code": 7, "distinct_programs": 900,
     "tokens": 1_000_000, "pairs": 960, "references": 0,
     "verdicts": {"isolation": {"landlock+seccomp": 11990}, "trusted": 11990},
     "metrics": {"num_tasks": 400.0, "pass@1": 0.632, "pass@1_low": 0.584, "pass@1_high": 0.678,

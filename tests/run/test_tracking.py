@@ -22,11 +22,11 @@ os.environ.setdefault("TRACKIO_DIR", tempfile.mkdtemp(prefix="trackio-"))
 from tests.sampling.worlds import TableEngine, joint_world, make_task, sample
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.playground import model_path, playground_tasks
-from trl_gift.run.drift import view_round
+from trl_gift.run.samples import read_rounds
 from trl_gift.run.tracking import RunIdentity, Tracking
 from trl_gift.sampling.store import SampleStore, read_samples
 
-PAGE = Path(__file__).parent.parent / "docs" / "tracking.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tracking.md"
 SEEDS, STEPS, CODES, SHOWN = 5, 3, 2, 4
 
 
@@ -112,7 +112,7 @@ def test_training_steps_go_on_over_rounds_and_processes(tracked, board):
 
 def test_figures_of_each_round(tracked, board):
     rounds = rounds_of(tracked)
-    for name in ("solved_seeds", "unique_codes", "mean_perplexity", "passed", "tokens"):
+    for name in ("solved_tasks", "distinct_programs", "mean_perplexity", "passed", "tokens"):
         logged = [point.value for point in board.Scalars(f"train/round/{name}")]
         assert logged == pytest.approx([content[name] for content in rounds])
     yields = [point.value for point in board.Scalars("train/round/yield")]
@@ -139,7 +139,7 @@ def test_throughput_is_of_the_round_alone(tracked, board):
 def test_the_chain_is_drawn_over_its_steps_for_each_round(tracked):
     for index, content in enumerate(rounds_of(tracked), start=1):
         board = events(Path(tracked.args.output_dir) / "runs" / "gift" / "chain" / f"round-{index}")
-        for name in ("pass_rate", "mean_perplexity", "description_length", "tokens", "solved_seeds"):
+        for name in ("pass_rate", "mean_perplexity", "description_length", "tokens", "solved_tasks"):
             points = board.Scalars(f"chain/{name}")
             assert [point.step for point in points] == list(range(STEPS))
             assert [point.value for point in points] == pytest.approx([step[name] for step in content["chain"]])
@@ -253,7 +253,7 @@ def test_other_processes_log_nothing(tmp_path):
     pytest.importorskip("tensorboard")
     from transformers.integrations import TensorBoardCallback
 
-    steps = view_round(tmp_path, 0, 0).steps
+    steps = read_rounds([tmp_path]).chain
     tracking = Tracking([TensorBoardCallback()], SFTConfig(str(tmp_path), use_cpu=True, bf16=False), active=False)
     tracking.open(RunIdentity("run", "key", step=1))
     tracking.publish(1, steps, [], 0)
@@ -282,10 +282,10 @@ def folder(tmp_path):
 
 
 def test_figures_of_the_chain(folder):
-    view = view_round(folder, 0, 0)
+    view = read_rounds([folder], 0, 0)
     every = list(read_samples(folder))
     solved = set()
-    for step, figures in enumerate(view.steps):
+    for step, figures in enumerate(view.chain):
         codes = [one for one in every if one.step == step]
         starts = [one for one in codes if one.index == 0]
         solved |= {one.task_id for one in codes if one.passed}
@@ -297,26 +297,26 @@ def test_figures_of_the_chain(folder):
         assert figures.mean_perplexity == pytest.approx(math.exp(sum(logs) / len(logs)))
         assert figures.description_length == sum(len(one.description) for one in starts) / 4
         assert figures.tokens == tokens / 4
-        assert figures.solved_seeds == len(solved)
+        assert figures.solved_tasks == len(solved)
     logs = [math.log(one.perplexity) for one in every if one.perplexity]
     assert view.mean_perplexity == pytest.approx(math.exp(sum(logs) / len(logs)))
 
 
 def test_no_perplexity_is_no_number(tmp_path):
-    assert view_round(tmp_path, 3, 0).mean_perplexity is None
+    assert read_rounds([tmp_path], 3, 0).mean_perplexity is None
 
 
 def test_shown_codes_are_drawn_evenly(folder):
     every = [one.sample_id for one in read_samples(folder)]
     counts = dict.fromkeys(every, 0)
     for key in range(400):
-        shown = [one.sample_id for one in view_round(folder, 4, key).shown]
+        shown = [one.sample_id for one in read_rounds([folder], 4, key).shown]
         assert shown == sorted(shown, key=every.index)
         assert len(set(shown)) == 4
         for one in shown:
             counts[one] += 1
     expected = 400 * 4 / len(every)
     assert all(abs(count - expected) < 5 * math.sqrt(expected) for count in counts.values())
-    assert view_round(folder, 4, 1).shown == view_round(folder, 4, 1).shown
-    assert len(view_round(folder, 10_000, 0).shown) == len(every)
-    assert view_round(folder, 0, 0).shown == ()
+    assert read_rounds([folder], 4, 1).shown == read_rounds([folder], 4, 1).shown
+    assert len(read_rounds([folder], 10_000, 0).shown) == len(every)
+    assert read_rounds([folder], 0, 0).shown == ()

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.sampling.worlds import TableEngine, joint_world, make_task, sample
-from trl_gift.run.harvest import harvest
+from trl_gift.run.samples import read_rounds
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.store import SampleIndex, SampleStore, is_complete, read_samples, write_parquet
 
@@ -68,21 +68,21 @@ def test_ranks_write_apart_and_are_read_together(tmp_path, samples):
         assert index.step("b", 7) == []
 
 
-def test_harvest_counts_the_latest_round_and_keeps_all_passing(tmp_path, samples):
+def test_reading_counts_the_latest_round_and_keeps_all_passing(tmp_path, samples):
     folders = [tmp_path / "one", tmp_path / "two"]
     for number, folder in enumerate(folders):
         with SampleStore(folder) as store:
             for one in samples[: 6 * (number + 1)]:
                 status = "passed" if one.index == 0 else "failed"
                 store.append(replace(one, round=number + 1, status=status, description_tokens=5))
-    found = harvest(folders)
+    found = read_rounds(folders)
     assert (found.samples, found.passed, found.no_code) == (12, 4, 0)
     assert found.tokens == 12 * 1 + 4 * 5, "one token a code, five a description, one description a step"
     assert [(one.round, one.step) for one in found.eligible["a"]] == [(1, 0), (1, 1), (2, 0), (2, 1)]
-    assert found.unique_codes == len({one.code for one in found.eligible["a"]}) + len(
+    assert found.distinct_programs == len({one.code for one in found.eligible["a"]}) + len(
         {one.code for one in found.eligible["b"]}
     )
-    assert harvest(folders[:1]).samples == 6
+    assert read_rounds(folders[:1]).samples == 6
 
 
 def test_unverified_codes_are_eligible_and_solve_nothing(tmp_path, samples):
@@ -90,13 +90,13 @@ def test_unverified_codes_are_eligible_and_solve_nothing(tmp_path, samples):
         for one in samples[:4]:
             store.append(replace(one, status="unverified", outcome=None))
         store.append(replace(samples[4], status="no_code", code=None))
-    found = harvest([tmp_path])
+    found = read_rounds([tmp_path])
     assert (found.samples, found.passed, found.unverified, found.no_code) == (5, 0, 4, 1)
     assert sum(map(len, found.eligible.values())) == 4
     assert found.solved_tasks == 0
 
 
-def test_infrastructure_failures_are_owed_again(tmp_path, samples):
+def test_infrastructure_failures_are_taken_again(tmp_path, samples):
     with SampleStore(tmp_path) as store:
         store.append(replace(samples[0], status="infrastructure"))
         store.append(samples[1])

@@ -11,8 +11,8 @@ from trl_gift.common.randomness import uniforms
 from trl_gift.generation.engine import Completion, GenerationResult, SamplingParams
 from trl_gift.prompts import Extraction, clean_description
 from trl_gift.sampling.chain import SAMPLERS
-from trl_gift.sampling.context import ChainSettings, RecordedTools
-from trl_gift.sampling.scheduler import Driver
+from trl_gift.sampling.context import ChainContext, ChainSettings
+from trl_gift.sampling.scheduler import Scheduler
 from trl_gift.sandbox import AssertTests, Outcome, Status
 from trl_gift.tasks import Task
 
@@ -148,11 +148,11 @@ def sample(
     """Runs a sampler over tasks; returns the samples that were recorded."""
     chosen = settings(**changes)
     samples = []
-    tools = RecordedTools(
+    tools = ChainContext(
         chosen, prompts or TablePrompts(), examples, by_step(recorded or []), append or samples.append
     )
     sampler = SAMPLERS[chosen.sampler]
-    Driver(engine, sandbox or TableSandbox(accepts)).run(sampler(task, tools) for task in tasks)
+    Scheduler(engine, sandbox or TableSandbox(accepts)).run(sampler(task, tools) for task in tasks)
     return samples
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from trl_gift.cli.launch import FLAGS, add_launch_arguments
 from trl_gift.cli.parser import RunParser, read_options
 from trl_gift.config import GiFTConfig, option_stages
 from trl_gift.errors import ConfigError, UserError
+from trl_gift.evaluation import Evaluation, evaluate
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.presets import preset_names, preset_options
 from trl_gift.run.tracking import check_trackers
 from trl_gift.tasks import Task, load_tasks
 from trl_gift.tasks.loaders import filter_tasks
 from trl_gift.trainer import GiFTTrainer
+from trl_gift.training.loading import check_model, check_quantization
 
 PLAYGROUND = "playground"
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
@@ -116,7 +119,7 @@ def parse_with_launch(
         raise ConfigError(str(error)) from error
     if model.model_name_or_path is None:
         raise ConfigError("model_name_or_path is missing; name a model on the Hub or a local folder.")
-    if tasks.dataset_name is None:
+    if tasks.dataset_name is None and (command != "evaluate" or tasks.eval_dataset_name is None):
         raise ConfigError("dataset_name is missing; name a dataset on the Hub or a .jsonl or .parquet file.")
     return tasks, config, model, resume or _resume(config.resume_from_checkpoint), others
 
@@ -207,29 +210,55 @@ def make_trainer(
 ) -> GiFTTrainer:
     """A trainer as TRL's scripts make theirs."""
     check_trackers(config.report_to)
-    keywords: dict[str, Any] = {
-        "revision": model.model_revision,
-        "attn_implementation": model.attn_implementation,
-        "dtype": model.dtype,
-    }
-    given = {name: value for name, value in keywords.items() if value is not None}
-    config.model_init_kwargs = {**given, **(config.model_init_kwargs or {})}
-    name = model.model_name_or_path
-    if name == PLAYGROUND:
-        name = str(model_path())
-    try:
+    config.model_init_kwargs = _model_init_kwargs(config, model)
+    with _said_about(model):
         return GiFTTrainer(
-            model=name,
+            model=_model_name(model),
             args=config,
             train_dataset=seeds,
             eval_dataset=measured,
             peft_config=get_peft_config(model),
             quantization_config=get_quantization_config(model),
         )
+
+
+def evaluate_model(config: GiFTConfig, model: ModelConfig, tasks: Sequence[Task]) -> Evaluation:
+    """Evaluates a model as these options load it."""
+    name = _model_name(model)
+    options = _model_init_kwargs(config, model)
+    quantization = get_quantization_config(model)
+    check_model(name, options, config.trust_remote_code)
+    if quantization is not None:
+        check_quantization(quantization)
+        options["quantization_config"] = quantization
+    if config.trust_remote_code:
+        options["trust_remote_code"] = True
+    with _said_about(model):
+        return evaluate(name, tasks, config, **options)
+
+
+def _model_name(model: ModelConfig) -> str:
+    return str(model_path() if model.model_name_or_path == PLAYGROUND else model.model_name_or_path)
+
+
+def _model_init_kwargs(config: GiFTConfig, model: ModelConfig) -> dict[str, Any]:
+    keywords: dict[str, Any] = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+    }
+    given = {name: value for name, value in keywords.items() if value is not None}
+    return {**given, **(config.model_init_kwargs or {})}
+
+
+@contextmanager
+def _said_about(model: ModelConfig) -> Iterator[None]:
+    """Errors that the libraries raise while they load a model are about the model that they were given."""
+    try:
+        yield
     except UserError:
         raise
     except (ValueError, OSError, ImportError) as error:
-        # What the libraries complain of while they build a trainer is about what they were given.
         raise ConfigError(f"model_name_or_path={model.model_name_or_path!r}: {error}") from error
 
 

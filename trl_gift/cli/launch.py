@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ import yaml
 
 from trl_gift.cli.parser import read_options
 from trl_gift.config import GiFTConfig
-from trl_gift.errors import ConfigError
+from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.run.folder import RunFolder
+from trl_gift.run.next_step import NextStep, Stage, next_step
+from trl_gift.training.rounds import last_checkpoint
 
 _SHARDED = ("DEEPSPEED", "FSDP")
 # What a config says about sharded training, which sampling leaves out.
@@ -137,28 +139,29 @@ def run_processes(launch: Launch, config: GiFTConfig, resume: bool | str, argv: 
             f"{launch.config_file}: distributed_type {launch.settings['distributed_type']} shards the weights that "
             "every round starts from; add --one_round_per_process true, or use a config with MULTI_GPU."
         )
-    folder = RunFolder(config.output_dir)
+    run = RunFolder(config.output_dir)
     if not resume:
-        folder.refuse_existing()
-    last = f"round-{config.num_rounds}/metrics.json"
+        run.refuse_existing()
     with tempfile.TemporaryDirectory(prefix="trl-gift-launch-") as temporary:
-        for number, (stage, processes) in enumerate(_stages(launch, config, Path(temporary))):
-            go_on = ["--resume"] if number or resume is True else []
-            command = processes.command(["trl_gift", "worker", stage, *argv, *go_on])
-            code = subprocess.run(command, check=False).returncode
-            if code or folder.has(last):
+        whole = launch.unsharded(Path(temporary)) if launch.shards else launch
+        step, continued = _next_step(run, config), resume is True
+        while True:
+            # Sharded processes only train. What saves the model in the end runs even if the run is finished.
+            stage = "sample" if launch.shards and step.stage is not Stage.TRAIN else "train"
+            processes = whole if stage == "sample" else launch
+            resuming = ["--resume"] if continued else []
+            code = subprocess.run(
+                processes.command(["trl_gift", "worker", stage, *argv, *resuming]), check=False
+            ).returncode
+            before, step, continued = step, _next_step(run, config), True
+            if code or not config.one_round_per_process or step.stage is Stage.DONE:
                 return code
-    return 0
+            if step == before:
+                raise ResumeError(
+                    f"the process of round {step.round} ended without an error and left its stage {step.stage.value!r} "
+                    f"undone in {config.output_dir}; look at its output."
+                )
 
 
-def _stages(launch: Launch, config: GiFTConfig, folder: Path) -> Iterator[tuple[str, Launch]]:
-    if not config.one_round_per_process:
-        yield "train", launch
-        return
-    whole = launch.unsharded(folder) if launch.shards else launch
-    for _ in range(config.num_rounds):
-        if launch.shards:
-            yield "sample", whole
-        yield "train", launch
-    if launch.shards:
-        yield "sample", whole  # which measures the last round
+def _next_step(run: RunFolder, config: GiFTConfig) -> NextStep:
+    return next_step(run, last_checkpoint(str(config.output_dir)), config.num_rounds)

@@ -1,7 +1,7 @@
 """`trl-gift quickstart`: the whole method on the embedded model and tasks, offline, on a CPU.
 
-The seeds carry no reference solution and none is trained on, so whatever the model gains it has learned from its own
-verified codes. The held-out tasks are other intentions than those of the seeds and of the pretraining.
+The tasks carry no reference solutions, so the model learns from its own verified programs alone. The held-out tasks have
+other intentions than the tasks to learn from and than those of the pretraining.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BATCH_SIZE = 32  # of all processes together, so that a launcher of several chan
 def run(argv: Sequence[str]) -> int:
     """Runs the quickstart."""
     options = _parser().parse_args(argv)
-    check_at_least(1, seeds=options.seeds, heldout=options.heldout, threads=options.threads)
+    check_at_least(1, tasks=options.tasks, heldout=options.heldout, threads=options.threads)
     # Standard output is kept for --json; bars, lines and whatever a library prints go to standard error.
     with contextlib.redirect_stdout(sys.stderr):
         summary = _quickstart(options)
@@ -79,12 +79,12 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
         disable_tqdm=options.quiet,
     )
     with HostedSandbox(num_workers=1, limits=config.limits(), isolation=config.isolation) as sandbox:
-        print(f"trl_gift quickstart: {options.seeds} seed tasks without solutions, {options.heldout} held-out tasks")
+        print(f"trl_gift quickstart: {options.tasks} tasks without solutions, {options.heldout} held-out tasks")
         print(f"isolation of executed programs: {sandbox.isolation}", flush=True)
         trainer = GiFTTrainer(
             model=str(model_path()),
             args=config,
-            train_dataset=playground_tasks("seeds", options.seeds),
+            train_dataset=playground_tasks("seeds", options.tasks),
             eval_dataset=playground_tasks("heldout", options.heldout),
             sandbox=sandbox,
         )
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quiet", action="store_true", help="draw no progress bars")
     parser.add_argument("--rounds", type=int, default=2, help="self-training rounds")
     parser.add_argument("--steps", type=int, default=5, help="steps of each chain in a round")
-    parser.add_argument("--seeds", type=int, default=200, help="seed tasks to learn from")
+    parser.add_argument("--tasks", type=int, default=200, help="tasks to learn from")
     parser.add_argument("--heldout", type=int, default=400, help="held-out tasks to measure on")
     parser.add_argument(
         "--sampler", default="gibbs", choices=("gibbs", "conditional", "rewrite"), help="how codes are drawn"
@@ -159,7 +159,7 @@ def _fresh_folder() -> str:
 
 
 def _summary(base: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    names = ("round", "solved_seeds", "seeds", "samples", "passed", "unique_codes", "selected", "tokens")
+    names = ("round", "solved_tasks", "tasks", "samples", "passed", "distinct_programs", "selected", "tokens")
     return {
         "base": _pass_at_1(base["metrics"]),
         "rounds": [
@@ -178,7 +178,7 @@ def _table(summary: Mapping[str, Any]) -> str:
     low, high = base["pass@1_ci"]
     lines = [
         "",
-        "            held-out pass@1       gain over base        seeds solved   codes passed   distinct",
+        "            held-out pass@1       gain over base        tasks solved   samples passed distinct",
         f"base        {base['pass@1']:.1%} [{low:.1%}, {high:.1%}]",
     ]
     for item in summary["rounds"]:
@@ -187,8 +187,8 @@ def _table(summary: Mapping[str, Any]) -> str:
         lines.append(
             f"round {item['round']:<5} {item['pass@1']:.1%} [{low:.1%}, {high:.1%}]  "
             f"{gain['pass@1']:+.1%} [{gain['low']:+.1%}, {gain['high']:+.1%}]  "
-            f"{item['solved_seeds']:>4} of {item['seeds']:<4}   {item['passed']:>5} of {item['samples']:<5} "
-            f"{item['unique_codes']:>6}"
+            f"{item['solved_tasks']:>4} of {item['tasks']:<4}   {item['passed']:>5} of {item['samples']:<5} "
+            f"{item['distinct_programs']:>6}"
         )
     last = summary["rounds"][-1]["gain"]
     verdict = (

@@ -24,9 +24,9 @@ from trl_gift.estimate.work import Lengths, spread
 from trl_gift.generation.engine import Engine, GenerationRequest, GenerationResult
 from trl_gift.prompts import Example
 from trl_gift.sampling.chain import SAMPLERS
-from trl_gift.sampling.context import RecordedTools
+from trl_gift.sampling.context import ChainContext
 from trl_gift.sampling.records import CodeSample
-from trl_gift.sampling.scheduler import Driver
+from trl_gift.sampling.scheduler import Scheduler
 from trl_gift.sandbox import HostedSandbox
 from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer
@@ -117,7 +117,7 @@ def calibrate(trainer: GiFTTrainer, num_tasks: int = DEFAULT_TASKS) -> Calibrati
     config = trainer.args
     tasks = spread(trainer.tasks, num_tasks)
     samples: list[CodeSample] = []
-    with _executing(config) as sandbox, trainer.engine() as own:
+    with _executing(config) as sandbox, trainer.rollouts.engine() as own:
         engine = _TimedEngine(own)
         # The first call of everything is slower than all others. Each run has a length of its own, shorter than those
         # that follow: with the same parameters an engine may know beforehand what will be drawn.
@@ -213,9 +213,9 @@ def _run_chains(
             description_params=replace(description, max_new_tokens=min(description.max_new_tokens, most_tokens)),
         )
     examples = [Example(task.task_id, task.reference, task.description) for task in trainer.tasks if task.reference]
-    tools = RecordedTools(settings, trainer.prompts, examples, lambda task_id, step: [], samples.append)
+    tools = ChainContext(settings, trainer.prompts, examples, lambda task_id, step: [], samples.append)
     sampler = SAMPLERS[config.sampler]
-    Driver(engine, sandbox).run(sampler(task, tools) for task in tasks)
+    Scheduler(engine, sandbox).run(sampler(task, tools) for task in tasks)
 
 
 def _affordable_tokens(config: GiFTConfig, step_s: float) -> int | None:

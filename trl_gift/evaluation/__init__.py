@@ -1,5 +1,27 @@
 """Evaluation: pass@1 and pass@k of a model on tasks, with intervals; two evaluations compared task by task."""
 
-from trl_gift.evaluation.attempts import Attempt, Evaluation, EvaluationSettings, evaluate, paired_difference
+from __future__ import annotations
 
-__all__ = ["Attempt", "Evaluation", "EvaluationSettings", "evaluate", "paired_difference"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from trl_gift.evaluation.attempts import Attempt, Evaluation, EvaluationSettings, attempt_tasks, paired_difference
+
+__all__ = [
+    "Attempt",
+    "Evaluation",
+    "EvaluationSettings",
+    "attempt_tasks",
+    "evaluate",
+    "evaluate_rollouts",
+    "paired_difference",
+]
+
+if TYPE_CHECKING:
+    from trl_gift.evaluation.rollouts import evaluate, evaluate_rollouts
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("evaluate", "evaluate_rollouts"):  # these need torch
+        return getattr(importlib.import_module("trl_gift.evaluation.rollouts"), name)
+    raise AttributeError(f"module 'trl_gift.evaluation' has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""Evaluation: pass@1 of greedy codes and the unbiased pass@k of sampled ones, on tasks that nobody trained on.
+"""Attempts at tasks: pass@1 of greedy programs and the unbiased pass@k of sampled programs.
 
-Every completion is executed in the sandbox and kept. Executions that could not be carried out never count as wrong
-answers: their tasks are left out of the figures and their number is reported.
+The sandbox executes every program, and every completion is kept. An execution that failed for lack of a sandbox never
+counts as a wrong answer: the figures leave it out and report the number of such attempts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trl_gift.common.randomness import stream_key
 from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k, wilson_interval
 from trl_gift.generation.engine import Engine, GenerationRequest, SamplingParams
 from trl_gift.prompts import PromptFormat
-from trl_gift.sampling.scheduler import Driver, Execute, Generate
+from trl_gift.sampling.scheduler import Execute, Generate, Scheduler
 from trl_gift.sandbox import Sandbox, Status
 from trl_gift.tasks import Task
 
@@ -24,14 +24,14 @@ class EvaluationSettings:
     """What is measured.
 
     Attributes:
-        max_completion_length: Most tokens of a code.
-        num_generations: Sampled codes for each task, besides the greedy one; 0 for greedy only.
-        k: The values of k for pass@k of the sampled codes.
-        temperature: Temperature of the sampled codes.
+        max_completion_length: Largest number of tokens of a completion.
+        num_generations: Sampled completions of each task, besides the greedy one; 0 for the greedy one only.
+        k: The values of k for pass@k of the sampled programs.
+        temperature: Temperature of the sampled completions.
         seed: Seed of their streams.
     """
 
-    max_completion_length: int
+    max_completion_length: int = 512
     num_generations: int = 0
     k: tuple[int, ...] = (1,)
     temperature: float = 1.0
@@ -50,7 +50,7 @@ class Attempt:
 
     @property
     def passed(self) -> bool:
-        """Whether the code passed every test."""
+        """Whether the program passed every test."""
         return self.status == Status.PASSED
 
     def to_record(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Evaluation:
 
     @property
     def greedy(self) -> dict[str, bool]:
-        """Whether the greedy code of each task passed; tasks that could not be executed are absent."""
+        """Whether the greedy program of each task passed; tasks that could not be executed are absent."""
         return {attempt.task_id: attempt.passed for attempt in self._valid if attempt.index < 0}
 
     @property
@@ -76,7 +76,7 @@ class Evaluation:
         return len(self.attempts) - len(self._valid)
 
     def metrics(self) -> dict[str, float]:
-        """`pass@1` of the greedy codes, `sampled_pass@k`, each with its 95 % interval as `_low` and `_high`."""
+        """`pass@1` of the greedy programs, `sampled_pass@k`, each with its 95 % interval as `_low` and `_high`."""
         greedy = self.greedy
         figures: dict[str, float] = {"num_tasks": float(len(greedy))}
         if greedy:
@@ -105,7 +105,7 @@ class Evaluation:
         return counts
 
 
-def evaluate(
+def attempt_tasks(
     tasks: Sequence[Task],
     engine: Engine,
     sandbox: Sandbox,
@@ -117,7 +117,7 @@ def evaluate(
 
     Args:
         tasks: What to solve.
-        engine: Writes the codes.
+        engine: Writes the programs.
         sandbox: Runs them.
         prompts: How the model is asked.
         settings: What is measured.
@@ -144,7 +144,7 @@ def evaluate(
     sampled_indices = tuple(range(settings.num_generations))
     chains = [attempt(task, (-1,), greedy) for task in tasks]
     chains += [attempt(task, sampled_indices, sampled) for task in tasks if sampled_indices]
-    Driver(engine, sandbox).run(chains)
+    Scheduler(engine, sandbox).run(chains)
     attempts.sort(key=lambda item: (item.task_id, item.index))
     return Evaluation(tuple(attempts), settings.k)
 

@@ -326,8 +326,8 @@ def _rounds(run: RunFacts) -> str:
             item["round"],
             f"{item['samples']:,}",
             f"{item['passed']:,} ({percent(item['passed'] / max(item['samples'], 1))})" if verified else "not run",
-            f"{item['solved_seeds']:,} of {item['seeds']:,}" if verified else "not known",
-            f"{item['unique_codes']:,}",
+            f"{item['solved_tasks']:,} of {item['tasks']:,}" if verified else "not known",
+            f"{item['distinct_programs']:,}",
             f"{item['pairs']:,}",
             f"{item['tokens']:,}",
         ]

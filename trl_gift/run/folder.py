@@ -6,7 +6,8 @@
     output_dir/_gift/round-N/samples-RANK.jsonl   every sample, append-only
     output_dir/_gift/round-N/samples.parquet      the same, once the round's sampling is complete
     output_dir/_gift/round-N/selection.parquet    the pools with weights and counts
-    output_dir/_gift/round-N/metrics.json         what the round did; its existence says that the round is done
+    output_dir/_gift/round-N/untrained.json       only where the round had no training pairs
+    output_dir/_gift/round-N/metrics.json         the round's summary; its existence says that the round is done
 
 The name starts with an underscore because the Hub upload of a trainer leaves such folders out.
 """
@@ -19,6 +20,7 @@ import platform
 import secrets
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,11 @@ class RunFolder:
                 f"cannot continue the run in {self.root.parent}: {part} was {before!r} and is now {now!r}; put it "
                 "back, or give another output_dir."
             )
+
+    @property
+    def num_measured_rounds(self) -> int:
+        """Number of rounds, from the first, whose `metrics.json` exists."""
+        return next(index for index in count(1) if not self.has(f"round-{index}/metrics.json")) - 1
 
     def round(self, index: int) -> Path:
         """The folder of a round."""

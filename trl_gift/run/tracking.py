@@ -23,8 +23,11 @@ from typing import Any, Protocol
 from transformers import TrainerCallback, TrainingArguments
 
 from trl_gift.errors import ConfigError
-from trl_gift.run.drift import CHAIN_FIGURES, ChainStep, sample_rows
+from trl_gift.run.samples import ChainStep, sample_rows
 from trl_gift.sampling.records import CodeSample
+
+CHAIN_FIGURES = ("pass_rate", "mean_perplexity", "description_length", "tokens", "solved_tasks")
+"""The figures of a step that trackers draw."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,17 @@
-"""The chain and its siblings: which codes are drawn, from which descriptions.
+"""The chain and its siblings: which completions are sampled, from which descriptions.
 
     d_i -> c_1 -> d_1 -> c_2 -> d_2 -> ...
 
-GiFT (arXiv 2502.11466, section 3.2): starting from the seed description d_i of a task, draw codes from the current
-description, execute them, go on from one that passes, read it back into a description, repeat. Plain rejection
-sampling (`conditional`) draws every code from d_i; `rewrite` draws each from a paraphrase of d_i; `hinted` tries again
-with a hint where plain tries failed.
+GiFT (arXiv 2502.11466, section 3.2): start from the description d_i of a task, sample completions from the current
+description, execute the programs in them, continue from one that passes, read it back into a description, repeat. Plain
+rejection sampling (`conditional`) samples every completion from d_i; `rewrite` samples from paraphrases of d_i; `hinted`
+tries a task again with a hint if plain sampling has not solved it.
 
 A sampler is a coroutine for one task. It awaits what it needs (text, execution) and knows nothing of batches, of other
-tasks or of crashes: `ChainTools` gives each answer as a function of (seed, round, task, step, index) and the record.
+tasks or of crashes: `Context` gives each answer as a function of (seed, round, task, step, index) and the record.
 
-Departure from the authors' code: the fall-back to the most recent passing code of the chain, which it meant but did
-not do (it used the reference), is done.
+Departure from the authors' code: a chain without a passing program in a step falls back to its most recent passing
+program. The authors' code meant to do so, but always fell back to the reference.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class Origin:
 
     Attributes:
         description: The description d.
-        parent: `sample_id` of the code that it was read from, `"reference"`, or None for the seed's words.
-        tokens: Number of tokens sampled for it.
-        hint: What is given away besides; None for nothing.
+        parent: `sample_id` of the sample that the description was read from, `"reference"`, or None for the task's own
+            description or a paraphrase of it.
+        tokens: Number of tokens sampled for the description.
+        hint: A hint that the prompt shows besides; None for no hint.
     """
 
     description: str
@@ -42,29 +43,29 @@ class Origin:
     hint: Hint | None = None
 
 
-class ChainTools(Protocol):
+class Context(Protocol):
     """What a sampler may ask for; see `trl_gift.sampling.context`."""
 
     num_steps: int
 
     async def write(self, task: Task, origin: Origin, step: int) -> list[CodeSample]:
-        """Codes ~ P(c | d), executed; not yet recorded."""
+        """Samples c ~ P(c | d), executed; not yet recorded."""
         ...
 
     async def read(self, task: Task, continuing: CodeSample | None, step: int) -> Origin:
-        """A description ~ P(d | c) of the continuing code, or of the task's reference where it is None."""
+        """A description d ~ P(d | c) of the continuing sample, or of the task's reference if `continuing` is None."""
         ...
 
     async def rewrite(self, task: Task, step: int) -> Origin:
-        """The seed description in other words."""
+        """A paraphrase of the task's own description."""
         ...
 
     def hint(self, task: Task, tries: Sequence[CodeSample]) -> Hint | None:
-        """What to give away of a task that `tries` did not solve; None if there is nothing."""
+        """The hint for a task that `tries` did not solve; None if the task has nothing to show."""
         ...
 
     def choose(self, task: Task, eligible: list[CodeSample], step: int) -> CodeSample | None:
-        """One of the eligible codes, uniformly; None if there is none."""
+        """One of the eligible samples, drawn uniformly; None if there is none."""
         ...
 
     def record(self, samples: list[CodeSample], continuing: CodeSample | None) -> None:
@@ -72,66 +73,66 @@ class ChainTools(Protocol):
         ...
 
 
-async def gibbs(task: Task, tools: ChainTools) -> None:
+async def gibbs(task: Task, context: Context) -> None:
     """The chain of GiFT.
 
-    Where no code of a step passes, the chain goes on from its most recent passing code, else from the reference, else
-    it starts again from the seed description. The description after the last step would never be used and is not
-    drawn.
+    If no program of a step passes, the chain continues from its most recent passing program, else from the reference,
+    else it starts again from the task's description. The description after the last step would never be used and is
+    not sampled.
     """
     origin = Origin(task.description)
     latest: CodeSample | None = None
-    for step in range(tools.num_steps):
-        codes = await tools.write(task, origin, step)
-        continuing = tools.choose(task, _eligible(codes), step)
-        tools.record(codes, continuing)
+    for step in range(context.num_steps):
+        samples = await context.write(task, origin, step)
+        continuing = context.choose(task, _eligible(samples), step)
+        context.record(samples, continuing)
         latest = continuing or latest
-        if step + 1 == tools.num_steps:
+        if step + 1 == context.num_steps:
             break
         if latest is None and task.reference is None:
             origin = Origin(task.description)
         else:
-            origin = await tools.read(task, latest, step + 1)
+            origin = await context.read(task, latest, step + 1)
 
 
-async def conditional(task: Task, tools: ChainTools) -> None:
-    """Plain rejection sampling (RFT, arXiv 2308.01825): every code from the seed description."""
-    for step in range(tools.num_steps):
-        codes = await tools.write(task, Origin(task.description), step)
-        tools.record(codes, tools.choose(task, _eligible(codes), step))
+async def conditional(task: Task, context: Context) -> None:
+    """Plain rejection sampling (RFT, arXiv 2308.01825): every completion from the task's description."""
+    for step in range(context.num_steps):
+        samples = await context.write(task, Origin(task.description), step)
+        context.record(samples, context.choose(task, _eligible(samples), step))
 
 
-async def rewrite(task: Task, tools: ChainTools) -> None:
-    """RFT+RD: every step draws its codes from a fresh paraphrase of the seed description."""
-    for step in range(tools.num_steps):
-        codes = await tools.write(task, await tools.rewrite(task, step), step)
-        tools.record(codes, tools.choose(task, _eligible(codes), step))
+async def rewrite(task: Task, context: Context) -> None:
+    """RFT+RD: every step samples its completions from a new paraphrase of the task's description."""
+    for step in range(context.num_steps):
+        samples = await context.write(task, await context.rewrite(task, step), step)
+        context.record(samples, context.choose(task, _eligible(samples), step))
 
 
-async def hinted(task: Task, tools: ChainTools) -> None:
-    """STaR (arXiv 2203.14465, section 3.2): what plain tries did not solve is tried again with the answer as a hint.
+async def hinted(task: Task, context: Context) -> None:
+    """STaR (arXiv 2203.14465, section 3.2): a task that plain sampling did not solve is tried again with a hint.
 
-    The first half of the steps, rounded up, draws from the seed description. If none of these codes passed, the other
-    half sees a hint besides; a solved task goes on as before, so that every task costs the same. Training pairs are
-    made from the seed description alone, which strips the hint. The paper has one try and one retry: two steps of one
-    code.
+    The first half of the steps, rounded up, samples from the task's description. If none of these programs passed, the
+    prompts of the other half show a hint besides. A solved task continues as before, so that every task costs the same.
+    Training pairs use the task's description alone, which strips the hint. The paper has one try and one retry: two
+    steps with one completion each.
     """
-    plain = (tools.num_steps + 1) // 2
+    plain = (context.num_steps + 1) // 2
     origin = Origin(task.description)
     tries: list[CodeSample] = []
-    for step in range(tools.num_steps):
+    for step in range(context.num_steps):
         if step == plain and not _eligible(tries):
-            origin = Origin(task.description, hint=tools.hint(task, tries))
-        codes = await tools.write(task, origin, step)
-        tools.record(codes, tools.choose(task, _eligible(codes), step))
-        tries += codes
+            origin = Origin(task.description, hint=context.hint(task, tries))
+        samples = await context.write(task, origin, step)
+        context.record(samples, context.choose(task, _eligible(samples), step))
+        tries += samples
 
 
-def _eligible(codes: Sequence[CodeSample]) -> list[CodeSample]:
-    return [code for code in codes if code.eligible]
+def _eligible(samples: Sequence[CodeSample]) -> list[CodeSample]:
+    return [sample for sample in samples if sample.eligible]
 
 
-Sampler = Callable[[Task, ChainTools], Coroutine[Any, Any, None]]
+Sampler = Callable[[Task, Context], Coroutine[Any, Any, None]]
 SAMPLERS: Mapping[str, Sampler] = {
     "gibbs": gibbs,
     "conditional": conditional,

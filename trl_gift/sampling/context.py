@@ -1,7 +1,7 @@
-"""What a sampler may ask for, answered for one run: prompts, random streams, execution, perplexity, the record.
+"""The context of the chains of one round: prompts, random streams, execution, perplexity, the record.
 
-Every answer is a function of (seed, round, task, step, index), or is read from the record of an earlier, interrupted
-run of the same round: then nothing is sampled twice and chains go on in the middle.
+Every answer is a function of (seed, round, task, step, index), or comes from the record of an earlier, interrupted run of
+the same round. So nothing is sampled twice, and chains continue where they stopped.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from trl_gift.sampling.scheduler import Execute, Generate, Score
 from trl_gift.sandbox import Outcome
 from trl_gift.tasks import Task
 
-# So many executions in a row without a sandbox mean that there is none; a single one is bad luck.
+# Abort after this many consecutive infrastructure failures; a single failure is bad luck.
 MAX_INFRASTRUCTURE_FAILURES = 20
 
 
 class ExecutionUnavailable(StageUnavailable):
-    """The sandbox fails again and again; what was sampled so far is in the store."""
+    """The sandbox has failed many times in a row; the samples so far are in the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChainSettings:
-    """The part of a run that decides what is sampled.
+    """The part of a run's options that decides what is sampled.
 
     Attributes:
-        sampler: Name of the sampler, for the record.
+        sampler: Name of the sampler.
         seed: The run's `samples_seed`.
         round: Self-training round, from 1.
         num_steps: Steps of a chain.
-        num_generations: Codes of a step.
-        code_params: How codes are drawn.
-        description_params: How descriptions are drawn.
-        perplexity_condition: `"chain"` (the description that produced the code) or `"seed"`.
+        num_generations: Completions of a step.
+        code_params: How programs are sampled.
+        description_params: How descriptions are sampled.
+        perplexity_condition: `"chain"` (the description that produced the program) or `"seed"` (the task's own).
         num_description_examples: In-context examples for a base model that reads.
         model_hash: Fingerprint of the trainable weights.
-        verify: Whether codes are run; if not, every code that was found is eligible.
-        hint: What a hint gives away, `"reference"` or `"failing_test"`.
+        verify: Whether programs are executed; if not, every program that was found is eligible.
+        hint: What a hint shows, `"reference"` or `"failing_test"`.
     """
 
     sampler: str
@@ -65,14 +65,14 @@ class ChainSettings:
     hint: str = "reference"
 
 
-class RecordedTools:
-    """`ChainTools` over an engine, a sandbox and a store.
+class ChainContext:
+    """The `Context` of a run, over a scheduler's engine and sandbox and over a store.
 
     Args:
         settings: What is sampled.
         prompts: How the model is asked.
-        examples: Codes with descriptions to show to a reader; those of the task itself are never used.
-        recorded: Gives the samples of one step of one task that an interrupted run of this round left.
+        examples: Programs with descriptions to show to a reader; a task's own example is never shown for it.
+        recorded: Returns the samples of one step of one task that an interrupted run of this round left.
         append: Writes one sample into the store.
     """
 
@@ -94,50 +94,50 @@ class RecordedTools:
         self._failures_in_a_row = 0
         self._code_params = replace(settings.code_params, stop=prompts.code_stops)
         self._description_params = replace(settings.description_params, stop=prompts.description_stops)
-        # By task, the indices of the codes of its step that are not yet on record.
-        self._owed: dict[str, list[int]] = {}
-        # Chains that start again, and samplers that draw from nothing else, ask for the same prompt at every step.
-        self._seed_prompts: dict[str, tuple[int, ...]] = {}
+        # By task, the indices of the samples of its step that are not yet on record.
+        self._missing: dict[str, list[int]] = {}
+        # Chains that start again, and plain sampling, need the same prompt at every step.
+        self._task_prompts: dict[str, tuple[int, ...]] = {}
 
     async def write(self, task: Task, origin: Origin, step: int) -> list[CodeSample]:
-        """Codes ~ P(c | d), executed; those already on record are taken from there."""
+        """Samples c ~ P(c | d), executed; samples on record are taken from there."""
         indices = range(self._settings.num_generations)
         done = {sample.index: sample for sample in self._recorded(task.task_id, step)}
-        owed = self._owed[task.task_id] = [index for index in indices if index not in done]
-        if owed:
-            fresh = await self._sample(task, origin, step, owed)
-            done.update(zip(owed, fresh, strict=True))
+        missing = self._missing[task.task_id] = [index for index in indices if index not in done]
+        if missing:
+            fresh = await self._sample(task, origin, step, missing)
+            done.update(zip(missing, fresh, strict=True))
         return [done[index] for index in indices]
 
     async def read(self, task: Task, continuing: CodeSample | None, step: int) -> Origin:
-        """A description ~ P(d | c) of the continuing code, or of the reference, for the codes of `step`."""
+        """A description d ~ P(d | c) of the continuing sample, or of the reference, for the samples of `step`."""
         if (known := self._known_origin(task, step)) is not None:
             return known
         code = continuing.code if continuing else task.reference
-        assert code is not None, "a chain reads a passing code or a reference"
+        assert code is not None, "a chain reads a passing program or a reference"
         prompt = self._prompts.read(task, code, self._pick_examples(task, step))
         parent = continuing.sample_id if continuing else REFERENCE
         return await self._describe(task, prompt, step, parent)
 
     async def rewrite(self, task: Task, step: int) -> Origin:
-        """The seed description in other words, for the codes of `step`."""
+        """A paraphrase of the task's own description, for the samples of `step`."""
         if (known := self._known_origin(task, step)) is not None:
             return known
         return await self._describe(task, self._prompts.rewrite(task), step, None)
 
     def hint(self, task: Task, tries: Sequence[CodeSample]) -> Hint | None:
-        """What the settings let a prompt give away of a task that `tries` did not solve."""
+        """The hint that the settings allow for a task that `tries` did not solve."""
         return hint_for(self._settings.hint, task, tries)
 
     def choose(self, task: Task, eligible: list[CodeSample], step: int) -> CodeSample | None:
-        """One of the eligible codes, uniformly, by the stream of this step."""
+        """One of the eligible samples, drawn uniformly by the stream of this step."""
         if len(eligible) < 2:
             return eligible[0] if eligible else None
         return eligible[int(generator(self._key(task, step, "continue")).integers(len(eligible)))]
 
     def record(self, samples: list[CodeSample], continuing: CodeSample | None) -> None:
-        """Appends the samples that are not yet on record."""
-        for index in self._owed.pop(samples[0].task_id):
+        """Appends the samples that are not yet on record; marks the continuing one."""
+        for index in self._missing.pop(samples[0].task_id):
             sample = samples[index]
             chosen = continuing is not None and continuing.index == index
             self._append(replace(sample, continues=True) if chosen else sample)
@@ -170,7 +170,7 @@ class RecordedTools:
             self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0
             if outcome is not None and self._failures_in_a_row >= MAX_INFRASTRUCTURE_FAILURES:
                 raise ExecutionUnavailable(
-                    f"{self._failures_in_a_row} executions in a row could not be carried out (last: "
+                    f"{self._failures_in_a_row} consecutive executions failed for lack of a sandbox (last: "
                     f"{outcome.message}); see `trl-gift doctor`. The samples so far are kept; resume the run."
                 )
         return outcomes
@@ -187,7 +187,7 @@ class RecordedTools:
         outcome: Outcome | None,
     ) -> CodeSample:
         settings = self._settings
-        # The sum over the sampled tokens is the perplexity's only if these tokens, end token included, are the code.
+        # The sampled tokens give the perplexity only if they, end token included, are exactly the program.
         exact = (
             extraction is not None
             and extraction.verbatim
@@ -227,31 +227,31 @@ class RecordedTools:
     async def _with_perplexities(
         self, task: Task, origin: Origin, samples: list[CodeSample], extractions: Sequence[Extraction | None]
     ) -> list[CodeSample]:
-        """Scores the eligible codes whose sampling did not already give their perplexity; no other is ever selected."""
-        owed = [i for i, sample in enumerate(samples) if sample.eligible and sample.logprob_sum is None]
-        if not owed:
+        """Scores the eligible samples whose sampling did not give their perplexity; only eligible ones are ever selected."""
+        missing = [i for i, sample in enumerate(samples) if sample.eligible and sample.logprob_sum is None]
+        if not missing:
             return samples
         prompt = self._write_prompt(task, self._condition(task, origin))
         targets = [extraction.target if extraction else "" for extraction in extractions]
-        pairs = tuple((prompt, tuple(self._prompts.encode_target(task, targets[i]))) for i in owed)
-        for i, logprobs in zip(owed, await Score(pairs), strict=True):
+        pairs = tuple((prompt, tuple(self._prompts.encode_target(task, targets[i]))) for i in missing)
+        for i, logprobs in zip(missing, await Score(pairs), strict=True):
             samples[i] = replace(samples[i], logprob_sum=sum(logprobs), num_scored=len(logprobs), scored=True)
         return samples
 
     async def _describe(self, task: Task, prompt: Sequence[int], step: int, parent: str | None) -> Origin:
         keys = (self._key(task, step, "description"),)
-        # Before the codes of the same step: the description is still to be written from.
+        # Before the completions of the same step, which are sampled from this description.
         priority = 2 * (self._settings.num_steps - step) + 1
         request = GenerationRequest(
             ("describe", task.task_id, step), tuple(prompt), self._description_params, keys, priority
         )
         (completion,) = await Generate(request)
         text = self._prompts.describe(completion.text)
-        # A model that says nothing has described nothing: the step starts from the seed's words.
+        # An empty description describes nothing: the step starts from the task's own description.
         return Origin(text or task.description, parent if text else None, len(completion.token_ids))
 
     def _condition(self, task: Task, origin: Origin) -> Origin:
-        """What perplexities are conditioned on: what the codes were written from, or the seed description alone."""
+        """The condition of perplexities: the step's description with its hint, or the task's own description alone."""
         return Origin(task.description) if self._settings.perplexity_condition == "seed" else origin
 
     def _is_condition(self, task: Task, origin: Origin) -> bool:
@@ -263,9 +263,9 @@ class RecordedTools:
             return tuple(self._prompts.write_with_hint(task, origin.description, origin.hint))
         if origin.description != task.description:
             return tuple(self._prompts.write(task, origin.description))
-        if task.task_id not in self._seed_prompts:
-            self._seed_prompts[task.task_id] = tuple(self._prompts.write(task, task.description))
-        return self._seed_prompts[task.task_id]
+        if task.task_id not in self._task_prompts:
+            self._task_prompts[task.task_id] = tuple(self._prompts.write(task, task.description))
+        return self._task_prompts[task.task_id]
 
     def _pick_examples(self, task: Task, step: int) -> list[Example]:
         others = [example for example in self._examples if example.task_id != task.task_id]
@@ -285,7 +285,7 @@ class RecordedTools:
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    """The outcome with JSON's own types, so that a sample equals its record."""
+    """The outcome in JSON types, so that a sample equals its record."""
     values = outcome.to_dict()
     return {**values, "status": str(values["status"]), "results": list(values["results"])}
 

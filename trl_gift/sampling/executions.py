@@ -1,11 +1,11 @@
-"""Verdicts that are shared: a program that was already put to the same tests is not executed again.
+"""Shared executions: the sandbox does not run a program again that it has run with the same tests.
 
-A model that has learned a task writes the same program again and again, and the codes of one step are often equal. A
-verdict is a function of program and tests, so their copies get the first one's outcome, with its cost in time and
-memory; copies that are asked for while the first still runs wait for it. An execution that could not be carried out
-says nothing and is not shared.
+A model that has learned a task writes the same program again and again, and the programs of one step are often equal. A
+verdict is a function of program and tests, so equal programs get the outcome of the first, with its cost in time and
+memory. A program that arrives while an equal one still runs waits for that one. An execution that failed for lack of a
+sandbox says nothing about the program and is not shared.
 
-Not covered: programs whose verdict changes from run to run. All copies that are remembered get the same one.
+Not covered: programs whose verdict changes from run to run. All equal programs that are remembered get one verdict.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from trl_gift.sandbox import Outcome, Sandbox, Status, Tests
 _REMEMBERED = 16_384
 
 
-class Verdicts:
-    """Outcomes from a sandbox, one execution for each distinct program and tests.
+class SharedExecutions:
+    """Outcomes from a sandbox, with one execution for each distinct pair of program and tests.
 
     Args:
         sandbox: Runs the programs.
-        remembered: Most outcomes that are kept; those that nobody asked for longest go first.
+        remembered: Number of outcomes to keep; the least recently requested outcomes are dropped first.
 
     Attributes:
-        executions: Programs given to the sandbox.
+        count: Number of programs given to the sandbox.
     """
 
     def __init__(self, sandbox: Sandbox, remembered: int = _REMEMBERED) -> None:
-        self.executions = 0
+        self.count = 0
         self._sandbox = sandbox
         self._remembered = remembered
         self._futures: OrderedDict[bytes, Future[Outcome]] = OrderedDict()
 
     def submit_all(self, pairs: Sequence[tuple[str, Tests]]) -> list[Future[Outcome]]:
-        """The outcomes of programs, at once where they are known; waits while the sandbox's queue is full."""
+        """The outcomes of programs, immediately where they are known; blocks while the sandbox's queue is full."""
         keys = [_key(program, tests) for program, tests in pairs]
         unknown = {
             key: pair
             for key, pair in zip(keys, pairs, strict=True)
             if (future := self._futures.get(key)) is None or _says_nothing(future)
         }
-        self.executions += len(unknown)
+        self.count += len(unknown)
         self._futures.update(zip(unknown, self._sandbox.submit_all(list(unknown.values())), strict=True))
         futures = [self._futures[key] for key in keys]
         for key in keys:

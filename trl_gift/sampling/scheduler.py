@@ -1,8 +1,8 @@
-"""The driver: runs many coroutines at once on one engine and one sandbox, without barriers.
+"""The scheduler: runs many coroutines at once on one engine and one sandbox, without barriers.
 
-A coroutine asks (`Generate`, `Execute`, `Score`) and is resumed with the answer. The engine gets whatever is waiting;
-while it works on a batch, the sandbox runs the programs of the batch before. No thread is involved on this side, so
-the driver works the same in a script, a notebook and under a launcher.
+A coroutine asks (`Generate`, `Execute`, `Score`) and the scheduler resumes it with the answer. The engine gets every
+request that is waiting; while it works on a batch, the sandbox runs the programs of the batch before. The scheduler uses
+no threads, so it works the same in a script, in a notebook and under a launcher.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trl_gift.generation.engine import Completion, Engine, GenerationRequest
-from trl_gift.sampling.executions import Verdicts
+from trl_gift.sampling.executions import SharedExecutions
 from trl_gift.sandbox import Outcome, Sandbox, Tests
 
 
@@ -58,13 +58,13 @@ Chain = Coroutine[Any, Any, None]
 
 
 @dataclass(slots=True)
-class Clock:
-    """Where a driver's time went, in seconds; what is left of the total is its own bookkeeping and the chains'.
+class SchedulerTimes:
+    """How a scheduler spent its time, in seconds. The rest of the total went into its bookkeeping and into the chains.
 
     Attributes:
-        generation: In the engine.
-        waiting: For programs to end, with nothing left to generate in the meantime.
-        total: Of `Driver.run`.
+        generation: Time in the engine.
+        waiting: Time spent waiting for programs to end, with nothing left to generate.
+        total: Time in `Scheduler.run`.
     """
 
     generation: float = 0.0
@@ -72,22 +72,22 @@ class Clock:
     total: float = 0.0
 
 
-class Driver:
+class Scheduler:
     """Runs coroutines to their end.
 
     Args:
         engine: Generates and scores.
-        sandbox: Runs programs, equal ones with equal tests once; None if no coroutine will ask for that.
+        sandbox: Runs programs, equal programs with equal tests once; None if no coroutine executes programs.
 
     Attributes:
-        clock: Where the time went.
-        verdicts: What came of the programs; None without a sandbox.
+        times: How the scheduler spent its time.
+        executions: The executed programs; None without a sandbox.
     """
 
     def __init__(self, engine: Engine, sandbox: Sandbox | None) -> None:
-        self.clock = Clock()
+        self.times = SchedulerTimes()
         self._engine = engine
-        self.verdicts = Verdicts(sandbox) if sandbox else None
+        self.executions = SharedExecutions(sandbox) if sandbox else None
         self._ready: deque[tuple[Chain, Any]] = deque()
         self._generating: dict[Any, Chain] = {}
         self._asking: list[tuple[Chain, Execute]] = []
@@ -97,13 +97,13 @@ class Driver:
     def run(self, chains: Iterable[Chain]) -> None:
         """Runs all chains; returns when the last has ended.
 
-        Whatever a chain raises propagates from here, after all chains have been closed.
+        An exception that a chain raises propagates from here, after all chains have been closed.
         """
         started = time.perf_counter()
         every = list(chains)
         self._ready.extend((chain, None) for chain in every)
         try:
-            with _long_lived_objects_left_alone():
+            with _existing_objects_frozen():
                 while self._ready or self._generating or self._executing or self._scoring:
                     while self._ready:
                         self._advance(*self._ready.popleft())
@@ -111,11 +111,11 @@ class Driver:
                     began = time.perf_counter()
                     self._score()
                     results = self._engine.step() if self._generating else []
-                    self.clock.generation += time.perf_counter() - began
+                    self.times.generation += time.perf_counter() - began
                     self._ready.extend((self._generating.pop(result.key), result.completions) for result in results)
                     self._collect()
         finally:
-            self.clock.total += time.perf_counter() - started
+            self.times.total += time.perf_counter() - started
             for chain in every:
                 chain.close()
             for futures in self._executing.values():
@@ -136,19 +136,19 @@ class Driver:
             case Score():
                 self._scoring.append((chain, ask))
             case _:
-                raise TypeError(f"a coroutine awaited {ask!r}, which the driver does not know")
+                raise TypeError(f"a coroutine awaited {ask!r}, which the scheduler does not know")
 
     def _execute(self) -> None:
-        """Hands the programs of all waiting asks to the sandbox, together: each time costs more than each program."""
+        """Submits the programs of all waiting coroutines together, because one call costs more than one program."""
         if not self._asking:
             return
-        assert self.verdicts is not None, "a coroutine executes, and there is no sandbox"
+        assert self.executions is not None, "a coroutine executes, and there is no sandbox"
         asking, self._asking = self._asking, []
-        futures = iter(self.verdicts.submit_all([job for _, ask in asking for job in ask.jobs]))
+        futures = iter(self.executions.submit_all([job for _, ask in asking for job in ask.jobs]))
         self._executing.update((chain, [next(futures) for _ in ask.jobs]) for chain, ask in asking)
 
     def _score(self) -> None:
-        """Answers all waiting scoring asks with one call, so that they share batches."""
+        """Scores for all waiting coroutines with one call, so that they share batches."""
         if not self._scoring:
             return
         waiting, self._scoring = self._scoring, []
@@ -162,20 +162,20 @@ class Driver:
         if not self._ready and not self._generating:
             began = time.perf_counter()
             wait(_unfinished(self._executing.values()), return_when=FIRST_COMPLETED)
-            self.clock.waiting += time.perf_counter() - began
+            self.times.waiting += time.perf_counter() - began
         finished = [chain for chain, futures in self._executing.items() if all(future.done() for future in futures)]
         for chain in finished:
             self._ready.append((chain, [future.result() for future in self._executing.pop(chain)]))
 
 
 @contextmanager
-def _long_lived_objects_left_alone() -> Iterator[None]:
-    """Spares the garbage collector what was there before.
+def _existing_objects_frozen() -> Iterator[None]:
+    """Keeps the garbage collector from scanning the objects that exist already.
 
-    The libraries around a model are half a million objects; looking through them takes a quarter of a second each time,
-    and chains make enough objects of their own for that to happen every few thousand tokens.
+    A model and its libraries are half a million objects. A scan of them takes a quarter of a second, and the chains
+    create enough objects to trigger a scan every few thousand tokens.
     """
-    if gc.get_freeze_count():  # somebody else's arrangement
+    if gc.get_freeze_count():  # the caller has frozen objects for purposes of its own
         yield
         return
     gc.freeze()

@@ -1,9 +1,9 @@
 """The append-only store: one `CodeSample` a line, flushed as soon as it exists.
 
-A run that is killed leaves at most one torn line, the last; it is cut off when the file is opened again, and its
-sample is owed again. An `infrastructure` outcome says nothing about the code, so such a sample is owed again as well.
-At the end of a round the lines of all processes are written into one Parquet file, whole or not at all; its
-existence says that the round's sampling is complete.
+A run that is killed leaves at most one torn line, the last. The store cuts it off when it opens the file again, and the
+sample is taken again. An `infrastructure` outcome says nothing about the program, so such a sample is taken again as well.
+At the end of a round the lines of all processes are written into one Parquet file, whole or not at all; its existence says
+that the round's sampling is complete.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from types import TracebackType
 from trl_gift.common.files import whole_file
 from trl_gift.sampling.records import INFRASTRUCTURE, CodeSample
 
+_PARQUET = "samples.parquet"
 _ROW_GROUP = 4096
+_BATCH = 512
 
 
 class SampleStore:
@@ -126,9 +128,20 @@ class SampleIndex:
 
 
 def read_samples(folder: Path) -> Iterator[CodeSample]:
-    """All samples of a round, of all processes, by task, step and index; one at a time."""
-    with SampleIndex(folder) as index:
-        yield from index
+    """All samples of a round, of all processes, by task, step and index; one at a time.
+
+    The Parquet file of a complete round is read in its order. The lines of an incomplete round need an index first.
+    """
+    if not is_complete(folder):
+        with SampleIndex(folder) as index:
+            yield from index
+        return
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(folder / _PARQUET) as file:
+        for batch in file.iter_batches(batch_size=_BATCH):
+            for record in batch.to_pylist():
+                yield CodeSample.from_record({**record, "outcome": json.loads(record["outcome"])})
 
 
 def write_parquet(folder: Path) -> Path:
@@ -136,10 +149,14 @@ def write_parquet(folder: Path) -> Path:
     import pyarrow
     import pyarrow.parquet
 
-    target = folder / "samples.parquet"
+    target = folder / _PARQUET
     schema = _parquet_schema()
-    samples = read_samples(folder)
-    with whole_file(target) as temporary, pyarrow.parquet.ParquetWriter(temporary, schema) as writer:
+    with (
+        SampleIndex(folder) as index,
+        whole_file(target) as temporary,
+        pyarrow.parquet.ParquetWriter(temporary, schema) as writer,
+    ):
+        samples = iter(index)
         while group := list(islice(samples, _ROW_GROUP)):
             records = [sample.to_record() for sample in group]
             for record in records:
@@ -150,7 +167,7 @@ def write_parquet(folder: Path) -> Path:
 
 def is_complete(folder: Path) -> bool:
     """Whether the round's sampling has ended."""
-    return (folder / "samples.parquet").exists()
+    return (folder / _PARQUET).exists()
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -90,8 +90,8 @@ def check_model(
         raise ConfigError(f"{what}: its config names {seen}, which is no causal language model; give one that is.")
 
 
-def check_quantization(quantization: BitsAndBytesConfig | None, peft_config: PeftConfig | None) -> None:
-    """Looks at a quantised model's needs.
+def check_trainable(quantization: BitsAndBytesConfig | None, peft_config: PeftConfig | None) -> None:
+    """Checks that a model can be trained as it is loaded.
 
     Raises:
         ConfigError: for a quantised model without an adapter, or without bitsandbytes.
@@ -103,6 +103,15 @@ def check_quantization(quantization: BitsAndBytesConfig | None, peft_config: Pef
             "a quantised model (load_in_4bit, load_in_8bit) cannot be trained itself; train an adapter on it "
             "(use_peft, or peft_config)."
         )
+    check_quantization(quantization)
+
+
+def check_quantization(quantization: BitsAndBytesConfig) -> None:
+    """Checks that a model can be loaded quantised.
+
+    Raises:
+        ConfigError: if bitsandbytes is not installed.
+    """
     if quantization.quant_method == "bitsandbytes" and importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigError(
             "load_in_4bit and load_in_8bit need bitsandbytes, which is not installed; run `pip install "

@@ -69,6 +69,10 @@ class RoundCheckpoint:
         """The global step after which it was taken."""
         return int(self.path.name.removeprefix("checkpoint-"))
 
+    def is_end_of(self, round_index: int) -> bool:
+        """Whether it was taken after the last step of this round."""
+        return self.mark.round == round_index and self.mark.is_end
+
 
 class RoundTrainer(SFTTrainer):
     """`SFTTrainer` that can be trained several times in a row as one run."""

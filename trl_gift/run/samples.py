@@ -1,0 +1,230 @@
+"""The samples of the rounds, read once: what may be selected, how the latest round's chains fared, some samples to show.
+
+A chain may drift: descriptions that grow or fade, programs that pass less and less. The figures of each step, over all
+chains, show it; one number for the whole round does not.
+
+Only eligible samples are kept in memory, without their token ids and outcomes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from trl_gift.common.randomness import generator
+from trl_gift.sampling.records import UNVERIFIED, CodeSample
+from trl_gift.sampling.store import read_samples
+from trl_gift.tasks import codetext
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStep:
+    """One step, over all chains of a round.
+
+    Attributes:
+        step: The step, from 0.
+        samples: Number of samples.
+        pass_rate: Share of the samples that passed; None if the run does not verify.
+        mean_perplexity: Geometric mean of the perplexities of passing and failing samples; None if all are unknown. An
+            arithmetic mean would show only the most garbled program.
+        description_length: Mean length of the descriptions that the samples were written from, in characters.
+        tokens: Mean number of tokens that a chain sampled in this step: its description and its completions.
+        solved_tasks: Tasks with a passing sample up to and including this step; None if the run does not verify.
+    """
+
+    step: int
+    samples: int
+    pass_rate: float | None
+    mean_perplexity: float | None
+    description_length: float
+    tokens: float
+    solved_tasks: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Executions:
+    """How far the verdicts of a round can be trusted.
+
+    Attributes:
+        isolation: Number of executed programs by the isolation that was in force.
+        trusted: Number of verdicts that no program could have forged.
+    """
+
+    isolation: Mapping[str, int] = field(default_factory=dict)
+    trusted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSamples:
+    """The samples that may be selected, and figures of the latest round.
+
+    Attributes:
+        eligible: Samples of all rounds that count, by task, in the order of round, step and index: those that passed, or
+            all that hold a program if the run does not verify.
+        samples: Number of samples of the latest round.
+        passed: Number of these that passed.
+        unverified: Number of these that were not executed, because the run does not verify.
+        no_code: Number of these whose completion holds no program.
+        tokens: Number of tokens sampled for these, descriptions included.
+        executions: How these were executed.
+        mean_perplexity: Geometric mean of their perplexities; None if no perplexity is known.
+        chain: The figures of each step.
+        shown: Samples drawn uniformly from the latest round, in the order of task, step and index.
+    """
+
+    eligible: Mapping[str, Sequence[CodeSample]]
+    samples: int = 0
+    passed: int = 0
+    unverified: int = 0
+    no_code: int = 0
+    tokens: int = 0
+    executions: Executions = field(default_factory=Executions)
+    mean_perplexity: float | None = None
+    chain: tuple[ChainStep, ...] = ()
+    shown: tuple[CodeSample, ...] = ()
+
+    @property
+    def distinct_programs(self) -> int:
+        """Eligible programs that differ in their normalised syntax tree, summed over tasks."""
+        return sum(
+            len({codetext.normalise(sample.code or "") for sample in group}) for group in self.eligible.values()
+        )
+
+    @property
+    def solved_tasks(self) -> int:
+        """Tasks with a passing sample. A sample that was not executed solves nothing."""
+        return sum(any(sample.passed for sample in group) for group in self.eligible.values())
+
+
+def read_rounds(folders: Sequence[Path], num_shown: int = 0, key: int = 0) -> RoundSamples:
+    """Reads each sample of the rounds once.
+
+    Args:
+        folders: The folders of the rounds that count; the last one is the latest round.
+        num_shown: How many samples of the latest round to draw for people to look at.
+        key: Key of that draw.
+    """
+    eligible: dict[str, list[CodeSample]] = {}
+    latest = _Latest(num_shown, key)
+    for folder in folders:
+        for sample in read_samples(folder):
+            if sample.eligible:
+                light = replace(sample, token_ids=(), completion="", outcome=None)
+                eligible.setdefault(sample.task_id, []).append(light)
+            if folder == folders[-1]:
+                latest.add(sample)
+    return latest.figures(eligible)
+
+
+class _Latest:
+    """Adds up the latest round in constant memory."""
+
+    def __init__(self, num_shown: int, key: int) -> None:
+        self._steps: dict[int, _Tally] = {}
+        self._solved_at: dict[str, int] = {}
+        self._isolation: Counter[str] = Counter()
+        self._trusted = 0
+        self._no_code = 0
+        self._num_shown = num_shown
+        self._random = generator(key)
+        self._shown: list[tuple[int, CodeSample]] = []
+        self._count = 0
+
+    def add(self, sample: CodeSample) -> None:
+        self._steps.setdefault(sample.step, _Tally()).add(sample)
+        self._no_code += sample.code is None
+        if sample.passed:
+            self._solved_at.setdefault(sample.task_id, sample.step)
+        if sample.outcome:
+            self._isolation[sample.outcome["isolation"]] += 1
+            self._trusted += sample.outcome["trusted"]
+        # Reservoir sampling: each sample is shown with the same probability.
+        if self._count < self._num_shown:
+            self._shown.append((self._count, sample))
+        elif self._num_shown and (place := int(self._random.integers(self._count + 1))) < self._num_shown:
+            self._shown[place] = (self._count, sample)
+        self._count += 1
+
+    def figures(self, eligible: Mapping[str, Sequence[CodeSample]]) -> RoundSamples:
+        tallies = self._steps.values()
+        return RoundSamples(
+            eligible=eligible,
+            samples=self._count,
+            passed=sum(tally.passed for tally in tallies),
+            unverified=sum(tally.unverified for tally in tallies),
+            no_code=self._no_code,
+            tokens=sum(tally.tokens for tally in tallies),
+            executions=Executions(dict(self._isolation), self._trusted),
+            mean_perplexity=_geometric_mean(
+                sum(tally.log_perplexity for tally in tallies), sum(tally.scored for tally in tallies)
+            ),
+            chain=tuple(
+                self._steps[step].figures(step, sum(first <= step for first in self._solved_at.values()))
+                for step in sorted(self._steps)
+            ),
+            shown=tuple(sample for _, sample in sorted(self._shown, key=lambda item: item[0])),
+        )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The sums of one step."""
+
+    samples: int = 0
+    passed: int = 0
+    unverified: int = 0
+    scored: int = 0
+    log_perplexity: float = 0.0
+    tokens: int = 0
+    description_length: int = 0
+    chains: set[str] = field(default_factory=set)
+
+    def add(self, sample: CodeSample) -> None:
+        self.samples += 1
+        self.passed += sample.passed
+        self.unverified += sample.status == UNVERIFIED
+        self.tokens += len(sample.token_ids)
+        if sample.perplexity is not None:
+            self.scored += 1
+            self.log_perplexity += math.log(sample.perplexity)
+        if sample.task_id not in self.chains:  # all samples of a chain's step share one description
+            self.chains.add(sample.task_id)
+            self.tokens += sample.description_tokens
+            self.description_length += len(sample.description)
+
+    def figures(self, step: int, solved_tasks: int) -> ChainStep:
+        return ChainStep(
+            step=step,
+            samples=self.samples,
+            pass_rate=None if self.unverified else self.passed / self.samples,
+            mean_perplexity=_geometric_mean(self.log_perplexity, self.scored),
+            description_length=self.description_length / len(self.chains),
+            tokens=self.tokens / len(self.chains),
+            solved_tasks=None if self.unverified else solved_tasks,
+        )
+
+
+def _geometric_mean(log_sum: float, count: int) -> float | None:
+    return math.exp(log_sum / count) if count else None
+
+
+def sample_rows(samples: Sequence[CodeSample]) -> list[dict[str, Any]]:
+    """Samples as rows of a table for people: without token ids and hashes, with the reason of a failure."""
+    return [
+        {
+            "round": sample.round,
+            "task_id": sample.task_id,
+            "step": sample.step,
+            "index": sample.index,
+            "status": sample.status,
+            "perplexity": sample.perplexity,
+            "description": sample.description,
+            "code": sample.completion if sample.code is None else sample.code,
+            "message": (sample.outcome or {}).get("message", ""),
+        }
+        for sample in samples
+    ]

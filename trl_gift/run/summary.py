@@ -1,0 +1,169 @@
+"""The summary of a round: one frozen object, one JSON file (`metrics.json`), one set of numbers for the trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from trl_gift.evaluation import Evaluation, paired_difference
+from trl_gift.run.samples import ChainStep, Executions, RoundSamples
+from trl_gift.training.pairs import TrainingPairs
+from trl_gift.training.selection import SelectedCode
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Difference in greedy pass@1 between a round's model and the base model, paired by task.
+
+    Attributes:
+        pass_at_1: Mean difference, after less before.
+        low: Lower bound of its 95 % bootstrap interval.
+        high: Upper bound of the interval.
+    """
+
+    pass_at_1: float
+    low: float
+    high: float
+
+    def to_record(self) -> dict[str, float]:
+        """A JSON object."""
+        return {"pass@1": self.pass_at_1, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSummary:
+    """What a round did. Counts of samples are the round's own; counts of tasks and programs are those of all rounds that count.
+
+    Attributes:
+        round: The round, from 1.
+        tasks: Number of tasks to learn from.
+        solved_tasks: Tasks with a passing sample; 0 if the run does not verify.
+        samples: Samples of this round.
+        passed: Number of these that passed.
+        unverified: Number of these that were not executed, because the run does not verify.
+        no_code: Number of these whose completion holds no program.
+        distinct_programs: Eligible programs that differ in their normalised syntax tree, summed over tasks.
+        tokens: Tokens sampled in this round, descriptions included.
+        selected: Number of draws of the selection.
+        pairs: Number of training pairs.
+        references: Number of these that are references.
+        too_long: Number of pairs that were left out because they exceed `max_length`.
+        unfit_references: References that cannot be written after the pinned signature.
+        mean_perplexity: Geometric mean over this round's samples; None if no perplexity is known.
+        chain: Figures of each step of the chains.
+        verdicts: How the programs were executed.
+        metrics: pass@1 and pass@k of the round's model with their intervals; None if nothing was measured.
+        greedy: Whether the greedy program of each evaluation task passed; None if nothing was measured.
+        gain: Gain over the base model; None if nothing was measured.
+        seconds: Wall time by stage, and `total`.
+    """
+
+    round: int
+    tasks: int
+    solved_tasks: int
+    samples: int
+    passed: int
+    unverified: int
+    no_code: int
+    distinct_programs: int
+    tokens: int
+    selected: int
+    pairs: int
+    references: int
+    too_long: int
+    unfit_references: int
+    mean_perplexity: float | None = None
+    chain: tuple[ChainStep, ...] = ()
+    verdicts: Executions = field(default_factory=Executions)
+    metrics: Mapping[str, float] | None = None
+    greedy: Mapping[str, bool] | None = None
+    gain: Gain | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def with_evaluation(self, evaluation: Evaluation, base: Mapping[str, bool]) -> RoundSummary:
+        """Adds the evaluation of the round's model.
+
+        Args:
+            evaluation: The evaluation.
+            base: Whether the base model's greedy program of each task passed.
+        """
+        difference, interval = paired_difference(evaluation.greedy, dict(base))
+        return replace(self, metrics=evaluation.metrics(), greedy=evaluation.greedy, gain=Gain(difference, *interval))
+
+    def to_record(self) -> dict[str, Any]:
+        """The content of `metrics.json`."""
+        record = {
+            name: value for name, value in asdict(self).items() if value is not None or name == "mean_perplexity"
+        }
+        record["chain"] = list(record["chain"])
+        return record if self.gain is None else {**record, "gain": self.gain.to_record()}
+
+    def logged(self, tokens_per_second: float | None) -> dict[str, float]:
+        """The numbers that the trackers get, each with the prefix `round/`.
+
+        Args:
+            tokens_per_second: Tokens that all processes together sampled per second, over the whole sampling stage; None
+                where this process sampled nothing.
+        """
+        values = asdict(self)
+        logged = {name: value for name, value in values.items() if isinstance(value, int | float) and name != "round"}
+        if self.unverified:
+            for unknown in ("passed", "solved_tasks"):  # nothing was executed
+                del logged[unknown]
+        else:
+            logged["yield"] = self.passed / self.samples
+        if tokens_per_second is not None:
+            logged["tokens_per_second"] = tokens_per_second
+        for stage, seconds in self.seconds.items():
+            logged["seconds" if stage == "total" else f"{stage}_seconds"] = seconds
+        if self.gain:
+            logged |= {"gain": self.gain.pass_at_1, "gain_low": self.gain.low, "gain_high": self.gain.high}
+        return {f"round/{name}": value for name, value in logged.items()}
+
+    def line(self, verified: bool) -> str:
+        """The round in one line for people.
+
+        Args:
+            verified: Whether the run executes its samples.
+        """
+        if verified:
+            found = (
+                f"{self.passed} of {self.samples} programs passed; {self.tasks - self.solved_tasks} of {self.tasks} tasks "
+                "have no passing program"
+            )
+        else:
+            found = (
+                f"{self.unverified} of {self.samples} completions hold a program; none was executed (verify=False), so it "
+                "is not known which are correct"
+            )
+        return f"round {self.round}: {found}; trained on {self.pairs} pairs."
+
+
+def summarise(
+    round_index: int,
+    samples: RoundSamples,
+    selected: Sequence[SelectedCode],
+    pairs: TrainingPairs,
+    num_tasks: int,
+) -> RoundSummary:
+    """Sums up a round before its evaluation."""
+    return RoundSummary(
+        round=round_index,
+        tasks=num_tasks,
+        solved_tasks=samples.solved_tasks,
+        samples=samples.samples,
+        passed=samples.passed,
+        unverified=samples.unverified,
+        no_code=samples.no_code,
+        distinct_programs=samples.distinct_programs,
+        tokens=samples.tokens,
+        selected=sum(code.count for code in selected),
+        pairs=len(pairs.pairs),
+        references=pairs.num_references,
+        too_long=pairs.num_too_long,
+        unfit_references=pairs.num_unfit,
+        mean_perplexity=samples.mean_perplexity,
+        chain=samples.chain,
+        verdicts=samples.executions,
+    )

@@ -1,0 +1,246 @@
+"""Rollouts: a model writes programs and a sandbox runs them, for the share of the tasks that this process has.
+
+A trainer holds one `Rollouts` and so does an evaluation without a trainer. `Rollouts` knows neither of them: it has a
+model, a tokenizer, prompts, an engine and a sandbox. See `trl_gift.generation` for the engines, `trl_gift.sampling.chain`
+for what is sampled and `trl_gift.evaluation` for what is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import torch
+from accelerate.utils import gather_object
+
+from trl_gift.generation.compact import CompactEngine
+from trl_gift.generation.engine import Engine
+from trl_gift.generation.generate import GenerateEngine
+from trl_gift.prompts import Example, PromptFormat
+from trl_gift.sampling.chain import SAMPLERS
+from trl_gift.sampling.context import ChainContext, ChainSettings
+from trl_gift.sampling.progress import SamplingProgress
+from trl_gift.sampling.records import CodeSample
+from trl_gift.sampling.scheduler import Scheduler
+from trl_gift.sampling.store import SampleIndex, SampleStore
+from trl_gift.sampling.workers import default_sandbox_workers
+from trl_gift.sandbox import HostedSandbox, Limits, Sandbox
+from trl_gift.tasks import Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from trl_gift.generation.serving import ServerOptions
+
+T = TypeVar("T")
+_POLL_INTERVAL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSettings:
+    """How completions are generated and programs are run.
+
+    Attributes:
+        engine: `"compact"`, `"generate"` or `"server"`.
+        batch_size: Largest number of completions that the engine generates at once; None for the engine's own choice.
+        token_budget: Largest number of tokens (prompts and longest completions) that are in flight at once; None for the
+            engine's own choice.
+        server: How to reach or start the server; None unless the engine is `"server"`.
+        limits: What one program may use.
+        isolation: `"required"`, or `"none"` to run programs without any isolation.
+        sandbox_workers: Number of programs that run at once; None for the CPUs of this process, less one for a model on
+            the CPU.
+        quiet: Whether to draw no progress bars.
+    """
+
+    engine: str = "compact"
+    batch_size: int | None = None
+    token_budget: int | None = None
+    server: ServerOptions | None = None
+    limits: Limits = field(default_factory=Limits)
+    isolation: Literal["required", "none"] = "required"
+    sandbox_workers: int | None = None
+    quiet: bool = False
+
+
+class Rollouts:
+    """An engine over a model, a sandbox, and this process's share of the tasks.
+
+    Args:
+        model: Writes the programs; unwrapped for every use, so it may be wrapped for training later.
+        tokenizer: The model's tokenizer.
+        prompts: How the model is asked.
+        accelerator: The processes that share the work, and the device.
+        settings: Engine and sandbox.
+        folder: Where a server that this run starts writes its log.
+        sandbox: Runs the programs; if not given, `executing` opens one. A given sandbox is not closed.
+        precision: A context in which the model computes as it does outside training.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: PromptFormat,
+        accelerator: Accelerator,
+        settings: RolloutSettings,
+        folder: Path,
+        sandbox: Sandbox | None = None,
+        precision: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.prompts = prompts
+        self.settings = settings
+        self._wrapped_model = model
+        self._tokenizer = tokenizer
+        self._accelerator = accelerator
+        self._folder = folder
+        self._sandbox = sandbox
+        self._precision = precision
+
+    def sample(self, tasks: Sequence[Task], settings: ChainSettings, folder: Path) -> int:
+        """Samples and executes one round; returns when every process has written its share of the samples.
+
+        Args:
+            tasks: The tasks of all processes.
+            settings: What to sample.
+            folder: The round's folder. Samples that it already holds are not sampled again.
+
+        Returns:
+            The number of tokens that this process sampled.
+        """
+        mine = self.share(tasks)
+        examples = [Example(task.task_id, task.reference, task.description) for task in tasks if task.reference]
+        # Every process reads what all processes left before any process writes more.
+        with SampleIndex(folder) as recorded, self.engine() as engine:
+            self._accelerator.wait_for_everyone()
+            self._run_chains(mine, settings, examples, folder, engine, recorded)
+            tokens = engine.tokens_generated
+        self._wait_for_all_shares(folder)
+        return tokens
+
+    def _run_chains(
+        self,
+        tasks: Sequence[Task],
+        settings: ChainSettings,
+        examples: Sequence[Example],
+        folder: Path,
+        engine: Engine,
+        recorded: SampleIndex,
+    ) -> None:
+        total = len(tasks) * settings.num_steps * settings.num_generations
+        heading = f"round {settings.round}: sampling"
+        with (
+            SampleStore(folder, self._accelerator.process_index) as store,
+            SamplingProgress(heading, total, self.quiet, settings.verify) as progress,
+        ):
+            progress.skip(sum(recorded.count(task.task_id) for task in tasks))
+
+            def append(sample: CodeSample) -> None:
+                store.append(sample)
+                progress.add(sample.passed, engine.tokens_generated)
+
+            context = ChainContext(settings, self.prompts, examples, recorded.step, append)
+            sampler = SAMPLERS[settings.sampler]
+            Scheduler(engine, self._sandbox).run(sampler(task, context) for task in tasks)
+
+    def _wait_for_all_shares(self, folder: Path) -> None:
+        """Waits until every process has sampled its share, however long the slowest process takes.
+
+        The processes meet through files, because a collective that is pending for half an hour counts as a dead process.
+        """
+        marks = [folder / f"sampled-{rank}" for rank in range(self._accelerator.num_processes)]
+        mine = marks[self._accelerator.process_index]
+        mine.touch()
+        while not all(mark.exists() for mark in marks):
+            time.sleep(_POLL_INTERVAL_S)
+        self._accelerator.wait_for_everyone()
+        mine.unlink()
+
+    def share(self, tasks: Sequence[Task]) -> list[Task]:
+        """This process's share of the tasks: dealt from the longest task to the shortest, back and forth."""
+        shares, rank = self._accelerator.num_processes, self._accelerator.process_index
+        order = sorted(tasks, key=lambda task: (-len(task.description) - len(task.reference or ""), task.task_id))
+        turns = [order[start : start + shares] for start in range(0, len(order), shares)]
+        dealt = [turn if number % 2 == 0 else turn[::-1] for number, turn in enumerate(turns)]
+        return [turn[rank] for turn in dealt if rank < len(turn)]
+
+    def gather(self, items: Sequence[T]) -> list[T]:
+        """The items of all processes, on every process."""
+        gathered: list[T] = gather_object(list(items))
+        return gathered
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """The engine of the settings, over the model as it is now and in its own precision."""
+        with self._precision(), self._make_engine() as engine:
+            yield engine
+
+    @contextmanager
+    def _make_engine(self) -> Iterator[Engine]:
+        settings = self.settings
+        match settings.engine:
+            case "compact":
+                yield CompactEngine(self.model, self._tokenizer, settings.batch_size, settings.token_budget)
+            case "generate":
+                yield GenerateEngine(self.model, self._tokenizer, settings.batch_size)
+            case _:
+                from trl_gift.generation.serving import serving
+
+                assert settings.server is not None, "the engine 'server' has server options"
+                with serving(
+                    settings.server,
+                    self.model,
+                    self._tokenizer,
+                    weights=self.weights_hash(),
+                    folder=self._folder,
+                    batch_size=settings.batch_size,
+                    is_main=self._accelerator.is_main_process,
+                    wait_for_everyone=self._accelerator.wait_for_everyone,
+                ) as served:
+                    yield served
+
+    @contextmanager
+    def executing(self, needed: bool = True) -> Iterator[None]:
+        """Opens a sandbox for the time of the block, if one is needed and none is open."""
+        if self._sandbox is not None or not needed:
+            yield
+            return
+        settings = self.settings
+        workers = settings.sandbox_workers or default_sandbox_workers(self._accelerator.device.type == "cpu")
+        with HostedSandbox(num_workers=workers, limits=settings.limits, isolation=settings.isolation) as sandbox:
+            self._sandbox = sandbox
+            try:
+                yield
+            finally:
+                self._sandbox = None
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The open sandbox."""
+        assert self._sandbox is not None, "programs run inside `executing`"
+        return self._sandbox
+
+    @property
+    def model(self) -> Any:
+        """The model without what training wraps around it."""
+        return self._accelerator.unwrap_model(self._wrapped_model)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether this process draws no progress bars."""
+        return self.settings.quiet or not self._accelerator.is_main_process
+
+    def weights_hash(self) -> str:
+        """A short hash of the trainable weights."""
+        digest = hashlib.blake2b(digest_size=8)
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                digest.update(name.encode())
+                digest.update(parameter.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
