@@ -25,7 +25,6 @@ from trl_gift.evaluation.attempts import Attempt, Evaluation
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.engine import Engine
 from trl_gift.generation.generate import GenerateEngine
-from trl_gift.hub.publisher import PublishingTrainer
 from trl_gift.prompts import Example
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import RecordedTools
@@ -35,11 +34,12 @@ from trl_gift.sampling.scheduler import Driver
 from trl_gift.sampling.store import SampleIndex, SampleStore
 from trl_gift.sandbox import HostedSandbox, Sandbox
 from trl_gift.tasks import Task
+from trl_gift.training.rounds import RoundTrainer
 
 _MEETING_INTERVAL_S = 0.2
 
 
-class GeneratingTrainer(PublishingTrainer):
+class GeneratingTrainer(RoundTrainer):
     """A trainer whose model writes programs, which are run.
 
     Attributes:

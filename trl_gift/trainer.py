@@ -32,7 +32,7 @@ from trl_gift.evaluation.attempts import Evaluation
 from trl_gift.generating import GeneratingTrainer
 from trl_gift.generation.compact import refuse_other_attention
 from trl_gift.generation.generate import end_ids
-from trl_gift.hub.publisher import dataset_origin
+from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin
 from trl_gift.run.drift import view_round
 from trl_gift.run.figures import logged_figures, round_figures, round_line
 from trl_gift.run.folder import RunFolder, describe_run, write_selection
@@ -117,8 +117,9 @@ class GiFTTrainer(GeneratingTrainer):
         ```
     """
 
-    _tag_names = ("trl", "gift")
+    _tag_names = ["trl", "gift"]  # noqa: RUF012  as TRL's trainers have it
     _name = "GiFT"
+    _paper = PAPER
 
     args: GiFTConfig
     control: Any
@@ -150,6 +151,7 @@ class GiFTTrainer(GeneratingTrainer):
         seeds = tasks_from_rows(train_dataset, "train_dataset", require_tests=args.verify)
         self.cleaning = clean(seeds, self.eval_tasks, args.cleaning_settings())
         self.tasks = list(self.cleaning.kept)
+        self.repositories = Repositories(args)
         # SFTTrainer seeds only after it has built the adapter, and a run that goes on needs the very same one.
         set_seed(args.seed)
         # SFTTrainer wants data at construction; each round brings its own in this same pre-tokenised form.
@@ -186,7 +188,24 @@ class GiFTTrainer(GeneratingTrainer):
         self._tokens_per_second: float | None = None
         if line := self.cleaning.line():
             self.say(line)
-        self.dataset_name, self.eval_dataset_name = dataset_origin(train_dataset), dataset_origin(eval_dataset)
+        self.publisher = Publisher(
+            args,
+            self.accelerator,
+            model_now,
+            self.processing_class,
+            self.prompts,
+            self.tasks,
+            self.run,
+            self.repositories,
+            Hooks(
+                save_model=lambda folder: self.save_model(folder, _internal_call=True),
+                create_model_card=self.create_model_card,
+                on_push_begin=lambda: self.callback_handler.on_push_begin(self.args, self.state, self.control),
+            ),
+        )
+        self.publisher.dataset_name = dataset_origin(train_dataset)
+        self.publisher.eval_dataset_name = dataset_origin(eval_dataset)
+        self.add_callback(PushCheckpoints(self.publisher))
         self._given_sandbox = sandbox
         self._sandbox: Sandbox | None = sandbox
         self._training_loss = 0.0
@@ -243,7 +262,7 @@ class GiFTTrainer(GeneratingTrainer):
                 self._evaluate_base()
                 round_index = self._catch_up(checkpoint)
                 self.tracking.close(self.args, self.state, self.control)
-                self.finish_pushes()
+                self.publisher.finish()
             if round_index > self.args.num_rounds:
                 return self.run.round(self.args.num_rounds)
             samples = self._sample(round_index)
@@ -281,6 +300,77 @@ class GiFTTrainer(GeneratingTrainer):
         result = self.attempt(tasks, "evaluating")
         with self._tracked_apart():
             return self._report_evaluation(result, metric_key_prefix)
+
+    # The Hub ----------------------------------------------------------------------------------------------------
+
+    def create_model_card(
+        self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
+    ) -> None:
+        """Writes `README.md` into the output folder.
+
+        Args:
+            model_name: Title of the card; the last part of `hub_model_id` or of the output folder if not given.
+            dataset_name: The Hub's name of the dataset that the tasks come from; remembered for later cards.
+            tags: Tags for the card, besides those of the method.
+        """
+        if not self.is_world_process_zero():
+            return
+        given = [tags] if isinstance(tags, str) else list(tags or ())
+        super().create_model_card(model_name=model_name, tags=[*given, *self.publisher.model_tags])
+        self.publisher.dataset_name = dataset_name or self.publisher.dataset_name
+        self.publisher.complete_card(model_name)
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Creates the model's repository and, with `push_samples`, that of the samples, unless they exist.
+
+        Args:
+            token: The token for the Hub; `hub_token` if not given.
+            private: Whether new repositories are private; `hub_private_repo` if not given.
+
+        Raises:
+            ConfigError: if the Hub refuses, or cannot be reached.
+        """
+        if self.is_world_process_zero():
+            self.hub_model_id = self.repositories.create(token, private)
+            self.push_in_progress = None
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Pushes the model or adapter, the tokenizer and the card and, with `push_samples`, the samples dataset.
+
+        To be called on all processes; the main one pushes.
+
+        Args:
+            commit_message: Message of the commits.
+            blocking: Whether to return only when everything is on the Hub.
+            token: The token for the Hub; `hub_token` if not given.
+            revision: The model's branch, made if absent; `hub_revision` if not given.
+            private: Whether new repositories are private; `hub_private_repo` if not given.
+            kwargs: For `create_model_card`: `model_name`, `dataset_name`, `tags`.
+
+        Returns:
+            On the main process the model's `CommitInfo`, or with `blocking=False` a future of it; None on the others.
+
+        Raises:
+            ConfigError: if a repository cannot be created.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if self.hub_model_id is None:
+            self.init_hf_repo(token, private)
+        return self.publisher.push(commit_message, blocking, token, revision, **kwargs)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Does nothing: `PushCheckpoints` pushes a checkpoint once it is complete.
+
+        This private method of transformers would push the output folder before. A contract test guards it.
+        """
 
     # Stages -----------------------------------------------------------------------------------------------------
 
@@ -383,7 +473,7 @@ class GiFTTrainer(GeneratingTrainer):
 
     def _end(self) -> GiFTTrainOutput:
         self.tracking.close(self.args, self.state, self.control)
-        self.finish_pushes()
+        self.publisher.finish()
         rounds = [self.run.read(f"round-{index}/metrics.json") for index in range(1, self._next_round())]
         return GiFTTrainOutput(self.state.global_step, self._training_loss, dict(self._train_metrics), rounds)
 
@@ -470,7 +560,7 @@ class GiFTTrainer(GeneratingTrainer):
             self._report_evaluation(result, "eval")
         self.tracking.publish(round_index, view.steps, view.shown, self.state.global_step)
         self._write(name, content)
-        self.push_round(round_index)
+        self.publisher.push_round(round_index)
 
     # Parts of the stages ----------------------------------------------------------------------------------------
 
