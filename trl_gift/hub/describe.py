@@ -75,5 +75,6 @@ def training_in_words(args: GiFTConfig) -> dict[str, str]:
         f"{args.max_grad_norm:g}",
         "Learning rate": f"{args.learning_rate:g}, schedule `{plain['lr_scheduler_type']}`, warm-up {warmup}",
         "Precision": "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32",
-        "Seed": str(args.seed) + ("" if args.sampling_seed == args.seed else f", {args.sampling_seed} for sampling"),
+        "Random seed": str(args.seed)
+        + ("" if args.sampling_seed == args.seed else f", {args.sampling_seed} for sampling"),
     }
