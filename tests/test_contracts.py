@@ -9,10 +9,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import importlib.resources
 import inspect
 import json
 import operator
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -346,7 +348,7 @@ def test_mixed_precision_is_put_on_the_forward_method():
     assert added == "['_original_forward', 'forward']", "accelerate wraps otherwise; revise trl_gift.training.rounds"
 
 
-# Publishing (trl_gift.hub.publisher, trl_gift.hub) ------------------------------------------------------------------------
+# Publishing (trl_gift.trainer, trl_gift.hub) -------------------------------------------------------------------------------
 
 
 def test_uploads_leave_our_artefacts_out():
@@ -359,32 +361,32 @@ def test_uploads_leave_our_artefacts_out():
 
 
 def test_the_methods_of_pushing_that_we_replace():
-    """What transformers would push by itself, trl_gift.hub.publisher pushes instead; `_push_from_checkpoint` is private."""
+    """What transformers would push by itself, trl_gift.trainer pushes instead; `_push_from_checkpoint` is private."""
     theirs = transformers.Trainer
-    assert parameters(theirs._push_from_checkpoint) == ["self", "checkpoint_folder"], "revise trl_gift.hub.publisher"
+    assert parameters(theirs._push_from_checkpoint) == ["self", "checkpoint_folder"], "revise trl_gift.trainer"
     saving = inspect.getsource(theirs._save_checkpoint)
     assert "self._push_from_checkpoint(output_dir)" in saving, (
-        "checkpoints are pushed from elsewhere now: they would be pushed twice; revise trl_gift.hub.publisher"
+        "checkpoints are pushed from elsewhere now: they would be pushed twice; revise trl_gift.trainer"
     )
     for name in ("push_to_hub", "init_hf_repo"):
         ours = set(parameters(vars(theirs)[name]))
         lost = ours - set(parameters(getattr(trl_gift.GiFTTrainer, name)))
-        assert not lost, f"Trainer.{name} takes {sorted(lost)} now; revise trl_gift.hub.publisher"
+        assert not lost, f"Trainer.{name} takes {sorted(lost)} now; revise trl_gift.trainer"
     assert inspect.getsource(theirs).count("upload_folder(") == 3, (
-        "transformers pushes from another place now; revise trl_gift.hub.publisher"
+        "transformers pushes from another place now; revise trl_gift.trainer"
     )
-    takes(trl.SFTTrainer.create_model_card, "model_name", "dataset_name", "tags", used_in="trl_gift.hub.publisher")
-    takes(theirs.save_model, "output_dir", "_internal_call", used_in="trl_gift.hub.publisher")
+    takes(trl.SFTTrainer.create_model_card, "model_name", "dataset_name", "tags", used_in="trl_gift.trainer")
+    takes(theirs.save_model, "output_dir", "_internal_call", used_in="trl_gift.trainer")
     fields = {item.name for item in dataclasses.fields(trl.SFTConfig)}
     used = {"push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "hub_always_push",
             "hub_revision"}  # fmt: skip
-    assert used <= fields, f"SFTConfig lost {sorted(used - fields)}; revise trl_gift.hub.publisher"
+    assert used <= fields, f"SFTConfig lost {sorted(used - fields)}; revise trl_gift.trainer"
 
 
 def test_the_hub_s_client():
-    where = "trl_gift.hub.publisher"
+    where = "trl_gift.hub.uploads"
     api = huggingface_hub.HfApi
-    takes(api.create_repo, "repo_id", "repo_type", "private", "exist_ok", used_in=where)
+    takes(api.create_repo, "repo_id", "repo_type", "private", "exist_ok", used_in="trl_gift.hub.repositories")
     takes(api.create_branch, "repo_id", "repo_type", "token", "branch", "exist_ok", used_in=where)
     takes(
         api.upload_folder, "folder_path", "repo_id", "repo_type", "commit_message", "token", "revision", used_in=where
@@ -392,6 +394,18 @@ def test_the_hub_s_client():
     takes(api.model_info, "timeout", "token", used_in="trl_gift.hub.licence")
     offers(api, "run_as_future", used_in=where)
     assert huggingface_hub.HfApi().run_as_future(int, "3").result() == 3
+
+
+def test_the_hub_s_errors():
+    from huggingface_hub import errors
+    from huggingface_hub.utils import httpx
+
+    failures = (httpx.HTTPError, OSError, ValueError)
+    for name in ("HfHubHTTPError", "LocalTokenNotFoundError", "OfflineModeIsEnabled", "HFValidationError"):
+        assert issubclass(getattr(errors, name), failures), (
+            f"{name} is another error now; revise trl_gift.hub.failures"
+        )
+    assert issubclass(httpx.ConnectError, failures)
 
 
 def test_cards(tmp_path):
@@ -404,6 +418,11 @@ def test_cards(tmp_path):
     assert read.data.to_dict() == {"license": "mit", "tags": ["gift"], "library_name": "peft"}, changed
     assert read.text.strip() == "# A card", changed
     assert huggingface_hub.DatasetCardData(pretty_name="x").to_dict()["pretty_name"] == "x"
+    template = importlib.resources.files("trl") / "templates" / "lm_model_card.md"
+    links = {name: f"https://{name}" for name in ("wandb_url", "trackio_url", "comet_url")}
+    text = huggingface_hub.ModelCard.from_template(data, template_path=str(template), **links).text
+    for link in links.values():
+        assert re.search(rf"^\[<img .*\]\({link}\)", text, re.MULTILINE), changed
 
 
 # Trackers (trl_gift.run.tracking) ------------------------------------------------------------------------------------------
@@ -659,6 +678,7 @@ def test_our_methods_override_what_they_mean_to_override_alone():
     assert inherited == {
         "_init_training_state",
         "_name",
+        "_paper",
         "_push_from_checkpoint",
         "_tag_names",
         "create_model_card",

@@ -31,7 +31,7 @@ from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_rollouts
 from trl_gift.generation.compact import refuse_other_attention
 from trl_gift.generation.generate import end_ids
-from trl_gift.hub.publisher import PublishingTrainer, dataset_origin
+from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin
 from trl_gift.run.folder import RunFolder, describe_run, write_selection
 from trl_gift.run.next_step import NextStep, Stage, next_step
 from trl_gift.run.samples import RoundSamples, read_rounds
@@ -46,7 +46,7 @@ from trl_gift.tasks.decontamination import clean
 from trl_gift.training.loading import check_model, check_trainable
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
-from trl_gift.training.rounds import RoundCheckpoint, check_sharded, last_checkpoint
+from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded, last_checkpoint
 from trl_gift.training.selection import SelectedCode, select
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class GiFTTrainOutput(NamedTuple):
     rounds: list[dict[str, Any]]
 
 
-class GiFTTrainer(PublishingTrainer):
+class GiFTTrainer(RoundTrainer):
     """Self-training of a code model on its own verified code.
 
     Args:
@@ -118,8 +118,9 @@ class GiFTTrainer(PublishingTrainer):
         ```
     """
 
-    _tag_names = ("trl", "gift")
+    _tag_names = ["trl", "gift"]  # noqa: RUF012  as TRL's trainers have it
     _name = "GiFT"
+    _paper = PAPER
 
     args: GiFTConfig
     control: Any
@@ -151,6 +152,7 @@ class GiFTTrainer(PublishingTrainer):
         seeds = tasks_from_rows(train_dataset, "train_dataset", require_tests=args.verify)
         self.cleaning = clean(seeds, self.eval_tasks, args.cleaning_settings())
         self.tasks = list(self.cleaning.kept)
+        self.repositories = Repositories(args)
         # SFTTrainer seeds only after it has built the adapter, and a run that goes on needs the very same one.
         set_seed(args.seed)
         # SFTTrainer wants data at construction; each round brings its own in this same pre-tokenised form.
@@ -187,7 +189,6 @@ class GiFTTrainer(PublishingTrainer):
         self._tokens_per_second: float | None = None
         if line := self.cleaning.line():
             self.say(line)
-        self.dataset_name, self.eval_dataset_name = dataset_origin(train_dataset), dataset_origin(eval_dataset)
         self.rollouts = Rollouts(
             self.model,
             self.processing_class,
@@ -198,6 +199,24 @@ class GiFTTrainer(PublishingTrainer):
             sandbox,
             self.own_precision,
         )
+        self.publisher = Publisher(
+            args,
+            self.accelerator,
+            model_now,
+            self.processing_class,
+            self.prompts,
+            self.tasks,
+            self.run,
+            self.repositories,
+            Hooks(
+                save_model=lambda folder: self.save_model(folder, _internal_call=True),
+                create_model_card=self.create_model_card,
+                on_push_begin=lambda: self.callback_handler.on_push_begin(self.args, self.state, self.control),
+            ),
+        )
+        self.publisher.dataset_name = dataset_origin(train_dataset)
+        self.publisher.eval_dataset_name = dataset_origin(eval_dataset)
+        self.add_callback(PushCheckpoints(self.publisher))
         self._training_loss = 0.0
         self._train_metrics: dict[str, float] = {}
 
@@ -252,7 +271,7 @@ class GiFTTrainer(PublishingTrainer):
                 self._evaluate_base()
                 step = self._measure_trained_round(checkpoint)
                 self.tracking.close(self.args, self.state, self.control)
-                self.finish_pushes()
+                self.publisher.finish()
             if step.stage is Stage.DONE:
                 return self.run.round(self.args.num_rounds)
             samples = self._sample(step.round)
@@ -290,6 +309,77 @@ class GiFTTrainer(PublishingTrainer):
         result = self._attempt(tasks, "evaluating")
         with self._tracked_apart():
             return self._report_evaluation(result, metric_key_prefix)
+
+    # The Hub ----------------------------------------------------------------------------------------------------
+
+    def create_model_card(
+        self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
+    ) -> None:
+        """Writes `README.md` into the output folder.
+
+        Args:
+            model_name: Title of the card; the last part of `hub_model_id` or of the output folder if not given.
+            dataset_name: The Hub's name of the dataset that the tasks come from; remembered for later cards.
+            tags: Tags for the card, besides those of the method.
+        """
+        if not self.is_world_process_zero():
+            return
+        given = [tags] if isinstance(tags, str) else list(tags or ())
+        super().create_model_card(model_name=model_name, tags=[*given, *self.publisher.model_tags])
+        self.publisher.dataset_name = dataset_name or self.publisher.dataset_name
+        self.publisher.complete_card(model_name)
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Creates the model's repository and, with `push_samples`, that of the samples, unless they exist.
+
+        Args:
+            token: The token for the Hub; `hub_token` if not given.
+            private: Whether new repositories are private; `hub_private_repo` if not given.
+
+        Raises:
+            ConfigError: if the Hub refuses, or cannot be reached.
+        """
+        if self.is_world_process_zero():
+            self.hub_model_id = self.repositories.create(token, private)
+            self.push_in_progress = None
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Pushes the model or adapter, the tokenizer and the card and, with `push_samples`, the samples dataset.
+
+        To be called on all processes; the main one pushes.
+
+        Args:
+            commit_message: Message of the commits.
+            blocking: Whether to return only when everything is on the Hub.
+            token: The token for the Hub; `hub_token` if not given.
+            revision: The model's branch, made if absent; `hub_revision` if not given.
+            private: Whether new repositories are private; `hub_private_repo` if not given.
+            kwargs: For `create_model_card`: `model_name`, `dataset_name`, `tags`.
+
+        Returns:
+            On the main process the model's `CommitInfo`, or with `blocking=False` a future of it; None on the others.
+
+        Raises:
+            ConfigError: if a repository cannot be created.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if self.hub_model_id is None:
+            self.init_hf_repo(token, private)
+        return self.publisher.push(commit_message, blocking, token, revision, **kwargs)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Does nothing: `PushCheckpoints` pushes a checkpoint once it is complete.
+
+        This private method of transformers would push the output folder before. A contract test guards it.
+        """
 
     # Stages -----------------------------------------------------------------------------------------------------
 
@@ -389,7 +479,7 @@ class GiFTTrainer(PublishingTrainer):
 
     def _end(self) -> GiFTTrainOutput:
         self.tracking.close(self.args, self.state, self.control)
-        self.finish_pushes()
+        self.publisher.finish()
         # A launcher reads the files of this run as soon as one of its processes has ended.
         self.accelerator.wait_for_everyone()
         rounds = [self.run.read(f"round-{index + 1}/metrics.json") for index in range(self.run.num_measured_rounds)]
@@ -476,7 +566,7 @@ class GiFTTrainer(PublishingTrainer):
             self._report_evaluation(result, "eval")
         self.tracking.publish(round_index, samples.chain, samples.shown, self.state.global_step)
         self._write(name, summary.to_record())
-        self.push_round(round_index)
+        self.publisher.push_round(round_index)
 
     # Parts of the stages ----------------------------------------------------------------------------------------
 

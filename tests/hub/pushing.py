@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.errors import UserError
-from trl_gift.hub.publisher import dataset_origin
+from trl_gift.hub import dataset_origin
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import LocalSandbox
 
@@ -78,7 +78,7 @@ def train_and_push(case, sandbox):
         trainer.push_to_hub(dataset_name=case.get("dataset"), tags="given")
     repo = trainer.hub_model_id
     left = [str(path) for path in (private / "_gift" / "upload").rglob("*")]
-    seen = {"repo": repo, "samples_repo": trainer._samples_repo, "left": left}
+    seen = {"repo": repo, "samples_repo": trainer.repositories.samples, "left": left}
     if case.get("load"):
         tokenizer = AutoTokenizer.from_pretrained(repo)
         if case["lora"]:
@@ -93,9 +93,9 @@ def train_and_push(case, sandbox):
         with redirect_stdout(printed):
             exec(re.search(r"```python\n(.*?)```", card, flags=re.DOTALL)[1], {})
         seen["printed"] = printed.getvalue()
-    if trainer._samples_repo:
-        samples = load_dataset(trainer._samples_repo, split="train")
-        selection = load_dataset(trainer._samples_repo, "selection", split="train")
+    if trainer.repositories.samples:
+        samples = load_dataset(trainer.repositories.samples, split="train")
+        selection = load_dataset(trainer.repositories.samples, "selection", split="train")
         seen |= {
             "origin": dataset_origin(samples),
             "columns": samples.column_names,

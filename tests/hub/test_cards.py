@@ -11,13 +11,15 @@ import datasets
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import httpx
 
-from trl_gift.hub.facts import ModelFacts, RunFacts, run_facts
+from trl_gift.hub import dataset_origin
+from trl_gift.hub.facts import ModelFacts, RunFacts, round_facts, run_facts
 from trl_gift.hub.files import lay_out_checkpoint, lay_out_model, make_public
 from trl_gift.hub.licence import licence_of
-from trl_gift.hub.model_card import extend_model_card
+from trl_gift.hub.model_card import model_card
 from trl_gift.hub.names import hub_name
-from trl_gift.hub.publisher import dataset_origin
 from trl_gift.hub.samples import PUBLISHED, WITHHELD
 from trl_gift.playground import playground_tasks
 from trl_gift.run.folder import RunFolder
@@ -61,11 +63,15 @@ ROUND = {
     "gain": {"pass@1": 0.282, "low": 0.23, "high": 0.335},
 }  # fmt: skip
 BASE = {"num_tasks": 400.0, "pass@1": 0.35, "pass@1_low": 0.305, "pass@1_high": 0.398}
-RUN = RunFacts(OPTIONS, {"trl_gift": "0.1"}, 200, 400, BASE, (ROUND,))
+RUN = RunFacts(OPTIONS, {"trl_gift": "0.1"}, 200, 400, BASE, (round_facts(ROUND),))
 
 
 def card(model=MODEL, run=RUN):
-    return str(extend_model_card(ModelCard(TRL_CARD), model, run))
+    return str(model_card(ModelCard(TRL_CARD), model, run))
+
+
+def metadata(text):
+    return yaml.safe_load(text.split("---\n")[1])
 
 
 def test_the_card_states_the_results_with_their_intervals():
@@ -80,8 +86,8 @@ def test_the_card_states_the_results_with_their_intervals():
     assert "None" not in text
 
 
-def test_the_card_says_whether_anybody_looked_for_overlap():
-    assert "overlap with these tasks was not looked into" in card()
+def test_the_card_says_whether_the_run_looked_for_overlap():
+    assert "did not check whether the training tasks overlap with these tasks" in card()
     assert "were left out before training: 3." in card(run=replace(RUN, overlapping=3))
 
 
@@ -95,11 +101,43 @@ def test_the_overlap_is_read_from_the_record_of_the_run(tmp_path):
         assert run_facts(run).overlapping == expected
 
 
+def test_what_was_measured_is_in_the_metadata_too():
+    (model,) = metadata(card())["model-index"]
+    (result,) = model["results"]
+    assert model["name"] == "out"
+    assert result["dataset"] == {"type": "org/measured", "name": "measured"}
+    assert result["metrics"] == [
+        {"type": "pass@1", "value": 0.632, "name": "greedy pass@1"},
+        {"type": "pass@10", "value": 0.8, "name": "sampled pass@10"},
+    ]
+    read = ModelCard(card()).data.eval_results
+    assert [(item.metric_type, item.metric_value) for item in read] == [("pass@1", 0.632), ("pass@10", 0.8)]
+    unnamed = metadata(card(replace(MODEL, eval_dataset=None)))
+    assert "model-index" not in unnamed
+    assert unnamed["model_name"] == "out"
+    assert "model-index" not in metadata(card(run=replace(RUN, rounds=()))), "the figures of the base model"
+
+
+def test_a_card_has_what_the_cards_of_trl_have():
+    text = card()
+    for part in (
+        "[![model badge](https://img.shields.io/badge/All_models-GiFT-blue)](https://huggingface.co/models?other=gift,trl)",
+        "[GiFT: Gibbs Fine-Tuning for Code Generation](https://huggingface.co/papers/2502.11466)",
+        "## Quick start",
+        "### Framework versions\n\n- trl_gift: 0.1\n",
+        "## Citations",
+        "li-etal-2025-gift",
+    ):
+        assert part in text
+    assert len(re.findall(r"^```", text, re.MULTILINE)) % 2 == 0
+    assert not re.search(r"\n\n\n|[{]%| [.,] ", text.split("## Citations")[0].split("---\n", 2)[2])
+
+
 def test_what_trl_has_written_is_kept_where_it_is_true():
     text = card()
     assert "https://wandb.ai/run" in text
     assert "vonwerra2020trl" in text
-    data = yaml.safe_load(text.split("---\n")[1])
+    data = metadata(text)
     assert {"generated_from_trainer", "trl"} <= set(data["tags"])
     assert not [tag for tag in data["tags"] if tag.startswith("base_model")]
     assert "licence" not in data
@@ -111,23 +149,23 @@ def test_what_trl_has_written_is_kept_where_it_is_true():
 )  # fmt: skip
 def test_the_card_does_not_praise(gain, says):
     changed = {**ROUND, "gain": dict(zip(("pass@1", "low", "high"), gain, strict=True))}
-    assert says in card(run=replace(RUN, rounds=(changed,)))
+    assert says in card(run=replace(RUN, rounds=(round_facts(changed),)))
 
 
-def test_verdicts_that_could_be_forged_are_told():
+def test_verdicts_that_could_be_forged_are_counted():
     verdicts = {"isolation": {"landlock+seccomp": 60, "none": 40}, "trusted": 75}
-    text = card(run=replace(RUN, rounds=({**ROUND, "verdicts": verdicts},)))
+    text = card(run=replace(RUN, rounds=(round_facts({**ROUND, "verdicts": verdicts}),)))
     assert "no isolation (40)" in text
     assert "75.0% of the verdicts" in text
     old = {name: value for name, value in ROUND.items() if name != "verdicts"}
-    assert "is not on record" in card(run=replace(RUN, rounds=(old,)))
+    assert "is not on record" in card(run=replace(RUN, rounds=(round_facts(old),)))
 
 
 def test_other_methods_are_not_called_gift():
     text = card(run=replace(RUN, options={**OPTIONS, "sampler": "conditional", "pool": "all"}))
     assert "rejection sampling fine-tuning, with" in text
     assert "Decoding of descriptions" not in text
-    assert "all passing codes" in text
+    assert "all passing programs" in text
     text = card(run=replace(RUN, options={**OPTIONS, "verify": False, "num_selected": None}))
     assert "passed tests" not in text
     assert "nothing that was sampled for training was executed" in text
@@ -141,18 +179,18 @@ def test_every_field_of_a_sample_is_published_or_withheld_on_purpose():
     assert not WITHHELD & set(PUBLISHED)
 
 
-def test_an_unfinished_run_says_so():
+def test_the_card_of_an_unfinished_run_says_so():
     assert "no round of 3 has been finished" in card(run=replace(RUN, rounds=(), options={**OPTIONS, "num_rounds": 3}))
     assert "No training has been recorded" in card(run=None)
     nothing = {name: value for name, value in ROUND.items() if name not in ("metrics", "gain")}
-    assert "Nothing was measured" in card(run=replace(RUN, base={}, rounds=(nothing,), num_eval_tasks=0))
+    assert "Nothing was measured" in card(run=replace(RUN, base={}, rounds=(round_facts(nothing),), num_eval_tasks=0))
 
 
 def test_an_adapter_of_a_local_quantised_base():
     text = card(
         replace(MODEL, adapter="LoRA, r = 4", base_model=None, licence={}, quantization="quantised to 4 bits (nf4)")
     )
-    data = yaml.safe_load(text.split("---\n")[1])
+    data = metadata(text)
     assert "base_model" not in data
     assert "license" not in data
     assert data["library_name"] == "peft"
@@ -207,12 +245,26 @@ def test_a_dataset_remembers_where_it_came_from(tmp_path):
     assert dataset_origin([{"a": 1}]) is None
 
 
-def test_the_licence_is_the_base_models_or_none(tmp_path, monkeypatch):
+def test_the_licence_is_the_base_models_or_none(tmp_path):
     assert licence_of(None, str(tmp_path), None) == {}
     (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: own\nlanguage: en\n---\n")
     assert licence_of(None, str(tmp_path), None) == {"license": "other", "license_name": "own"}
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [httpx.ConnectError("no route"), OfflineModeIsEnabled(), LocalTokenNotFoundError(), HFValidationError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_without_an_answer_of_the_hub_there_is_no_licence(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", fail)
     assert licence_of("org/base", "", None) == {}
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        licence_of("org/base", "", None)
 
 
 @pytest.fixture

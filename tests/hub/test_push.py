@@ -85,7 +85,7 @@ def test_the_samples_are_pushed_with_every_round(pushed):
 def test_a_full_model_is_pushed_with_its_last_checkpoint(pushed):
     hub, _ = pushed
     repo = hub.models["fake-user/full"]
-    # Whether the state of the random generators changes from one step to the next is nobody's business.
+    # The state of the random generators may or may not change from one step to the next.
     repo.commits[1].files.pop("last-checkpoint/rng_state.pth", None)
     assert [(commit.message, set(commit.files)) for commit in repo.commits] == [
         ("Training in progress, round 1, step 2", {CARD} | FULL | inside("last-checkpoint", FULL | STATE)),
@@ -112,9 +112,9 @@ def test_a_hub_that_refuses_does_not_end_the_training(pushed):
     assert "a push to the Hub failed" in hub.stderr
 
 
-def test_a_wrong_token_is_told_before_any_work(pushed):
+def test_a_wrong_token_is_an_error_before_any_work(pushed):
     _, seen = pushed
-    assert "no repository 'some-org/refused'" in seen[3]["error"]
+    assert "cannot create the repository 'some-org/refused' on the Hub: " in seen[3]["error"]
     assert "hub_token" in seen[3]["error"]
 
 
@@ -122,7 +122,7 @@ def test_nothing_private_leaves(pushed):
     hub, script = pushed
     assert_nothing_private(hub)
     assert PERSON not in json.dumps([seen.get("samples") for seen in script]), "in compressed columns"
-    assert not hub.failures, "the fake Hub was asked for something that it does not know"
+    assert not hub.failures, "the fake Hub got a request that it does not know"
 
 
 def test_nothing_is_left_of_what_was_laid_out(pushed):

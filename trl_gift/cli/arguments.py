@@ -202,7 +202,8 @@ def _tasks(
 def name_datasets(trainer: GiFTTrainer, arguments: TaskArguments) -> None:
     """Tells a trainer what its tasks are called, for the cards; what is not on the Hub is not named there."""
     names = [arguments.dataset_name, arguments.eval_dataset_name or arguments.dataset_name]
-    trainer.dataset_name, trainer.eval_dataset_name = (None if name == PLAYGROUND else name for name in names)
+    publisher = trainer.publisher
+    publisher.dataset_name, publisher.eval_dataset_name = (None if name == PLAYGROUND else name for name in names)
 
 
 def make_trainer(

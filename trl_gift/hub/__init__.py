@@ -1,4 +1,11 @@
 """What goes to the Hub: the model card, the samples dataset, and which files leave the machine.
 
-Works from a run's records alone; `trl_gift.hub.publisher` is the trainer's side.
+The cards say what a run's records say (`facts`), in the words of `templates/`. `Publisher` is what a trainer holds.
 """
+
+from trl_gift.hub.cards import PAPER
+from trl_gift.hub.names import dataset_origin
+from trl_gift.hub.publisher import Hooks, Publisher, PushCheckpoints
+from trl_gift.hub.repositories import Repositories
+
+__all__ = ["PAPER", "Hooks", "Publisher", "PushCheckpoints", "Repositories", "dataset_origin"]

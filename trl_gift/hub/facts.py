@@ -1,4 +1,8 @@
-"""What a card may say: the facts of a run, read from its records, and those of the model, which the trainer knows."""
+"""What a card may say: the facts of a run, read from its records, and those of the model.
+
+This is the one place that reads the records for a card: the names of their fields stand here and nowhere else in this
+room.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +15,131 @@ from trl_gift.tasks.decontamination import MEASURED
 
 
 @dataclass(frozen=True, slots=True)
+class Gain:
+    """By how much greedy pass@1 rose over the base model, as a share of the tasks.
+
+    Attributes:
+        value: The difference, paired task by task.
+        low: Lower bound of its 95 % interval.
+        high: Upper bound of its 95 % interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An evaluation, as a card shows it.
+
+    Attributes:
+        title: `"base"` or `"round N"`.
+        metrics: pass@k by name, as shares; each with the bounds of its 95 % interval, `NAME_low` and `NAME_high`.
+        gain: The gain over the base model; None for the base model itself.
+    """
+
+    title: str
+    metrics: Mapping[str, float]
+    gain: Gain | None = None
+
+    @property
+    def measures(self) -> list[str]:
+        """Names of the figures that have an interval, such as `pass@1` and `sampled_pass@10`."""
+        return [name for name in self.metrics if f"{name}_low" in self.metrics]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFacts:
+    """What a finished round has recorded.
+
+    Attributes:
+        round: The round, from 1.
+        samples: Number of completions that were sampled.
+        passed: Number of samples that passed every test of their task.
+        no_code: Number of completions without a program.
+        tasks: Number of tasks to solve.
+        solved_tasks: Number of tasks with a passing sample, among the samples of all rounds that count.
+        distinct_programs: Number of passing programs that differ, summed over the tasks, among the same samples.
+        pairs: Number of training pairs.
+        references: Number of training pairs that came from reference solutions.
+        tokens: Number of sampled tokens.
+        isolation: Number of executed programs by the isolation that was in force.
+        trusted: Number of verdicts that were decided where the program could not reach them.
+        metrics: The evaluation after the round; empty if nothing was measured.
+        gain: The gain over the base model; None if nothing was measured.
+    """
+
+    round: int
+    samples: int
+    passed: int
+    no_code: int
+    tasks: int
+    solved_tasks: int
+    distinct_programs: int
+    pairs: int
+    references: int
+    tokens: int
+    isolation: Mapping[str, int]
+    trusted: int
+    metrics: Mapping[str, float]
+    gain: Gain | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """What a run has recorded so far.
 
     Attributes:
         options: The resolved options.
         versions: Library versions.
-        num_seeds: Number of seed tasks.
+        num_tasks: Number of tasks that were trained on.
         num_eval_tasks: Number of tasks that were measured on.
         base: Metrics of the untrained model; empty if nothing was measured.
-        rounds: `metrics.json` of each finished round, in order.
-        overlapping: Seeds that were left out because they overlap with the tasks that were measured on; None if nobody
-            looked.
+        rounds: The finished rounds, in order.
+        overlapping: Number of training tasks that were left out because they overlap with the tasks that were measured
+            on; None if the run did not compare them.
     """
 
     options: Mapping[str, Any]
     versions: Mapping[str, str]
-    num_seeds: int
+    num_tasks: int
     num_eval_tasks: int
     base: Mapping[str, float]
-    rounds: tuple[Mapping[str, Any], ...]
+    rounds: tuple[RoundFacts, ...]
     overlapping: int | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether the sampled programs were executed."""
+        return bool(self.options.get("verify", True))
+
+    @property
+    def measured(self) -> list[Measured]:
+        """All evaluations of the run, that of the base model first."""
+        base = [Measured("base", self.base)] if self.base else []
+        return base + [
+            Measured(f"round {item.round}", item.metrics, item.gain) for item in self.rounds if item.metrics
+        ]
+
+    @property
+    def not_executed(self) -> int:
+        """Number of evaluation attempts that could not be executed, in all evaluations."""
+        return sum(int(item.metrics.get("infrastructure_failures", 0)) for item in self.measured)
+
+    @property
+    def isolation(self) -> dict[str, int]:
+        """Number of executed programs of all rounds, by the isolation that was in force."""
+        total: dict[str, int] = {}
+        for item in self.rounds:
+            for name, count in item.isolation.items():
+                total[name] = total.get(name, 0) + count
+        return dict(sorted(total.items()))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the trainer knows about the model that a card is about.
+    """What is known about the model that a card is about.
 
     Attributes:
         name: Title of the card.
@@ -44,14 +147,14 @@ class ModelFacts:
         base_model: The Hub's name of the model that training began with; None for a local one.
         base_text: The same in words, for a local one.
         licence: The card's licence fields (`license`, `license_name`, `license_link`), as the base model has them.
-        dataset: The Hub's name of the seeds' dataset, or None.
+        dataset: The Hub's name of the dataset that the tasks come from, or None.
         eval_dataset: The Hub's name of the dataset that was measured on, or None.
         samples_repo: The repository of the samples dataset, or None.
         adapter: The adapter in words; None for a fully trained model.
         quantization: How the base was quantised in training; None if it was not.
         prompt: An example of a prompt, exactly as the model reads it.
         training: Settings of each round's training, by name.
-        programming_language: Of the seeds; None if there are several.
+        programming_language: The language of all tasks; None if they have several.
     """
 
     name: str
@@ -68,23 +171,50 @@ class ModelFacts:
     training: Mapping[str, str]
     programming_language: str | None
 
+    @property
+    def is_lora(self) -> bool:
+        """Whether the adapter is a LoRA adapter."""
+        return self.adapter is not None and "LoRA" in self.adapter
+
 
 def run_facts(run: RunFolder) -> RunFacts | None:
     """The facts of the run in a folder; None before it has started."""
     if not run.exists:
         return None
     recorded = run.read("run.json")
-    rounds: list[Mapping[str, Any]] = []
-    while run.has(f"round-{len(rounds) + 1}/metrics.json"):
-        rounds.append(run.read(f"round-{len(rounds) + 1}/metrics.json"))
+    rounds: list[RoundFacts] = []
+    while run.has(name := f"round-{len(rounds) + 1}/metrics.json"):
+        rounds.append(round_facts(run.read(name)))
     return RunFacts(
         options=recorded["options"],
         versions=recorded["versions"],
-        num_seeds=recorded["tasks"]["count"],
+        num_tasks=recorded["tasks"]["count"],
         num_eval_tasks=recorded["eval_tasks"]["count"],
         base=run.read("base.json")["metrics"] if run.has("base.json") else {},
         rounds=tuple(rounds),
         overlapping=_overlapping(run),
+    )
+
+
+def round_facts(recorded: Mapping[str, Any]) -> RoundFacts:
+    """The facts of a round.
+
+    Args:
+        recorded: Content of the round's `metrics.json`.
+    """
+    verdicts = recorded.get("verdicts", {})
+    gain = recorded.get("gain")
+    return RoundFacts(
+        **{
+            name: recorded[name] for name in ("round", "samples", "passed", "no_code", "pairs", "references", "tokens")
+        },
+        tasks=recorded["tasks"],
+        solved_tasks=recorded["solved_tasks"],
+        distinct_programs=recorded["distinct_programs"],
+        isolation=verdicts.get("isolation", {}),
+        trusted=verdicts.get("trusted", 0),
+        metrics=recorded.get("metrics", {}),
+        gain=Gain(gain["pass@1"], gain["low"], gain["high"]) if gain else None,
     )
 
 

@@ -1,11 +1,11 @@
 """Which files of a run leave the machine.
 
-Every push is laid out first in a folder of its own, beside the run's artefacts. What lies there goes up and nothing
-else, and it stays as it is while a push in the background reads it, whatever training writes meanwhile. Large files
-are hard links.
+Every push is first laid out in a folder of its own, beside the run's artefacts. The push uploads this folder and nothing
+else. The folder does not change while a push in the background reads it, whatever training writes in the meantime. Large
+files are hard links.
 
-Left out, always: `training_args.bin` (a pickle that holds the output folder, the machine's name and the Hub token),
-event files of trackers (named after the machine), logs, and everything that no saving of the model has written.
+Always left out: `training_args.bin` (a pickle that holds the output folder, the machine's name and the Hub token),
+event files of trackers (named after the machine), logs, and every file that saving the model does not write.
 Configurations are pushed without the local paths that saving puts into them.
 """
 
@@ -18,8 +18,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from trl_gift.common.files import write_json
+
 CARD = "README.md"
-_NEVER = ("training_args.bin", CARD, "*.tmp")  # the card is written by us; peft's names the base model by its path
+_NEVER = ("training_args.bin", CARD, "*.tmp")  # we write the card; peft's names the base model by its path
 _TRAINING_STATE = (
     "optimizer*", "scheduler*", "scaler*", "rng_state*", "trainer_state.json", "gift_state.json", "latest",
     "zero_to_fp32.py", "global_step*", "pytorch_model_fsdp*",
@@ -28,7 +30,7 @@ _CONFIGURATIONS = ("*config.json", "trainer_state.json")
 
 
 def lay_out_checkpoint(checkpoint: Path, folder: Path, base_model: str | None) -> None:
-    """Puts a whole checkpoint into `folder`: model, tokenizer and training state.
+    """Lays out a whole checkpoint in `folder`: model, tokenizer and training state.
 
     Args:
         checkpoint: What the trainer saved.
@@ -40,7 +42,7 @@ def lay_out_checkpoint(checkpoint: Path, folder: Path, base_model: str | None) -
 
 
 def lay_out_model(checkpoint: Path, folder: Path, base_model: str | None) -> None:
-    """Puts the model and the tokenizer of a checkpoint into `folder`, without the training state."""
+    """Lays out the model and the tokenizer of a checkpoint in `folder`, without the training state."""
     _link_all(checkpoint, folder, _NEVER + _TRAINING_STATE)
     make_public(folder, base_model)
 
@@ -51,7 +53,7 @@ def leave_copy(saved: Path, output_dir: Path) -> None:
 
 
 def make_public(folder: Path, base_model: str | None) -> None:
-    """Removes from a folder what must not leave the machine: private files, and local paths in configurations."""
+    """Removes from a folder what must stay on the machine: private files, and local paths in configurations."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != CARD and _matches(path.name, _NEVER):
             path.unlink()
@@ -63,9 +65,7 @@ def make_public(folder: Path, base_model: str | None) -> None:
             if content.get("best_model_checkpoint"):
                 public["best_model_checkpoint"] = Path(content["best_model_checkpoint"]).name
             if public != content:
-                # A new file: the old one may be a link to what the trainer goes on to use.
-                path.unlink()
-                path.write_text(json.dumps(public, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                write_json(path, public)  # a new file: the old one may be a link to what the trainer still uses
 
 
 def _without_paths(value: Any) -> Any:

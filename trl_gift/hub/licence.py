@@ -1,4 +1,4 @@
-"""The licence of the base model, if it is known; never one of our own making."""
+"""The licence of the base model, if its card states one; a licence is never assumed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard
 
+from trl_gift.hub.failures import HUB_ERRORS
 from trl_gift.hub.files import CARD
 
 _FIELDS = ("license", "license_name", "license_link")
@@ -16,20 +17,21 @@ def licence_of(base_model: str | None, folder: str, token: str | None) -> dict[s
     """The licence fields of the base model's card.
 
     Args:
-        base_model: Its name on the Hub; None for a local one.
-        folder: Where a local one lies; its card is read if there is one.
-        token: Of the Hub.
+        base_model: The model's name on the Hub; None for a local model.
+        folder: The folder of a local model, whose card is read if there is one.
+        token: The token for the Hub.
 
     Returns:
-        What of `license`, `license_name` and `license_link` the card states; nothing if there is no card to be had.
+        Those of `license`, `license_name` and `license_link` that the card states; nothing if there is no card, or if
+        the Hub does not answer.
     """
     if base_model is None:
         path = Path(folder) / CARD
         data = ModelCard.load(path).data if path.is_file() else None
     else:
-        api = HfApi()
-        # A future, because whatever keeps the Hub from answering is no reason to fail: the field stays unset.
-        looked_up = api.run_as_future(api.model_info, base_model, timeout=_TIMEOUT_S, token=token)
-        data = None if looked_up.exception() else looked_up.result().card_data
+        try:
+            data = HfApi().model_info(base_model, timeout=_TIMEOUT_S, token=token).card_data
+        except HUB_ERRORS:  # the field stays unset, which is no reason to stop a training
+            data = None
     stated = {name: data.get(name) for name in _FIELDS} if data else {}
     return {name: value for name, value in stated.items() if isinstance(value, str)}

@@ -1,9 +1,13 @@
-"""Names that may stand in public: what the Hub knows a model or a dataset by, or nothing."""
+"""Names that may stand in public: what the Hub calls a model or a dataset, or None."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+import datasets
+
+from trl_gift.tasks.sources import HUB_NAMES
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _SNAPSHOT = re.compile(r"(?:^|/)(?:models|datasets)--([^/]+)/snapshots/")
@@ -27,3 +31,25 @@ def hub_name(name_or_path: str | None) -> str | None:
         return cached[1].replace("--", "/", 1)
     is_local = name_or_path.endswith(_FILE_SUFFIXES) or Path(name_or_path).exists()
     return None if is_local or not _NAME.fullmatch(name_or_path) else name_or_path
+
+
+def dataset_hub_name(name: str | None) -> str | None:
+    """The Hub's name of a dataset as `load_tasks` takes it, without the revision; None for local files.
+
+    Examples:
+        ```python
+        dataset_hub_name("mbpp")  # "google-research-datasets/mbpp"
+        dataset_hub_name("org/tasks@v2")  # "org/tasks"
+        dataset_hub_name("tasks.jsonl")  # None
+        ```
+    """
+    name = name.partition("@")[0] if name else None
+    return hub_name(HUB_NAMES[name][0] if name in HUB_NAMES else name)
+
+
+def dataset_origin(dataset: object) -> str | None:
+    """The Hub's name of what a `datasets.Dataset` was loaded from, by the folder of the cache that holds its rows."""
+    if not isinstance(dataset, datasets.Dataset):
+        return None
+    folders = {part for file in dataset.cache_files for part in Path(file["filename"]).parts if "___" in part}
+    return folders.pop().replace("___", "/", 1) if len(folders) == 1 else None
