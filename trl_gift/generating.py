@@ -144,13 +144,13 @@ class GeneratingTrainer(PublishingTrainer):
         tokenizer = self.processing_class
         match args.generation_engine:
             case "compact":
-                yield CompactEngine(model, tokenizer, args.generation_batch_size, args.generation_token_budget)
+                yield CompactEngine(model, tokenizer, args.engine_batch_size, args.engine_token_budget)
             case "generate":
-                yield GenerateEngine(model, tokenizer, args.generation_batch_size)
+                yield GenerateEngine(model, tokenizer, args.engine_batch_size)
             case "continuous":
                 from trl_gift.generation.continuous import ContinuousEngine
 
-                engine = ContinuousEngine(model, tokenizer, args.generation_batch_size)
+                engine = ContinuousEngine(model, tokenizer, args.engine_batch_size)
                 with contextlib.closing(engine):
                     yield engine
             case _:
@@ -162,7 +162,7 @@ class GeneratingTrainer(PublishingTrainer):
                     tokenizer,
                     weights=self.weights_hash(),
                     folder=self.run.root / "server",
-                    batch_size=args.generation_batch_size,
+                    batch_size=args.engine_batch_size,
                     is_main=self.accelerator.is_main_process,
                     wait_for_everyone=self.accelerator.wait_for_everyone,
                 ) as served:
