@@ -26,7 +26,7 @@ PLAYGROUND = "playground"
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
 _DESCRIPTIONS = {
     "train": "Run the rounds of GiFTTrainer: sample programs, execute them, select, fine-tune, evaluate.",
-    "sample": "Sample, execute and select the programs of the first round; `trl-gift train --resume` continues from there.",
+    "sample": "Sample, execute and select in the first round only; `trl-gift train --resume` continues from there.",
     "evaluate": "Measure pass@1 and pass@k of a model.",
     "estimate": "Estimate the memory, time and disk space of a run.",
 }

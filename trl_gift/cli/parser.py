@@ -23,7 +23,7 @@ from trl_gift.errors import ConfigError
 _MOST_CHOICES_SHOWN = 6
 _PLACEHOLDERS = {"int": "INT", "float": "FLOAT", "string_to_bool": "BOOL"}
 _WORDS = {
-    bool: "true or false", int: "a whole number", float: "a number", str: "a text, in quotes if YAML reads it as another type",
+    bool: "true or false", int: "a whole number", float: "a number", str: "a text, in quotes if need be",
     list: "a list", dict: "a mapping", type(None): "null",
 }  # fmt: skip
 
@@ -115,7 +115,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
         return item if name in self._names or underscored not in self._names else f"{underscored}{equals}{value}"
 
     def _checked(self, name: str, value: Any) -> Any:
-        """Converts a value of the YAML file to the option's type; makes a list of a single value where a list is needed."""
+        """Converts a value of the YAML file to the option's type; a single value may stand for a list of one."""
         hint = self._hints.get(name, Any)
         members = _members(hint)
         takes_list = list in members and str not in members

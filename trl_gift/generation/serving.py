@@ -68,8 +68,8 @@ class ServerOptions:
     def __post_init__(self) -> None:
         if self.url is not None and self.command is not None:
             raise ConfigError(
-                f"vllm_server_base_url={self.url!r} and server_command={self.command!r} exclude each other; give the one for a "
-                "server that runs already, the other for one that the run shall start."
+                f"vllm_server_base_url={self.url!r} and server_command={self.command!r} exclude each other; give "
+                "the one for a server that runs already, the other for one that the run shall start."
             )
 
     def check(self, model: PreTrainedModel) -> None:
@@ -82,8 +82,8 @@ class ServerOptions:
             _lora_config(model)
         elif self.url is not None:
             raise ConfigError(
-                f"the server at vllm_server_base_url={self.url!r} cannot follow full fine-tuning: its weights stay what they "
-                "are. Train LoRA (peft_config), or let the run start its own server (no vllm_server_base_url)."
+                f"the server at vllm_server_base_url={self.url!r} cannot follow full fine-tuning: its weights stay "
+                "what they are. Train LoRA (peft_config), or let the run start its own server (no vllm_server_base_url)."
             )
 
 
