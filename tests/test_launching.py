@@ -354,7 +354,7 @@ def test_a_process_that_does_nothing_ends_the_run(commands, monkeypatch, capsys)
 def test_launch_mistakes(commands, tmp_path, monkeypatch, capsys):
     (tmp_path / "list.yaml").write_text("- 1\n")
     (tmp_path / "broken.yaml").write_text("a: [\n")
-    for name, message in [("absent", "no such file"), ("list", "must hold"), ("broken", "no YAML")]:
+    for name, message in [("absent", "no such file"), ("list", "must hold"), ("broken", "not YAML")]:
         assert commands("--accelerate_config", f"{name}.yaml")[0] == 2
         assert message in capsys.readouterr().err
     RunFolder("out").write("run.json", {})

@@ -94,7 +94,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_preset(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_selected": None}, "num_selected=None takes the whole pool"),
+        ({"num_selected": None}, "num_selected=None selects the whole pool"),
         ({"sampler": "hinted", "num_steps": 1}, "num_steps=1 leaves sampler='hinted' no step"),
         ({"sampler": "hinted", "verify": False}, "nothing is run that could fail"),
         ({"hint": "answer"}, "hint='answer' is unknown; use one of 'reference', 'failing_test'"),

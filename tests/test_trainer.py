@@ -171,8 +171,8 @@ def test_killed_at_twenty_random_moments(tmp_path, whole_runs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [["generation_batch_size=1"], ["generation_batch_size=64", "sandbox_workers=4"],
-                                     ["generation_token_budget=300"], ["generation_engine='generate'"]])  # fmt: skip
+@pytest.mark.parametrize("options", [["engine_batch_size=1"], ["engine_batch_size=64", "sandbox_workers=4"],
+                                     ["engine_token_budget=300"], ["generation_engine='generate'"]])  # fmt: skip
 def test_no_budget_and_no_worker_changes_a_sample(tmp_path, whole_runs, options):
     samples, _, _ = finish(tmp_path / "out", *options, "num_rounds=1")
     expected = {key: record for key, record in whole_runs(lora=False)[0][0].items() if record["round"] == 1}
@@ -180,7 +180,7 @@ def test_no_budget_and_no_worker_changes_a_sample(tmp_path, whole_runs, options)
 
 
 def test_engines_and_workers_do_not_change_the_samples(tmp_path, whole_runs):
-    options = ["generation_engine='generate'", "generation_batch_size=7", "sandbox_workers=2", "num_rounds=1"]
+    options = ["generation_engine='generate'", "engine_batch_size=7", "sandbox_workers=2", "num_rounds=1"]
     samples, _, _ = finish(tmp_path / "out", *options)
     expected = {key: record for key, record in whole_runs(lora=False)[0][0].items() if record["round"] == 1}
     assert_same_samples(samples, expected)

@@ -1,27 +1,28 @@
-"""`GiFTConfig`: the options of a run, by stage; everything of `SFTConfig` keeps its meaning for each round's training.
+"""`GiFTConfig`: the options of a run, by stage. All options of `SFTConfig` keep their meaning for each round's training.
 
-Each option is described here and nowhere else: the command line's help and the docs come from these texts.
+Each option is described beneath its field and nowhere else. `help(GiFTConfig)`, the command line's help and the
+documentation show that text (see `trl_gift.common.options`).
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from trl import SFTConfig
 
+from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation.attempts import EvaluationSettings
 from trl_gift.generation.engine import SamplingParams
 from trl_gift.presets import preset_options
 from trl_gift.prompts import PromptFormat, prompt_format
-from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainSettings
-from trl_gift.sampling.hints import HINTS
 from trl_gift.sampling.rollouts import RolloutSettings
 from trl_gift.sandbox import Limits
 from trl_gift.tasks.decontamination import CleaningSettings
@@ -33,17 +34,10 @@ if TYPE_CHECKING:
     from trl_gift.generation.serving import ServerOptions
 
 
-def _option(default: Any, text: str, **metadata: Any) -> Any:
-    """A field with its help text; percent signs are doubled because argparse formats help texts."""
-    metadata["help"] = text.replace("%", "%%")
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
+@described
 @dataclass
 class GiFTConfig(SFTConfig):
-    """Configuration of `GiFTTrainer`: the options of `SFTConfig` and those of self-training, each with its help text.
+    """Configuration of `GiFTTrainer`: the options of self-training, by stage, besides those of `SFTConfig`.
 
     Raises:
         ConfigError: on construction, for a value that cannot work.
@@ -51,172 +45,216 @@ class GiFTConfig(SFTConfig):
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]  # noqa: RUF012 - read from JSON, as SFTConfig does
 
-    # Rounds
-    num_rounds: int = _option(1, "Self-training rounds: sample, execute, select, fine-tune, evaluate.")
-    restart_from_base: bool = _option(
-        True, "Fine-tune every round from the weights that the trainer was given, instead of the previous round's."
-    )
-    accumulate_samples: bool = _option(True, "Select from the passing codes of all rounds so far, not of one alone.")
-    one_round_per_process: bool = _option(
-        False,
-        "Run only the next round and stop, so that a new process with fresh base weights runs the one after; needed "
-        "with DeepSpeed and FSDP. `trl-gift train` starts the processes.",
-    )
+    num_rounds: Annotated[int, Stage("Rounds"), Bounds(low=1), MAY_CHANGE] = 1
+    """Number of self-training rounds. Each round samples, executes, selects, fine-tunes and evaluates."""
 
-    # Tasks
-    decontaminate: bool = _option(
-        True,
-        "Leave out seeds that overlap with eval_dataset or with decontaminate_against, by words of the description or "
-        "by the syntax tree of the reference; what went is in _gift/decontamination.json.",
-    )
-    decontaminate_against: list[str] = _option(
-        [], "Benchmarks that the seeds must not overlap with: files, or names on the Hub (split 'test')."
-    )
-    decontamination_ngram: int = _option(8, "Words in a row that descriptions are compared by.")
-    decontamination_threshold: float = _option(
-        0.6, "Least share of n-grams that two descriptions have in common to count as overlap."
-    )
-    near_duplicate_threshold: float | None = _option(
-        None,
-        "Leave out seeds whose description reaches this Jaccard index of word 3-grams with an earlier seed's, or whose "
-        "reference is the same but for names; none if not given, 0.9 is a good value.",
-    )
+    restart_from_base: bool = True
+    """Fine-tune each round from the weights that the trainer was given. If false, fine-tune from the previous round's
+    weights."""
 
-    # Sampling
-    sampler: str = _option(
-        "gibbs",
-        "How codes are drawn: 'gibbs' (the chain description -> code -> description -> ...), 'conditional' (all from "
-        "the seed description, plain rejection sampling), 'rewrite' (each step from a paraphrase) or 'hinted' (like "
-        "'conditional', but tasks that the first half of the steps does not solve are tried again with a hint).",
-    )
-    hint: str = _option(
-        "reference",
-        "What sampler='hinted' gives away of an unsolved task: its 'reference' or a 'failing_test'; never trained on.",
-    )
-    num_steps: int = _option(20, "Steps of each task's chain in a round.")
-    num_generations: int = _option(3, "Codes drawn in each step.")
-    temperature: float = _option(1.0, "Temperature of sampled codes.")
-    top_p: float = _option(1.0, "Nucleus mass for sampled codes; 1 disables.")
-    top_k: int = _option(0, "Number of most likely tokens kept for sampled codes; 0 disables.")
-    max_completion_length: int = _option(512, "Most tokens of a sampled code.")
-    description_temperature: float = _option(1.0, "Temperature of sampled descriptions.")
-    description_top_p: float = _option(0.95, "Nucleus mass for sampled descriptions; 1 disables.")
-    max_description_length: int = _option(256, "Most tokens of a sampled description.")
-    num_description_examples: int = _option(
-        1, "Other seeds, with code and description, shown to a base model before the code that it shall describe."
-    )
-    samples_seed: int | None = _option(None, "Seed of everything that is sampled or selected; `seed` if not given.")
+    accumulate_samples: bool = True
+    """Select from the passing samples of all rounds so far. If false, select from those of the current round only."""
 
-    # Prompts
-    prompt_format: str = _option(
-        "auto",
-        "'chat' or 'base' prompts; 'auto' asks a model whose own end token closes its chat template's turns, and lets "
-        "any other complete text.",
-    )
-    system_prompt: str | None = _option(
-        None, "System message of chat prompts; stands before the question where a chat template has none."
-    )
-    chat_template_kwargs: dict[str, Any] | str | None = _option(
-        None, "Further arguments of the chat template, such as '{\"enable_thinking\": false}'."
-    )
-    stop: list[str] | None = _option(
-        None, "Texts that end whatever is sampled, besides those of the prompts; they are cut off."
-    )
+    one_round_per_process: Annotated[bool, MAY_CHANGE] = False
+    """Run only the next round and exit. A new process, with fresh base weights, then runs the round after it; DeepSpeed
+    and FSDP need this. `trl-gift train` starts the processes."""
 
-    # Execution
-    verify: bool = _option(
-        True,
-        "Run the sampled codes and select only from those that pass their tests. If false, nothing that is sampled for "
-        "training is run, and every code that was found may be selected: the run is marked as unverified.",
-    )
-    execution_cpu_s: float = _option(5.0, "CPU seconds that one program may take.")
-    execution_memory_mb: int = _option(1024, "Memory that one program may take, in MiB.")
-    sandbox_workers: int | None = _option(
-        None,
-        "Programs that run at once on this machine; if not given, its CPU count, less one for a model on the CPU.",
-    )
-    isolation: Literal["required", "none"] = _option(
-        "required", "'required', or 'none' to run programs without any isolation (never do this)."
-    )
+    decontaminate: Annotated[bool, Stage("Tasks")] = True
+    """Leave out training tasks that overlap with eval_dataset or decontaminate_against: their descriptions share words,
+    or their references share a syntax tree. _gift/decontamination.json lists the tasks that were left out."""
 
-    # Selection
-    pool: str = _option(
-        "continuing", "Codes that may be selected: those that a chain went on from ('continuing'), or 'all' passing."
-    )
-    num_selected: int | None = _option(
-        8,
-        "Codes drawn for each task with a passing code; null (in a YAML file) for the whole pool, each code once, which "
-        "needs selection_with_replacement=False.",
-    )
-    perplexity_weight: float = _option(
-        2.0, "Factor of the perplexity in the softmax of the draw: larger prefers rarer codes, 0 draws uniformly."
-    )
-    perplexity_cap: float = _option(
-        2.0, "A perplexity counts at most this much above its pool's lowest, so that none swallows all the mass."
-    )
-    perplexity_condition: str = _option(
-        "chain", "Perplexity given the description that produced the code ('chain') or the task's own ('seed')."
-    )
-    deduplicate: bool = _option(False, "Select only among codes whose normalised syntax trees differ.")
-    selection_with_replacement: bool = _option(True, "Whether one code may be drawn several times.")
+    decontaminate_against: list[str] = field(default_factory=list)
+    """Benchmarks, besides eval_dataset, that training tasks must not overlap with: files, or datasets on the Hub (their
+    split 'test')."""
 
-    # Training
-    train_on_references: bool = _option(True, "Train on each seed's reference solution once, besides selected codes.")
+    decontamination_ngram: Annotated[int, Bounds(low=1)] = 8
+    """Descriptions are compared by their n-grams of this many words."""
 
-    train_on_thinking: bool = _option(
-        False,
-        "Whether the <think>...</think> before a sampled code is part of what is trained on, and of its perplexity.",
-    )
+    decontamination_threshold: Annotated[float, Bounds(above=0, high=1)] = 0.6
+    """Two descriptions overlap if they share at least this fraction of n-grams."""
 
-    # Evaluation
-    eval_num_generations: int = _option(
-        0, "Sampled codes for each evaluation task, for pass@k; the greedy code of pass@1 comes on top."
-    )
-    eval_k: list[int] = _option([1], "Values of k for pass@k of the sampled codes.")
-    eval_temperature: float = _option(1.0, "Temperature of the sampled codes of the evaluation.")
+    near_duplicate_threshold: Annotated[float | None, Bounds(above=0, high=1)] = None
+    """Leave out a training task if its description has at least this Jaccard index of word 3-grams with an earlier
+    task's description, or if its reference differs from an earlier one only in names. 0.9 is a good value. If not
+    given, near-duplicates are kept."""
 
-    # Tracking
-    num_logged_samples: int = _option(
-        32, "Codes of each round, drawn at random, in the table that TensorBoard, wandb and trackio get; 0 for none."
-    )
+    sampler: Annotated[Literal["gibbs", "conditional", "rewrite", "hinted"], Stage("Sampling")] = "gibbs"
+    """How programs are sampled. 'gibbs': a chain that samples programs from a description, then a description from a
+    program, and so on. 'conditional': all programs from the task's own description (plain rejection sampling).
+    'rewrite': each step from a paraphrase of the task's description. 'hinted': like 'conditional', but tasks that the
+    first half of the steps does not solve are tried again with a hint."""
 
-    # Hub
-    push_samples: bool = _option(
-        False, "Push the sampled codes with their lineage as a dataset too, whenever the model is pushed."
-    )
-    samples_repo_id: str | None = _option(
-        None, "Repository of the samples dataset; that of the model with '-samples' behind it if not given."
-    )
-    samples_private: bool | None = _option(
-        None, "Whether a new samples dataset is private; as the model's repository is if not given."
-    )
+    hint: Literal["reference", "failing_test"] = "reference"
+    """What sampler='hinted' shows of an unsolved task: its reference solution, or a test that failed. Hints are never
+    trained on."""
 
-    # Engine
-    generation_engine: str = _option(
-        "compact",
-        "Engine that samples: 'compact' (own decoding loop over full-attention models), 'generate' (plain "
-        "transformers, any model), 'continuous' (transformers' continuous batching) or 'server' (vLLM or another "
-        "server of completions).",
-    )
-    generation_batch_size: int | None = _option(
-        None, "Most completions that are generated at once on a device; the engine's own choice if not given."
-    )
-    generation_token_budget: int | None = _option(
-        None,
-        "Most tokens, prompts and longest completions, of all that is generated at once; by a GPU's free memory if not "
-        "given.",
-    )
-    server_url: str | None = _option(
-        None, "Completion server that runs already; the run starts one of its own if not given."
-    )
-    server_command: str | None = _option(
-        None, "Command that starts the run's own server, with {model}, {host}, {port} and {rank}; vLLM's if not given."
-    )
-    server_model: str | None = _option(None, "Name that the server serves the base model by; its first if not given.")
-    server_port: int | None = _option(None, "Port of the run's own server; a free one if not given.")
-    server_start_timeout: float = _option(900.0, "Most seconds until the run's own server is ready.")
-    server_request_timeout: float = _option(600.0, "Most seconds for one completion of a server.")
-    server_patience: float = _option(120.0, "Seconds without any success until a server counts as gone.")
+    num_steps: Annotated[int, Bounds(low=1)] = 20
+    """Number of steps of each task's chain in a round."""
+
+    num_generations: Annotated[int, Bounds(low=1)] = 3
+    """Number of programs sampled in each step."""
+
+    temperature: Annotated[float, Bounds(low=0)] = 1.0
+    """Temperature for sampling programs. 0 is greedy."""
+
+    top_p: Annotated[float, Bounds(above=0, high=1)] = 1.0
+    """Nucleus mass for sampling programs: the most likely tokens with this total probability are kept. 1 keeps all
+    tokens."""
+
+    top_k: Annotated[int, Bounds(low=0)] = 0
+    """Number of most likely tokens kept for sampling programs. 0 keeps all tokens."""
+
+    max_completion_length: Annotated[int, Bounds(low=1)] = 512
+    """Maximum number of tokens of a sampled program, in sampling and in evaluation."""
+
+    description_temperature: Annotated[float, Bounds(low=0)] = 1.0
+    """Temperature for sampling descriptions. 0 is greedy."""
+
+    description_top_p: Annotated[float, Bounds(above=0, high=1)] = 0.95
+    """Nucleus mass for sampling descriptions. 1 keeps all tokens."""
+
+    max_description_length: Annotated[int, Bounds(low=1)] = 256
+    """Maximum number of tokens of a sampled description."""
+
+    num_description_examples: Annotated[int, Bounds(low=0)] = 1
+    """Number of other tasks, each with its reference and description, that a base model is shown before it describes a
+    program."""
+
+    samples_seed: int | None = None
+    """Random seed of everything that is sampled or selected. If not given, `seed` is used."""
+
+    prompt_format: Annotated[Literal["auto", "base", "chat"], Stage("Prompts")] = "auto"
+    """How the model is prompted: 'chat' with its chat template, 'base' with text to complete. 'auto' chooses 'chat' for
+    a model whose own end token closes the turns of its chat template, and 'base' for all others."""
+
+    system_prompt: str | None = None
+    """System message of chat prompts. If the chat template has no system message, the text stands before the
+    question."""
+
+    chat_template_kwargs: dict[str, Any] | str | None = None
+    """Further arguments of the chat template as a JSON object, such as '{"enable_thinking": false}'."""
+
+    stop: list[str] | None = None
+    """Texts that end a sampled program or description, besides those of the prompts. They are cut off."""
+
+    verify: Annotated[bool, Stage("Execution")] = True
+    """Execute the sampled programs and select only from those that pass their tests. If false, no sampled program is
+    executed during training, every program may be selected, and the run is marked as unverified."""
+
+    execution_cpu_s: Annotated[float, Bounds(low=0.01)] = 5.0
+    """CPU time limit of one program, in seconds."""
+
+    execution_memory_mb: Annotated[int, Bounds(low=16)] = 1024
+    """Memory limit of one program, in MiB."""
+
+    sandbox_workers: Annotated[int | None, Bounds(low=1), MAY_CHANGE] = None
+    """Number of programs executed at once on this machine. If not given: one per CPU, less one CPU for a model that
+    runs on the CPU."""
+
+    isolation: Literal["required", "none"] = "required"
+    """'required' executes programs in isolation or not at all. 'none' executes them without any isolation: never use
+    it."""
+
+    pool: Annotated[Literal["continuing", "all"], Stage("Selection")] = "continuing"
+    """Programs that may be selected: those from which a chain continued ('continuing'), or 'all' that passed."""
+
+    num_selected: Annotated[int | None, Bounds(low=1)] = 8
+    """Number of programs drawn for each task that has a passing one. None (null in a YAML file) selects the whole pool,
+    each program once, and needs selection_with_replacement=False."""
+
+    perplexity_weight: Annotated[float, Bounds(low=0)] = 2.0
+    """Factor of the perplexity in the softmax from which programs are drawn. Larger values prefer rarer programs; 0
+    draws uniformly."""
+
+    perplexity_cap: Annotated[float, Bounds(low=0)] = 2.0
+    """A perplexity counts at most this much above the lowest of its task, so that one rare program does not take all
+    the probability."""
+
+    perplexity_condition: Literal["chain", "seed"] = "chain"
+    """The description on which a program's perplexity is conditioned: the one that produced it ('chain'), or the task's
+    own ('seed')."""
+
+    deduplicate: bool = False
+    """Select only among programs whose normalised syntax trees differ."""
+
+    selection_with_replacement: bool = True
+    """Allow one program to be drawn several times."""
+
+    train_on_references: Annotated[bool, Stage("Training")] = True
+    """Train on each task's reference solution once, besides the selected programs."""
+
+    train_on_thinking: bool = False
+    """Include the <think>...</think> before a sampled program in the training target and in the perplexity."""
+
+    eval_num_generations: Annotated[int, Stage("Evaluation"), Bounds(low=0)] = 0
+    """Number of programs sampled for each evaluation task, for pass@k. One greedy program, for pass@1, is added."""
+
+    eval_k: list[int] = field(default_factory=lambda: [1])
+    """Values of k for pass@k of the sampled programs."""
+
+    eval_temperature: Annotated[float, Bounds(low=0)] = 1.0
+    """Temperature for sampling programs in the evaluation."""
+
+    log_completions: Annotated[bool, Stage("Tracking"), MAY_CHANGE] = True
+    """Log a table with some samples of each round to TensorBoard, wandb and trackio."""
+
+    num_completions_to_print: Annotated[int | None, Bounds(low=1), MAY_CHANGE] = 32
+    """Number of samples of each round in the table of log_completions, drawn at random. None (null in a YAML file) logs
+    all samples."""
+
+    push_samples: Annotated[bool, Stage("Hub"), MAY_CHANGE] = False
+    """Push the samples with their lineage as a dataset whenever the model is pushed."""
+
+    samples_repo_id: Annotated[str | None, MAY_CHANGE] = None
+    """Repository of the samples dataset. If not given, the model's repository with '-samples' appended."""
+
+    samples_private: Annotated[bool | None, MAY_CHANGE] = None
+    """Whether a new samples dataset is private. If not given, it is if the model's repository is."""
+
+    generation_engine: Annotated[Literal["compact", "generate", "server"], Stage("Engine"), MAY_CHANGE] = "compact"
+    """Engine that samples: 'compact' (our own decoding loop, for models with full attention), 'generate' (plain
+    transformers, for any model) or 'server' (vLLM or another completion server)."""
+
+    use_vllm: Annotated[bool, MAY_CHANGE] = False
+    """Sample with vLLM, as in TRL: the same as generation_engine='server'."""
+
+    vllm_mode: Annotated[Literal["server", "colocate"], MAY_CHANGE] = "server"
+    """As in TRL, but 'server' is the only mode: a server that the run starts shares the GPUs with training, as
+    'colocate' does in TRL."""
+
+    vllm_server_base_url: Annotated[str | None, MAY_CHANGE] = None
+    """Address of a completion server that runs already, such as 'http://localhost:8000'. If not given, the run starts a
+    server of its own."""
+
+    vllm_server_timeout: Annotated[float, Bounds(above=0), MAY_CHANGE] = 900.0
+    """Seconds to wait until the run's own server is ready."""
+
+    vllm_gpu_memory_utilization: Annotated[float, Bounds(above=0, high=1), MAY_CHANGE] = 0.85
+    """Fraction of the GPU's memory that the run's own vLLM server uses. The model that is trained leaves the GPU while
+    the server runs."""
+
+    server_command: Annotated[str | None, MAY_CHANGE] = None
+    """Command that starts the run's own server. {model}, {host}, {port}, {rank} and {gpu_memory_utilization} are filled
+    in. If not given, vLLM is started."""
+
+    server_model: Annotated[str | None, MAY_CHANGE] = None
+    """Name under which the server serves the base model. If not given, the first model that it lists."""
+
+    server_port: Annotated[int | None, Bounds(low=1, high=65535), MAY_CHANGE] = None
+    """Port of the run's own server. If not given, a free port."""
+
+    server_request_timeout: Annotated[float, Bounds(above=0), MAY_CHANGE] = 600.0
+    """Maximum seconds for one completion of a server."""
+
+    server_patience: Annotated[float, Bounds(low=0), MAY_CHANGE] = 120.0
+    """Seconds without any successful request after which a server counts as lost."""
+
+    engine_batch_size: Annotated[int | None, Bounds(low=1), MAY_CHANGE] = None
+    """Maximum number of completions generated at once on a device. If not given, the engine chooses."""
+
+    engine_token_budget: Annotated[int | None, Bounds(low=1), MAY_CHANGE] = None
+    """Maximum number of tokens, of prompts and longest completions, generated at once on a device ('compact' only). If
+    not given, it is computed from the GPU's free memory."""
 
     def __post_init__(self) -> None:
         if not self.use_cpu and not torch.accelerator.is_available():
@@ -226,15 +264,15 @@ class GiFTConfig(SFTConfig):
         super().__post_init__()
         if isinstance(self.decontaminate_against, str):  # a YAML file names a single benchmark without brackets
             self.decontaminate_against = [self.decontaminate_against]
-        for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ConfigError(f"{name}={value!r} is unknown; use one of {', '.join(map(repr, allowed))}.")
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                bounds = f"at least {low}" if high == _ANY else f"between {low} and {high}"
-                raise ConfigError(f"{name}={value!r} is out of range; use a number that is {bounds}.")
+        check(self, GiFTConfig)
+        self._check_training()
+        self._check_selection_and_evaluation()
+        self._check_sampling()
+        self._choose_engine()
+        if Path(self.output_dir).is_file():
+            raise ConfigError(f"output_dir={self.output_dir!r} is a file; give a folder.")
+
+    def _check_training(self) -> None:
         if self.load_best_model_at_end and self.metric_for_best_model in ("loss", "eval_loss"):
             raise ConfigError(
                 "load_best_model_at_end=True compares checkpoints by eval_loss, which is not measured; set "
@@ -245,6 +283,13 @@ class GiFTConfig(SFTConfig):
                 "one_round_per_process=True needs checkpoints, in which a round leaves its weights to the next; set "
                 "save_strategy='steps'."
             )
+        for name in ("samples_repo_id", "samples_private"):
+            if getattr(self, name) is not None and not self.push_samples:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r} needs push_samples=True; set it, or leave this out."
+                )
+
+    def _check_selection_and_evaluation(self) -> None:
         bad_k = [k for k in self.eval_k if not 1 <= k <= self.eval_num_generations]
         if self.eval_num_generations and bad_k:
             raise ConfigError(
@@ -253,45 +298,53 @@ class GiFTConfig(SFTConfig):
             )
         if self.num_selected is None and self.selection_with_replacement:
             raise ConfigError(
-                "num_selected=None takes the whole pool, each code once, and selection_with_replacement=True may draw "
-                "one code several times; set selection_with_replacement=False or give a number."
+                "num_selected=None selects the whole pool, each program once, but selection_with_replacement=True may "
+                "draw one program several times; set selection_with_replacement=False or give a number."
             )
+
+    def _check_sampling(self) -> None:
         if self.sampler == "hinted" and self.num_steps < 2:
             raise ConfigError(
                 f"num_steps={self.num_steps} leaves sampler='hinted' no step to try again in; use 2 or more."
             )
         if self.sampler == "hinted" and not self.verify:
             raise ConfigError(
-                "sampler='hinted' tries again what failed, and with verify=False nothing is run that could fail; use "
+                "sampler='hinted' tries failed tasks again, but with verify=False nothing is run that could fail; use "
                 "verify=True or another sampler."
             )
-        for name in ("samples_repo_id", "samples_private"):
-            if getattr(self, name) is not None and not self.push_samples:
-                raise ConfigError(
-                    f"{name}={getattr(self, name)!r} needs push_samples=True; set it, or leave this out."
-                )
         if any(not isinstance(text, str) or not text for text in self.stop or ()):
             raise ConfigError(f"stop={self.stop!r} holds an empty text, which ends everything; leave it out.")
-        if self.generation_engine == "server":
-            self.server_options()  # complains about options that exclude each other
-        else:
-            given = [name for name in _SERVER_OPTIONS if getattr(self, name) is not None]
-            if given:
+
+    def _choose_engine(self) -> None:
+        if self.vllm_mode == "colocate":
+            raise ConfigError(
+                "vllm_mode='colocate' runs vLLM inside the trainer's process, which is not supported; leave it out: "
+                "without vllm_server_base_url the run starts a vLLM server on the GPUs that it trains on."
+            )
+        if self.use_vllm:
+            if self.generation_engine == "generate":
                 raise ConfigError(
-                    f"{given[0]}={getattr(self, given[0])!r} needs generation_engine='server', not "
-                    f"{self.generation_engine!r}; set that, or leave {given[0]} out."
+                    "use_vllm=True and generation_engine='generate' exclude each other; leave one of them out."
                 )
-        if Path(self.output_dir).is_file():
-            raise ConfigError(f"output_dir={self.output_dir!r} is a file; give a folder.")
+            self.generation_engine = "server"
+        if self.generation_engine == "server":
+            self.server_options()  # raises an error for options that exclude each other
+            return
+        for name in ("vllm_server_base_url", "server_command", "server_model", "server_port"):
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r} needs generation_engine='server', not "
+                    f"{self.generation_engine!r}; set that (or use_vllm=True), or leave {name} out."
+                )
 
     @classmethod
     def from_preset(cls, preset: str, output_dir: str | None = None, **options: Any) -> GiFTConfig:
-        """The options of a preset, with others over them.
+        """Makes a config from a preset's options and further options, which win over the preset's.
 
         Args:
             preset: `"gift"`, `"rft"`, `"rft+rd"`, `"rest-em"`, `"star"` or `"ssd"`.
             output_dir: As for the class.
-            options: Options of this class; they win over the preset's.
+            options: Options of this class.
 
         Raises:
             ConfigError: for an unknown preset.
@@ -299,7 +352,7 @@ class GiFTConfig(SFTConfig):
         return cls(output_dir=output_dir, **{**preset_options(preset), **options})
 
     def cleaning_settings(self) -> CleaningSettings:
-        """What is left out of the seeds."""
+        """Which training tasks are left out."""
         return CleaningSettings(
             decontaminate=self.decontaminate,
             against=tuple(self.decontaminate_against),
@@ -310,11 +363,18 @@ class GiFTConfig(SFTConfig):
 
     @property
     def sampling_seed(self) -> int:
-        """The seed of everything that is sampled or selected."""
+        """The random seed of everything that is sampled or selected."""
         return self.seed if self.samples_seed is None else self.samples_seed
 
+    @property
+    def num_logged_samples(self) -> int:
+        """Number of samples of each round that trackers get; 0 for none."""
+        if not self.log_completions:
+            return 0
+        return sys.maxsize if self.num_completions_to_print is None else self.num_completions_to_print
+
     def chain_settings(self, round_index: int, model_hash: str) -> ChainSettings:
-        """The sampling stage's part of the options, for one round."""
+        """The options of the sampling stage, for one round."""
         return ChainSettings(
             sampler=self.sampler,
             seed=self.sampling_seed,
@@ -333,7 +393,7 @@ class GiFTConfig(SFTConfig):
         )
 
     def selection_settings(self, round_index: int) -> SelectionSettings:
-        """The selection stage's part of the options, for one round."""
+        """The options of the selection stage, for one round."""
         return SelectionSettings(
             num_selected=self.num_selected,
             perplexity_weight=self.perplexity_weight,
@@ -346,7 +406,7 @@ class GiFTConfig(SFTConfig):
         )
 
     def evaluation_settings(self) -> EvaluationSettings:
-        """The evaluation stage's part of the options."""
+        """The options of the evaluation stage."""
         return EvaluationSettings(
             max_completion_length=self.max_completion_length,
             num_generations=self.eval_num_generations,
@@ -356,7 +416,7 @@ class GiFTConfig(SFTConfig):
         )
 
     def prompts(self, tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int]) -> PromptFormat:
-        """How a model is asked.
+        """The prompts of a model.
 
         Args:
             tokenizer: Its tokenizer.
@@ -375,15 +435,16 @@ class GiFTConfig(SFTConfig):
         )
 
     def server_options(self) -> ServerOptions:
-        """The server engine's part of the options."""
+        """The options of the server engine."""
         from trl_gift.generation.serving import ServerOptions
 
         return ServerOptions(
-            url=self.server_url,
+            url=self.vllm_server_base_url,
             command=self.server_command,
             model=self.server_model,
             port=self.server_port,
-            start_timeout_s=self.server_start_timeout,
+            gpu_memory_utilization=self.vllm_gpu_memory_utilization,
+            start_timeout_s=self.vllm_server_timeout,
             request_timeout_s=self.server_request_timeout,
             patience_s=self.server_patience,
         )
@@ -392,8 +453,8 @@ class GiFTConfig(SFTConfig):
         """The engine's and the sandbox's part of the options."""
         return RolloutSettings(
             engine=self.generation_engine,
-            batch_size=self.generation_batch_size,
-            token_budget=self.generation_token_budget,
+            batch_size=self.engine_batch_size,
+            token_budget=self.engine_token_budget,
             server=self.server_options() if self.generation_engine == "server" else None,
             limits=self.limits(),
             isolation=self.isolation,
@@ -402,91 +463,29 @@ class GiFTConfig(SFTConfig):
         )
 
     def limits(self) -> Limits:
-        """What one program may take; wall time is the backstop of the CPU time."""
+        """The limits of one program. The wall time limit only stops programs that use little CPU time."""
         return Limits(cpu_s=self.execution_cpu_s, wall_s=3 * self.execution_cpu_s, memory_mb=self.execution_memory_mb)
 
     def gift_options(self) -> dict[str, Any]:
-        """The options that this class adds to `SFTConfig`, for the run's record."""
-        return {name: getattr(self, name) for name in option_stages()}
+        """The values of the options that this class adds to `SFTConfig`, for the run's record."""
+        return {name: getattr(self, name) for name in options_of(GiFTConfig)}
+
+    @staticmethod
+    def may_change() -> frozenset[str]:
+        """The names of the options that may change when a run is resumed."""
+        return frozenset(name for name, option in options_of(GiFTConfig).items() if option.may_change)
+
+
+_FILE_OR_JSON = ("accelerator_config", "fsdp_config", "deepspeed")
 
 
 def _check_json(name: str, value: Any) -> None:
-    """Names the option whose text is no JSON object; transformers, which reads it, would not."""
+    """Names the option whose text is not a JSON object; transformers, which reads the text, does not name it."""
     if not isinstance(value, str) or (name in _FILE_OR_JSON and not value.startswith("{")):
         return
     try:
         content = json.loads(value)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{name}={value!r} is no JSON ({error}); write it as '{{\"name\": value}}'.") from error
+        raise ConfigError(f"{name}={value!r} is not JSON ({error}); write it as '{{\"name\": value}}'.") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{name}={value!r} is no JSON object; write it as '{{\"name\": value}}'.")
-
-
-def option_stages() -> dict[str, str]:
-    """The stage of each option that `GiFTConfig` adds to `SFTConfig`, in their order."""
-    inherited = {item.name for item in fields(SFTConfig)}
-    stages: dict[str, str] = {}
-    stage = ""
-    for item in fields(GiFTConfig):
-        if item.name not in inherited:
-            stage = _FIRST_OF_STAGE.get(item.name, stage)
-            stages[item.name] = stage
-    return stages
-
-
-_FIRST_OF_STAGE = {
-    "num_rounds": "Rounds",
-    "decontaminate": "Tasks",
-    "sampler": "Sampling",
-    "prompt_format": "Prompts",
-    "verify": "Execution",
-    "pool": "Selection",
-    "train_on_references": "Training",
-    "eval_num_generations": "Evaluation",
-    "num_logged_samples": "Tracking",
-    "push_samples": "Hub",
-    "generation_engine": "Engine",
-}
-_FILE_OR_JSON = ("accelerator_config", "fsdp_config", "deepspeed")
-_SERVER_OPTIONS = ("server_url", "server_command", "server_model", "server_port")
-_ANY = float("inf")
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "sampler": tuple(SAMPLERS),
-    "hint": HINTS,
-    "pool": ("continuing", "all"),
-    "perplexity_condition": ("chain", "seed"),
-    "prompt_format": ("auto", "base", "chat"),
-    "isolation": ("required", "none"),
-    "generation_engine": ("compact", "generate", "continuous", "server"),
-}
-_RANGES: dict[str, tuple[float, float]] = {
-    "num_rounds": (1, _ANY),
-    "decontamination_ngram": (1, _ANY),
-    "decontamination_threshold": (1e-6, 1),
-    "near_duplicate_threshold": (1e-6, 1),
-    "num_steps": (1, _ANY),
-    "num_generations": (1, _ANY),
-    "temperature": (0, _ANY),
-    "top_p": (1e-6, 1),
-    "top_k": (0, _ANY),
-    "max_completion_length": (1, _ANY),
-    "description_temperature": (0, _ANY),
-    "description_top_p": (1e-6, 1),
-    "max_description_length": (1, _ANY),
-    "num_description_examples": (0, _ANY),
-    "execution_cpu_s": (0.01, _ANY),
-    "execution_memory_mb": (16, _ANY),
-    "sandbox_workers": (1, _ANY),
-    "num_selected": (1, _ANY),
-    "perplexity_weight": (0, _ANY),
-    "perplexity_cap": (0, _ANY),
-    "eval_num_generations": (0, _ANY),
-    "eval_temperature": (0, _ANY),
-    "num_logged_samples": (0, _ANY),
-    "generation_batch_size": (1, _ANY),
-    "generation_token_budget": (1, _ANY),
-    "server_port": (1, 65535),
-    "server_start_timeout": (1e-3, _ANY),
-    "server_request_timeout": (1e-3, _ANY),
-    "server_patience": (0, _ANY),
-}
+        raise ConfigError(f"{name}={value!r} is not a JSON object; write it as '{{\"name\": value}}'.")

@@ -393,7 +393,7 @@ class GiFTTrainer(RoundTrainer):
             )
         checkpoint = None
         if resume_from_checkpoint and exists:
-            self.run.check_continuable(description)
+            self.run.check_continuable(description, self.args.may_change())
             checkpoint = last_checkpoint(self.args.output_dir)
             if isinstance(resume_from_checkpoint, str):
                 checkpoint = last_checkpoint(self.args.output_dir, Path(resume_from_checkpoint).name)

@@ -63,7 +63,7 @@ def test_every_command_has_help(command, capsys):
     assert "usage: trl-gift " + command in out
     if command in ("train", "sample", "evaluate", "estimate"):
         assert "--num_steps" in out
-        assert "Steps of each task's chain in a round." in " ".join(out.split())
+        assert "Number of steps of each task's chain in a round." in " ".join(out.split())
 
 
 def test_doctor():

@@ -214,7 +214,7 @@ def test_advice_for_a_7b_model_on_24_gib(seven_b):
     assert changes[-1].fits
     options = [change.options.split("=")[0] for change in changes]
     assert "use_peft" in options, "full fine-tuning of 7B parameters never fits"
-    assert "generation_batch_size" in options
+    assert "engine_batch_size" in options
     assert all(not change.fits for change in changes[:-1])
     assert max(changes[-1].sampling, changes[-1].training) <= 22 * GIB
     # What was asked for is kept where it fits.

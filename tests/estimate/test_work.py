@@ -29,7 +29,7 @@ def config(tmp_path, **changes):
     values = {
         "output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "num_steps": STEPS, "num_generations": WIDTH,
         "max_completion_length": CODE, "max_description_length": DESCRIPTION, "report_to": "none",
-        "num_description_examples": 1, "generation_batch_size": 8,
+        "num_description_examples": 1, "engine_batch_size": 8,
     }  # fmt: skip
     return GiFTConfig(**{**values, **changes})
 

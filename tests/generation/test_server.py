@@ -183,7 +183,7 @@ def test_keys_and_addresses(start, tokenizer):
     url = engine._client.url
     right = ServerEngine(CompletionClient(url + "/v1/", api_key="secret"), tokenizer)
     assert run(right, requests_for(tokenizer, count=1))
-    with pytest.raises(ConfigError, match="server_url='localhost'"):
+    with pytest.raises(ConfigError, match="vllm_server_base_url='localhost'"):
         CompletionClient("localhost")
 
 

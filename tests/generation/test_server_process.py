@@ -203,7 +203,8 @@ def test_somebody_else_s_server_on_the_same_port_is_not_taken_for_ours(tmp_path)
 
 
 def test_placeholders_and_braces(tmp_path):
-    server = ManagedServer("serve {model} --rank {rank} --json '{\"a\": 1}'", tmp_path / "log", model="m x", rank=20)
-    assert server._command == ["serve", "m x", "--rank", "32", "--json", '{"a": 1}']
+    command = "serve {model} --rank {rank} --memory {gpu_memory_utilization} --json '{\"a\": 1}'"
+    server = ManagedServer(command, tmp_path / "log", model="m x", rank=20, gpu_memory_utilization=0.3)
+    assert server._command == ["serve", "m x", "--rank", "32", "--memory", "0.3", "--json", '{"a": 1}']
     with pytest.raises(ConfigError, match="server_command is empty"):
         ManagedServer("", tmp_path / "log")

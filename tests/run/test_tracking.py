@@ -34,7 +34,7 @@ def trainer_of(output, rounds, trackers, **options):
     config = GiFTConfig(
         str(output), num_rounds=rounds, num_steps=STEPS, num_generations=CODES, num_description_examples=0,
         num_train_epochs=1, max_completion_length=64, max_description_length=32, logging_steps=1, num_selected=2,
-        per_device_train_batch_size=4, eval_num_generations=1, num_logged_samples=SHOWN, use_cpu=True, bf16=False,
+        per_device_train_batch_size=4, eval_num_generations=1, num_completions_to_print=SHOWN, use_cpu=True, bf16=False,
         gradient_checkpointing=False, report_to=trackers, disable_tqdm=True, sandbox_workers=1, **options,
     )  # fmt: skip
     return GiFTTrainer(

@@ -1,19 +1,20 @@
-"""Arguments that several commands share, parsed by TRL's own parser: dataclasses from flags and a YAML file."""
+"""Arguments that several commands share. TRL's parser makes dataclasses of them, from flags and a YAML file."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from trl_gift.cli.launch import FLAGS, add_launch_arguments
 from trl_gift.cli.parser import RunParser, read_options
-from trl_gift.config import GiFTConfig, option_stages
+from trl_gift.common.options import Stage, described, options_of
+from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, UserError
 from trl_gift.evaluation import Evaluation, evaluate
 from trl_gift.playground import model_path, playground_tasks
@@ -27,14 +28,14 @@ from trl_gift.training.loading import check_model, check_quantization
 PLAYGROUND = "playground"
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
 _DESCRIPTIONS = {
-    "train": "Sample codes, execute them, select, fine-tune, evaluate: the rounds of GiFTTrainer.",
-    "sample": "Sample, execute and select the codes of the first round; `trl-gift train --resume` goes on from there.",
+    "train": "Run the rounds of GiFTTrainer: sample programs, execute them, select, fine-tune, evaluate.",
+    "sample": "Sample, execute and select in the first round only; `trl-gift train --resume` continues from there.",
     "evaluate": "Measure pass@1 and pass@k of a model.",
-    "estimate": "What a run would take.",
+    "estimate": "Estimate the memory, time and disk space of a run.",
 }
 _HOW = (
-    "Options come from a YAML file with `option: value` lines and from the command line. BOOL is true or false, and\n"
-    "true if left out; --no_OPTION turns off what is on by default. LoRA is --use_peft, 4-bit is --load_in_4bit."
+    "Give options in a YAML file with `option: value` lines and on the command line. BOOL is true or false; an option\n"
+    "without BOOL means true, and --no_OPTION means false. --use_peft trains LoRA, --load_in_4bit loads 4-bit weights."
 )
 
 _EXAMPLE = (
@@ -43,59 +44,65 @@ _EXAMPLE = (
 )
 
 
+@described
 @dataclass
 class TaskArguments:
-    """Which tasks to learn from and to measure on."""
+    """Which tasks to train on and which to evaluate on."""
 
-    dataset_name: str | None = field(
-        default=None,
-        metadata={
-            "help": "Seed tasks: a dataset on the Hub (name or name@revision), a .jsonl, .json, .parquet or .csv file, or "
-            "'playground'."
-        },
-    )
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the Hub dataset."})
-    dataset_train_split: str = field(default="train", metadata={"help": "Split of the seed tasks."})
-    eval_dataset_name: str | None = field(
-        default=None,
-        metadata={"help": "Tasks to measure on, in the same forms; the seed dataset if a split is given."},
-    )
-    dataset_test_split: str | None = field(
-        default=None, metadata={"help": "Split of the tasks to measure on; none are measured if this is not given "
-                                "and eval_dataset_name neither."},
-    )  # fmt: skip
-    dataset_streaming: bool = field(
-        default=False, metadata={"help": "Read Hub datasets row by row; with a limit, no further than needed."}
-    )
-    filter: str | None = field(
-        default=None,
-        metadata={
-            "help": "Which seed tasks to use, such as 'difficulty == \"easy\" and len(tests) >= 3'; see the docs."
-        },
-    )
-    eval_filter: str | None = field(default=None, metadata={"help": "The same for the tasks to measure on."})
-    limit: int | None = field(default=None, metadata={"help": "Use at most this many seed tasks."})
-    eval_limit: int | None = field(default=None, metadata={"help": "Measure on at most this many tasks."})
-    skip_invalid: bool = field(
-        default=False,
-        metadata={"help": "Leave out rows that are no valid task, and say how many, instead of stopping."},
-    )
+    dataset_name: Annotated[str | None, Stage("Tasks")] = None
+    """Training tasks: a dataset on the Hub (name or name@revision), a .jsonl, .json, .parquet or .csv file, or
+    'playground'."""
+
+    dataset_config: str | None = None
+    """Configuration of the Hub dataset."""
+
+    dataset_train_split: str = "train"
+    """Split of the training tasks."""
+
+    eval_dataset_name: str | None = None
+    """Evaluation tasks, in the same forms. If not given, and dataset_test_split is, dataset_name is used."""
+
+    dataset_test_split: str | None = None
+    """Split of the evaluation tasks: 'test' if only eval_dataset_name is given. If neither is given, the run does not
+    evaluate."""
+
+    dataset_streaming: bool = False
+    """Read Hub datasets row by row. With a limit, no more rows are read than needed."""
+
+    filter: str | None = None
+    """Condition on training tasks, such as 'difficulty == "easy" and len(tests) >= 3'; the docs describe it. Tasks
+    that do not meet it are left out."""
+
+    eval_filter: str | None = None
+    """Condition on evaluation tasks, in the same form."""
+
+    limit: int | None = None
+    """Maximum number of training tasks."""
+
+    eval_limit: int | None = None
+    """Maximum number of evaluation tasks."""
+
+    skip_invalid: bool = False
+    """Leave out rows that are not valid tasks, and print how many, instead of stopping."""
 
 
 def parse(
     command: str, argv: Sequence[str], also: Sequence[str] = ()
 ) -> tuple[TaskArguments, GiFTConfig, ModelConfig, bool | str]:
-    """The arguments of a command, from flags, `--config FILE.yaml` and `--preset NAME`; the last is `--resume`.
+    """Parses the arguments of a command: flags, `--config FILE.yaml`, `--preset NAME` and `--resume`.
 
-    Flags win over the file, and the file over the preset, which the file may name as well.
+    Flags win over the file, and the file wins over the preset, which the file may name, too.
 
     Args:
         command: Its name.
         argv: The flags.
         also: Names of options that the command reads itself, for suggestions.
 
+    Returns:
+        The tasks, the run's options, the model's options, and whether or from which checkpoint to resume.
+
     Raises:
-        ConfigError: for what cannot be parsed or cannot work.
+        ConfigError: for arguments that cannot be parsed or cannot work.
     """
     return parse_with_launch(command, argv, also)[:4]
 
@@ -103,7 +110,7 @@ def parse(
 def parse_with_launch(
     command: str, argv: Sequence[str], also: Sequence[str] = ()
 ) -> tuple[TaskArguments, GiFTConfig, ModelConfig, bool | str, argparse.Namespace]:
-    """As `parse`; the last are the options of launching processes, which `train` alone has."""
+    """As `parse`, with the options of launching processes, which only `train` has, as a fifth value."""
     rest = [part for item in argv for part in (item.split("=", 1) if item.startswith("--config=") else [item])]
     resume = "--resume" in rest
     if resume:
@@ -125,7 +132,7 @@ def parse_with_launch(
 
 
 def _resume(value: str | bool | None) -> bool | str:
-    """TRL's own option: a checkpoint, or whether to go on from the latest."""
+    """The value of `resume_from_checkpoint`: a checkpoint, or whether to continue from the latest."""
     return {"true": True, "false": False}.get(str(value).lower(), str(value)) if value is not None else False
 
 
@@ -133,8 +140,8 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
     stages = dict.fromkeys(
         ("config", "preset", "resume", "dry-run", "accelerate_config", *FLAGS), "start"
     ) | dict.fromkeys(_MOST_USED, "the run")
-    stages |= dict.fromkeys((item.name for item in fields(TaskArguments)), "tasks")
-    stages |= {name: stage.lower() for name, stage in option_stages().items()}
+    for kind in (TaskArguments, GiFTConfig):
+        stages |= {name: option.stage.lower() for name, option in options_of(kind).items()}
     for item in fields(ModelConfig):
         stages.setdefault(item.name, "model (TRL's ModelConfig)")
     parser = RunParser(
@@ -146,19 +153,19 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
         usage=f"trl-gift {command} [--config FILE.yaml] [--option value ...]",
         description=f"{_DESCRIPTIONS[command]}\n\n{_HOW}\n\n{_EXAMPLE.format(command=command)}",
     )
-    parser.add_argument("--config", help="YAML file of these options; those of the command line come on top.")
+    parser.add_argument("--config", help="YAML file of these options. Options on the command line win over it.")
     parser.add_argument(
-        "--preset", help=f"Options of a method, for all that is not given: {', '.join(preset_names())}."
+        "--preset", help=f"Method whose options are used unless given otherwise: {', '.join(preset_names())}."
     )
     parser.add_argument("--resume", action="store_true", help="Continue the run in output_dir from where it stopped.")
     if command == "train":
-        parser.add_argument("--dry-run", action="store_true", help="Say what the run would take, and stop.")
+        parser.add_argument("--dry-run", action="store_true", help="Print what the run would need, and stop.")
         add_launch_arguments(parser)
     return parser
 
 
 def seed_tasks(arguments: TaskArguments, require_tests: bool = True) -> list[Task]:
-    """The tasks to learn from."""
+    """Loads the training tasks."""
     split = arguments.dataset_train_split
     return _tasks(
         arguments, str(arguments.dataset_name), split, "seeds", arguments.filter, arguments.limit, require_tests
@@ -166,7 +173,7 @@ def seed_tasks(arguments: TaskArguments, require_tests: bool = True) -> list[Tas
 
 
 def eval_tasks(arguments: TaskArguments) -> list[Task] | None:
-    """The tasks to measure on, or None."""
+    """Loads the evaluation tasks; None if there are none."""
     if arguments.eval_dataset_name is None and arguments.dataset_test_split is None:
         return None
     name = str(arguments.eval_dataset_name or arguments.dataset_name)
@@ -200,7 +207,7 @@ def _tasks(
 
 
 def name_datasets(trainer: GiFTTrainer, arguments: TaskArguments) -> None:
-    """Tells a trainer what its tasks are called, for the cards; what is not on the Hub is not named there."""
+    """Gives a trainer the names of its datasets, for the cards; the playground, which is not on the Hub, is not named."""
     names = [arguments.dataset_name, arguments.eval_dataset_name or arguments.dataset_name]
     publisher = trainer.publisher
     publisher.dataset_name, publisher.eval_dataset_name = (None if name == PLAYGROUND else name for name in names)
@@ -209,7 +216,7 @@ def name_datasets(trainer: GiFTTrainer, arguments: TaskArguments) -> None:
 def make_trainer(
     config: GiFTConfig, model: ModelConfig, seeds: Sequence[Task], measured: Sequence[Task] | None
 ) -> GiFTTrainer:
-    """A trainer as TRL's scripts make theirs."""
+    """Makes a trainer as TRL's scripts make theirs."""
     check_trackers(config.report_to)
     config.model_init_kwargs = _model_init_kwargs(config, model)
     with _said_about(model):
@@ -264,7 +271,7 @@ def _said_about(model: ModelConfig) -> Iterator[None]:
 
 
 def _value_of(flag: str, argv: Sequence[str]) -> str | None:
-    """What `--flag value` or `--flag=value` gives; the last one counts, as for argparse."""
+    """The value of `--flag value` or `--flag=value`; the last one counts, as for argparse."""
     found = None
     for place, item in enumerate(argv):
         if item.startswith(f"{flag}="):
@@ -275,7 +282,7 @@ def _value_of(flag: str, argv: Sequence[str]) -> str | None:
 
 
 def _config_file(argv: Sequence[str]) -> dict[str, Any]:
-    """The content of the YAML file; names a missing or broken one before the parser trips over it."""
+    """The content of the YAML file; a missing or broken file raises an error that names it."""
     if "--config" not in argv:
         return {}
     place = argv.index("--config") + 1

@@ -1,4 +1,4 @@
-"""Complaints of one line about command lines: the value, and the cure. Needs nothing but argparse."""
+"""One-line errors about command lines: the value and the fix. Imports only the standard library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INVALID_CHOICE = re.compile(
 
 
 class LineParser(argparse.ArgumentParser):
-    """Argparse's parser; raises a `ConfigError` where that one would print its usage and exit.
+    """Argparse's parser, but it raises a `ConfigError` where argparse would print its usage and exit.
 
     Attributes:
         names: The long names of its options.
@@ -32,7 +32,7 @@ class LineParser(argparse.ArgumentParser):
         return super().add_argument(*names, **options)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's; an unknown option is an error with a suggestion."""
+        """As argparse's, but an unknown option raises an error with a suggestion."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             raise unknown_option(unknown, self.names, self.prog)
@@ -48,10 +48,14 @@ class LineParser(argparse.ArgumentParser):
 
 
 def check_at_least(low: float, **values: float | None) -> None:
-    """Checks the values of options, each by its name; None is right.
+    """Checks that the values of options are at least `low`; None passes.
+
+    Args:
+        low: The smallest allowed value.
+        values: Each option's value by its name.
 
     Raises:
-        ConfigError: for the first that is below `low`.
+        ConfigError: for the first value below `low`.
     """
     for name, value in values.items():
         if value is not None and value < low:
@@ -59,7 +63,7 @@ def check_at_least(low: float, **values: float | None) -> None:
 
 
 def complaint(message: str, prog: str) -> ConfigError:
-    """What argparse says as one line with the cure."""
+    """Argparse's message as one line that ends with the fix."""
     if (found := _INVALID_CHOICE.fullmatch(message)) is not None:
         choices = [item.strip(" '") for item in found["choices"].split(",")]
         if hint := nearest(found["seen"], choices):
@@ -68,12 +72,14 @@ def complaint(message: str, prog: str) -> ConfigError:
 
 
 def unknown_option(unknown: Sequence[str], known: Iterable[str], prog: str) -> ConfigError:
-    """The complaint about the first of several unknown options, with the nearest known name."""
+    """The error about the first of several unknown options, with the nearest known name."""
     name = next((item for item in unknown if item.startswith("-")), unknown[0]).partition("=")[0]
-    return ConfigError(f"{name} is no option of `{prog}`; {nearest(name, known) or f'`{prog} --help` lists them.'}")
+    return ConfigError(
+        f"{name} is not an option of `{prog}`; {nearest(name, known) or f'`{prog} --help` lists them.'}"
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The question whether the nearest known name was meant; empty if none is near."""
+    """Asks whether the nearest known name was meant; empty if no name is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
     return f"did you mean {close[0]}?" if close else ""

@@ -1,7 +1,7 @@
-"""The parser of `trl-gift train` and its kin: TRL's, with help in groups and complaints of one line.
+"""The parser of `trl-gift train`, `sample`, `evaluate` and `estimate`: TRL's, with grouped help and one-line errors.
 
-Mistakes are found before any option is looked at closely: unknown names, with the nearest known one, and values of a
-wrong type in the YAML file, which argparse does not check.
+Before any dataclass is made, the parser refuses unknown names (and suggests the nearest known one) and values of a wrong
+type in the YAML file, which argparse does not check.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trl import TrlParser
 from trl_gift.cli.lines import complaint, nearest, unknown_option
 from trl_gift.errors import ConfigError
 
-# More names than these are no help between braces.
+# The help lists more choices than these after the text instead of between braces.
 _MOST_CHOICES_SHOWN = 6
 _PLACEHOLDERS = {"int": "INT", "float": "FLOAT", "string_to_bool": "BOOL"}
 _WORDS = {
@@ -35,7 +35,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
         dataclass_types: The dataclasses, as for `TrlParser`.
         stages: Title of the group for each option that has one; the groups come in this order.
         rest: Title of the group of all other options; it comes last.
-        also: Names that another parser knows, for suggestions.
+        also: Names of options that another parser reads, for suggestions.
         options: As for argparse.
     """
 
@@ -60,29 +60,29 @@ class RunParser(TrlParser):  # type: ignore[misc]
         super().__init__(dataclass_types, formatter_class=style, allow_abbrev=False, **options)
 
     def add_argument(self, *names: str, **options: Any) -> Any:
-        """Adds an option to the group of its stage; one spelling and a short placeholder are shown in the help."""
+        """Adds an option to the group of its stage. The help shows one spelling of it and a short placeholder."""
         if names[0] == "-h":
             return super().add_argument(*names, **options)
-        # `--num-steps` is understood as `--num_steps` when it is read; the help need not say everything twice.
+        # `_spelled` reads `--num-steps` as `--num_steps`, so the help shows one spelling only.
         spellings = [name for name in names if "-" not in name.lstrip("-")] or list(names)
         name = spellings[0].lstrip("-")
         self._names += [item for item in spellings if item.startswith("--")]
         self._kinds.setdefault(name, options.get("type"))
         if options.get("action") == "store_false":
-            options["help"] = argparse.SUPPRESS  # the --no_ form of a switch, told once for all in the usage
+            options["help"] = argparse.SUPPRESS  # the description explains the --no_ form once for all switches
         elif "action" not in options:
             _shorten(options)
         return self._group(self._stages.get(name, self._rest)).add_argument(*spellings, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but an unknown option is an error, with a suggestion and before any dataclass is made."""
+        """As argparse's, but an unknown option raises an error with a suggestion, before any dataclass is made."""
         found, unknown = super().parse_known_args([self._spelled(item) for item in args or []], namespace)
         if unknown:
             raise unknown_option(unknown, [*self._names, *self._also], self.prog)
         return found, []
 
     def set_defaults_with_config(self, **config: Any) -> list[str]:
-        """As TRL's, for the values of a YAML file, each of which is checked.
+        """As TRL's, but checks each value of the YAML file.
 
         Raises:
             ConfigError: for an unknown name, or a value of another type than the option's.
@@ -91,7 +91,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
         for name, value in values.items():
             if name not in self._kinds:
                 hint = nearest(name, self._kinds) or f"`{self.prog} --help` lists the options."
-                raise ConfigError(f"--config: {name!r} is no option; {hint}")
+                raise ConfigError(f"--config: {name!r} is not an option; {hint}")
             values[name] = self._checked(name, value)
         return list(super().set_defaults_with_config(**values))
 
@@ -115,7 +115,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
         return item if name in self._names or underscored not in self._names else f"{underscored}{equals}{value}"
 
     def _checked(self, name: str, value: Any) -> Any:
-        """The value of a YAML file as the option's type; a lone value of an option that takes several is one of them."""
+        """Converts a value of the YAML file to the option's type; a single value may stand for a list of one."""
         hint = self._hints.get(name, Any)
         members = _members(hint)
         takes_list = list in members and str not in members
@@ -136,7 +136,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
 
 
 def _shorten(options: dict[str, Any]) -> None:
-    """A short placeholder; the default only where there is one."""
+    """Sets a short placeholder and appends the default to the help, unless there is none or the help mentions it."""
     text = str(options.get("help") or "")
     default = options.get("default")
     if default not in (None, "", []) and "default" not in text.lower():
@@ -179,18 +179,18 @@ def read_options(flag: str, path: Path) -> dict[str, Any]:
     """The content of a YAML file of options.
 
     Args:
-        flag: What it was given by, for the error.
+        flag: The option that named the file, for the error.
         path: The file.
 
     Raises:
-        ConfigError: for a file that is absent, is no YAML, or holds something else.
+        ConfigError: for a file that is absent, is not YAML, or does not hold a mapping.
     """
     if not path.is_file():
         raise ConfigError(f"{flag} {path}: no such file; check the path.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{flag} {path}: no YAML ({error}); mend the file.") from error
+        raise ConfigError(f"{flag} {path}: not YAML ({error}); fix the file.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{flag} {path}: must hold 'option: value' lines, not {type(content).__name__}.")
     return content

@@ -69,7 +69,7 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
         weight_decay=0.05,
         max_length=256,
         execution_cpu_s=2.0,
-        generation_batch_size=options.batch_size,
+        engine_batch_size=options.batch_size,
         seed=options.seed,
         use_cpu=not torch.cuda.is_available(),
         bf16=False,

@@ -30,7 +30,7 @@ class Change:
     """One change of options and the peaks after it and all before it.
 
     Attributes:
-        options: The options as they would be written, such as `generation_batch_size=16`.
+        options: The options as they would be written, such as `engine_batch_size=16`.
         sampling: Predicted peak of sampling in bytes.
         training: Predicted peak of training in bytes.
         fits: Whether both now fit.
@@ -161,7 +161,7 @@ def _tries(
 
 
 def _written_rows(new: Candidate) -> str:
-    return f"generation_batch_size={new.setting.rows}"
+    return f"engine_batch_size={new.setting.rows}"
 
 
 def _written_batch(new: Candidate) -> str:

@@ -28,7 +28,7 @@ class Setting:
         autocast: Whether training runs under autocast.
         rows: Completions that are generated at once.
         engine: `generation_engine`.
-        token_budget: `generation_token_budget`.
+        token_budget: `engine_token_budget`.
         admitted: Prompts that are admitted at once.
         first_prompt: Tokens of the longest prompt of the first step.
         longest_prompt: Tokens of the longest prompt of all.
@@ -208,7 +208,7 @@ def setting_for(
     if describes:
         write = max(write, math.ceil(prompts.frame) + longest_description)
         read = math.ceil(prompts.read_frame) + (0 if config.sampler == "rewrite" else longest_code)
-    rows = config.generation_batch_size or DEFAULT_ROWS
+    rows = config.engine_batch_size or DEFAULT_ROWS
     return Setting(
         dtype_bytes=dtype_bytes,
         quantization=quantization,
@@ -216,7 +216,7 @@ def setting_for(
         autocast=half,
         rows=rows,
         engine=config.generation_engine,
-        token_budget=config.generation_token_budget,
+        token_budget=config.engine_token_budget,
         admitted=admitted_prompts(rows, config.num_generations, config.generation_engine),
         first_prompt=max(prompts.longest_seed, prompts.longest_evaluation),
         longest_prompt=max(write, read),

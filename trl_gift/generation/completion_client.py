@@ -83,7 +83,9 @@ class CompletionClient:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"server_url={url!r} is no address of a server; give one like 'http://127.0.0.1:8000'.")
+            raise ConfigError(
+                f"vllm_server_base_url={url!r} is no address of a server; give one like 'http://127.0.0.1:8000'."
+            )
         self.url = url.rstrip("/").removesuffix("/v1").rstrip("/")
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port

@@ -24,7 +24,7 @@ from trl_gift.generation.completion_client import CompletionClient, GenerationUn
 # keeps a little of the memory.
 VLLM_COMMAND = (
     "vllm serve {model} --host {host} --port {port} --generation-config vllm --logprobs-mode raw_logprobs "
-    "--gpu-memory-utilization 0.85"
+    "--gpu-memory-utilization {gpu_memory_utilization}"
 )
 VLLM_LORA_COMMAND = VLLM_COMMAND + " --enable-lora --max-lora-rank {rank}"
 # vLLM loads adapters at run time only if told so.
@@ -40,12 +40,14 @@ class ManagedServer:
     """A server process with all its descendants, as a context manager.
 
     Args:
-        command: A command line or its words. `{model}`, `{host}`, `{port}` and `{rank}` are filled in.
+        command: A command line or its words. `{model}`, `{host}`, `{port}`, `{rank}` and `{gpu_memory_utilization}` are
+            filled in.
         log_path: Its output is appended here.
         model: Name or path of the model.
         rank: Rank of the adapters to come; rounded up to one that vLLM knows.
         host: Address that it listens on.
         port: Port that it listens on; a free one if not given.
+        gpu_memory_utilization: Fraction of the GPU's memory that vLLM uses.
         environment: Added to the environment.
         start_timeout_s: Most seconds until it is healthy.
         grace_s: Seconds between asking its processes to end and killing them.
@@ -70,6 +72,7 @@ class ManagedServer:
         rank: int = 16,
         host: str = "127.0.0.1",
         port: int | None = None,
+        gpu_memory_utilization: float = 0.85,
         environment: Mapping[str, str] | None = None,
         start_timeout_s: float = 900.0,
         grace_s: float = 10.0,
@@ -80,6 +83,7 @@ class ManagedServer:
             "{model}": model,
             "{host}": host,
             "{port}": str(self._port),
+            "{gpu_memory_utilization}": str(gpu_memory_utilization),
             "{rank}": str(next((known for known in _VLLM_RANKS if known >= rank), rank)),
         }
         words = shlex.split(command) if isinstance(command, str) else list(command)
@@ -183,7 +187,7 @@ class ManagedServer:
                 )
             if time.monotonic() > deadline:
                 raise GenerationUnavailable(
-                    f"the completion server was not ready after {self._start_timeout_s:g} s (server_start_timeout). "
+                    f"the completion server was not ready after {self._start_timeout_s:g} s (vllm_server_timeout). "
                     f"{self._tail()}"
                 )
             time.sleep(_POLL_S)

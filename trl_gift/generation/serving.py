@@ -40,12 +40,13 @@ class ServerOptions:
 
     Attributes:
         url: A server that somebody else runs; one of our own if not given.
-        command: The command that starts one of our own; vLLM's if not given. `{model}`, `{host}`, `{port}` and
-            `{rank}` are filled in.
+        command: The command that starts one of our own; vLLM's if not given. `{model}`, `{host}`, `{port}`,
+            `{rank}` and `{gpu_memory_utilization}` are filled in.
         model: Name that the server serves the base model by; the first that it lists if not given.
         api_key: Bearer token, for a server that wants one; that of the environment variable `VLLM_API_KEY`, which
             vLLM itself reads, if not given. It is better kept there than in a config that is written down.
         port: Port of one of our own; a free one if not given.
+        gpu_memory_utilization: Fraction of the GPU's memory that one of our own uses.
         start_timeout_s: Most seconds until one of our own is ready.
         request_timeout_s: Most seconds for one completion.
         patience_s: So many seconds without any success are borne before a server counts as gone.
@@ -59,6 +60,7 @@ class ServerOptions:
     model: str | None = None
     api_key: str | None = None
     port: int | None = None
+    gpu_memory_utilization: float = 0.85
     start_timeout_s: float = 900.0
     request_timeout_s: float = 600.0
     patience_s: float = 120.0
@@ -66,8 +68,8 @@ class ServerOptions:
     def __post_init__(self) -> None:
         if self.url is not None and self.command is not None:
             raise ConfigError(
-                f"server_url={self.url!r} and server_command={self.command!r} exclude each other; give the one for a "
-                "server that runs already, the other for one that the run shall start."
+                f"vllm_server_base_url={self.url!r} and server_command={self.command!r} exclude each other; give "
+                "the one for a server that runs already, the other for one that the run shall start."
             )
 
     def check(self, model: PreTrainedModel) -> None:
@@ -80,8 +82,8 @@ class ServerOptions:
             _lora_config(model)
         elif self.url is not None:
             raise ConfigError(
-                f"the server at server_url={self.url!r} cannot follow full fine-tuning: its weights stay what they "
-                "are. Train LoRA (peft_config), or let the run start its own server (no server_url)."
+                f"the server at vllm_server_base_url={self.url!r} cannot follow full fine-tuning: its weights stay "
+                "what they are. Train LoRA (peft_config), or let the run start its own server (no vllm_server_base_url)."
             )
 
 
@@ -211,6 +213,7 @@ def _own_server(
         model=str(served),
         rank=int(_lora_config(model).r) if is_lora else 16,
         port=options.port,
+        gpu_memory_utilization=options.gpu_memory_utilization,
         environment=VLLM_ENVIRONMENT,
         start_timeout_s=options.start_timeout_s,
     )

@@ -1,7 +1,7 @@
 """Presets: the methods that are special cases of one pipeline, as YAML files that set options of `GiFTConfig` only.
 
-Each file is headed by its command and its source. What a preset does not set keeps its default; whatever else is given
-(an option, a config file) wins over the preset.
+Each file begins with its command and its source. Options that a preset does not set keep their defaults; options that
+the user gives (by name or in a config file) win over the preset.
 """
 
 from __future__ import annotations

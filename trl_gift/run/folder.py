@@ -18,7 +18,7 @@ import hashlib
 import json
 import platform
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -31,28 +31,6 @@ from trl_gift.training.selection import SelectedCode
 
 SCHEMA_VERSION = 2
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
-# What may differ between a run and its continuation: more rounds, and how fast things go.
-_MAY_CHANGE = frozenset(
-    {
-        "num_rounds",
-        "num_logged_samples",
-        "push_samples",
-        "samples_repo_id",
-        "samples_private",
-        "one_round_per_process",
-        "sandbox_workers",
-        "generation_engine",
-        "generation_batch_size",
-        "generation_token_budget",
-        "server_url",
-        "server_command",
-        "server_model",
-        "server_port",
-        "server_start_timeout",
-        "server_request_timeout",
-        "server_patience",
-    }
-)
 
 
 class RunFolder:
@@ -89,8 +67,12 @@ class RunFolder:
         """A name that no other run has, for the trackers."""
         return str(self.read("run.json")["key"])
 
-    def check_continuable(self, description: Mapping[str, Any]) -> None:
+    def check_continuable(self, description: Mapping[str, Any], may_change: Collection[str] = ()) -> None:
         """Compares a run with what is to continue it.
+
+        Args:
+            description: The run that continues this one, by `describe_run`.
+            may_change: Names of the options that may have other values.
 
         Raises:
             ResumeError: naming the first difference that would mix samples of different runs.
@@ -106,7 +88,7 @@ class RunFolder:
             if before == now:
                 continue
             if part == "options":
-                changed = [name for name in now if name not in _MAY_CHANGE and before.get(name) != now[name]]
+                changed = [name for name in now if name not in may_change and before.get(name) != now[name]]
                 if not changed:
                     continue
                 part, before, now = changed[0], before.get(changed[0]), now[changed[0]]
