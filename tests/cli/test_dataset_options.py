@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.tasks import rows
+from tests.support import rows
 from trl_gift.cli.main import main
 from trl_gift.playground import playground_tasks
 

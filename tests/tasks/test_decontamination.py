@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tasks import rows
+from tests.support import rows
 from trl_gift.errors import TaskError
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import AssertTests

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tasks import rows
+from tests.support import rows
 from trl_gift import load_tasks
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.tasks import tasks_from_rows

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tasks import rows
+from tests.support import rows
 from trl_gift import Task, load_tasks
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import LocalSandbox

@@ -8,7 +8,7 @@ import json
 import datasets
 import pytest
 
-from tests.tasks import rows
+from tests.support import rows
 from trl_gift import load_tasks
 from trl_gift.errors import TaskError
 from trl_gift.tasks import tasks_from_rows
