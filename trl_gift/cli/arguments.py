@@ -17,8 +17,7 @@ from trl_gift.errors import ConfigError, UserError
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.presets import preset_names, preset_options
 from trl_gift.run.tracking import check_trackers
-from trl_gift.tasks import Task, load_tasks
-from trl_gift.tasks.loaders import filter_tasks
+from trl_gift.tasks import Task, filter_tasks, load_tasks
 from trl_gift.trainer import GiFTTrainer
 
 PLAYGROUND = "playground"

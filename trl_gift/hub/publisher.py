@@ -38,8 +38,7 @@ from trl_gift.hub.samples import SamplesFacts, complete_rounds, lay_out_samples
 from trl_gift.prompts import PromptFormat
 from trl_gift.run.folder import RunFolder
 from trl_gift.sandbox import AssertTests, Case, StdioTests
-from trl_gift.tasks import Task
-from trl_gift.tasks.sources import HUB_NAMES
+from trl_gift.tasks import HUB_NAMES, Task
 from trl_gift.training.rounds import RoundTrainer
 
 logger = logging.getLogger(__name__)
