@@ -20,7 +20,7 @@ SMALL = [
 @pytest.fixture
 def seeds(tmp_path):
     """Six seeds, two of which are in the held-out file too, one of them in other words for the same code."""
-    tasks = [task.to_row() for task in playground_tasks("seeds", 6, with_reference=True)]
+    tasks = [task.to_row() for task in playground_tasks("train", 6, with_reference=True)]
     path = tmp_path / "seeds.jsonl"
     path.write_text("\n".join(json.dumps(row | {"level": number}) for number, row in enumerate(tasks)))
     heldout = [

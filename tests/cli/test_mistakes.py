@@ -214,7 +214,7 @@ def folder(tmp_path_factory):
     for name in ("config.json", "model.safetensors"):
         (root / "no-tokenizer" / name).symlink_to(model_path() / name)
     changed = GiFTConfig("changed", num_steps=7, use_cpu=True, bf16=False, report_to="none")
-    tasks = playground_tasks("seeds", 2)
+    tasks = playground_tasks("train", 2)
     RunFolder(root / "changed").start(describe_run(changed.gift_options(), str(model_path()), tasks, []))
     return root
 

@@ -80,8 +80,8 @@ def test_references_that_differ_only_in_names_overlap():
 @pytest.mark.parametrize("count", [30, pytest.param(400, marks=pytest.mark.slow)])
 def test_no_training_task_of_the_playground_overlaps_with_its_other_tasks(count):
     # By construction their intentions differ and their wordings do not; the default rule must distinguish them.
-    measured = [*playground_tasks("heldout", count), *playground_tasks("validation", count)]
-    cleaning = clean(playground_tasks("seeds", count), measured, CleaningSettings())
+    measured = [*playground_tasks("test", count), *playground_tasks("validation", count)]
+    cleaning = clean(playground_tasks("train", count), measured, CleaningSettings())
     assert cleaning.removed == ()
     assert cleaning.line() is None
     assert len(cleaning.kept) == count

@@ -157,7 +157,7 @@ def seed_tasks(arguments: TaskArguments, require_tests: bool = True) -> list[Tas
     """The tasks to learn from."""
     split = arguments.dataset_train_split
     return _tasks(
-        arguments, str(arguments.dataset_name), split, "seeds", arguments.filter, arguments.limit, require_tests
+        arguments, str(arguments.dataset_name), split, "train", arguments.filter, arguments.limit, require_tests
     )
 
 
@@ -167,7 +167,7 @@ def eval_tasks(arguments: TaskArguments) -> list[Task] | None:
         return None
     name = str(arguments.eval_dataset_name or arguments.dataset_name)
     split = arguments.dataset_test_split or "test"
-    return _tasks(arguments, name, split, "heldout", arguments.eval_filter, arguments.eval_limit)
+    return _tasks(arguments, name, split, "test", arguments.eval_filter, arguments.eval_limit)
 
 
 def _tasks(

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _load(options: argparse.Namespace) -> list[Task]:
     if options.dataset == "playground":
-        return filter_tasks(playground_tasks("seeds", with_reference=True), options.filter, options.limit)
+        return filter_tasks(playground_tasks("train", with_reference=True), options.filter, options.limit)
     return load_tasks(
         options.dataset,
         options.split,
