@@ -77,7 +77,7 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(options.model or model_path(), dtype=dtype).to(device).eval()
     tokenizer = AutoTokenizer.from_pretrained(options.model or model_path())
     prompts = BasePrompts(tokenizer)
-    tasks = playground_tasks("seeds", options.tasks)
+    tasks = playground_tasks("train", options.tasks)
     settings = ChainSettings(
         sampler="gibbs",
         seed=0,

@@ -44,8 +44,8 @@ def main(script_args: GiFTScriptArguments, training_args: GiFTConfig, model_args
     """Trains, saves, and pushes if asked."""
     model = model_args.model_name_or_path
     if script_args.dataset_name == "playground":
-        train_tasks = playground_tasks("seeds", script_args.limit or 100)
-        eval_tasks = playground_tasks("heldout", script_args.eval_limit or 200)
+        train_tasks = playground_tasks("train", script_args.limit or 100)
+        eval_tasks = playground_tasks("test", script_args.eval_limit or 200)
     else:
         train_tasks = load_tasks(
             script_args.dataset_name,

@@ -56,7 +56,7 @@ def make_trainer(model, output, lora=False, four_bit=False, callbacks=None, **op
     return GiFTTrainer(
         model=model,
         args=GiFTConfig(output_dir=output, **{**OPTIONS, **options}),
-        train_dataset=playground_tasks("seeds", 8, with_reference=True),
+        train_dataset=playground_tasks("train", 8, with_reference=True),
         eval_dataset=playground_tasks("validation", 4),
         peft_config=LoraConfig(r=4, target_modules="all-linear") if lora else None,
         quantization_config=FOUR_BIT if four_bit else None,

@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def write_rows(folder, to_row):
-    for name, kind, count in (("train", "seeds", 3), ("test", "validation", 2)):
+    for name, kind, count in (("train", "train", 3), ("test", "validation", 2)):
         tasks = playground_tasks(kind, count, with_reference=True)
         lines = [json.dumps(to_row(task)) for task in tasks]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -102,7 +102,7 @@ def tiny_run(folder, **arguments):
         str(folder), num_steps=1, num_generations=1, num_description_examples=0, num_train_epochs=1, use_cpu=True,
         max_completion_length=64, report_to="none", disable_tqdm=True, sandbox_workers=1, save_strategy="no",
     )  # fmt: skip
-    tasks = playground_tasks("seeds", 2, with_reference=True)
+    tasks = playground_tasks("train", 2, with_reference=True)
     return GiFTTrainer(model=str(model_path()), args=config, train_dataset=tasks, **arguments)
 
 

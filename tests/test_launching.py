@@ -204,7 +204,7 @@ def test_a_round_without_pairs_is_passed_over(tmp_path, monkeypatch, model_facto
                 num_description_examples=0, train_on_references=False, one_round_per_process=True, use_cpu=True,
                 bf16=False, report_to="none", disable_tqdm=True, sandbox_workers=1,
             ),
-            train_dataset=playground_tasks("seeds", 2),
+            train_dataset=playground_tasks("train", 2),
             processing_class=tokenizer,
         )  # fmt: skip
         getattr(trainer, stage)(resume_from_checkpoint=True)

@@ -117,7 +117,7 @@ def make_trainer(tmp_path, tokenizer, sandbox):
             report_to="none", disable_tqdm=True, save_strategy="no", **options,
         )  # fmt: skip
         lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if peft else None
-        tasks = playground_tasks("seeds", 2, with_reference=True)
+        tasks = playground_tasks("train", 2, with_reference=True)
         return GiFTTrainer(model, config, tasks, processing_class=tokenizer, peft_config=lora, sandbox=sandbox)
 
     return make

@@ -122,7 +122,7 @@ def trained(name, folder, sandbox=None, eval_tasks=1, **options):
     trainer = GiFTTrainer(
         model=str(model_path()),
         args=config,
-        train_dataset=playground_tasks("seeds", 3, with_reference=True),
+        train_dataset=playground_tasks("train", 3, with_reference=True),
         eval_dataset=playground_tasks("validation", eval_tasks) if eval_tasks else None,
         sandbox=sandbox,
     )
@@ -216,7 +216,7 @@ def test_the_command_reads_tasks_without_tests(tmp_path):
 def test_a_hint_that_no_task_has(tmp_path):
     config = GiFTConfig.from_preset("star", str(tmp_path), **CPU)
     with pytest.raises(ConfigError, match="none of the 2 tasks has one; use hint='failing_test'"):
-        GiFTTrainer(model=str(model_path()), args=config, train_dataset=playground_tasks("seeds", 2))
+        GiFTTrainer(model=str(model_path()), args=config, train_dataset=playground_tasks("train", 2))
 
 
 def test_a_run_records_what_the_preset_resolved_to(tmp_path, sandbox):
@@ -233,7 +233,7 @@ def test_an_estimate_of_unverified_training_runs_nothing(tmp_path, monkeypatch):
     config = GiFTConfig.from_preset(
         "ssd", str(tmp_path), max_completion_length=32, gradient_checkpointing=False, disable_tqdm=True, **CPU
     )
-    tasks = playground_tasks("seeds", 3)
+    tasks = playground_tasks("train", 3)
     trainer = GiFTTrainer(model=str(model_path()), args=calibration_config(config, tmp_path), train_dataset=tasks)
     calibration = calibrate(trainer, 2)
     assert calibration.passed is None

@@ -208,7 +208,7 @@ def test_sampling_uses_the_weights_own_precision_in_every_round(tmp_path):
         max_completion_length=64, use_cpu=True, bf16=True, report_to="none", disable_tqdm=True, sandbox_workers=1,
         gradient_checkpointing=False, save_strategy="no",
     )  # fmt: skip
-    tasks = playground_tasks("seeds", 4, with_reference=True)
+    tasks = playground_tasks("train", 4, with_reference=True)
     trainer = GiFTTrainer(model=str(model_path()), args=config, train_dataset=tasks)
     seen = set()
 
@@ -245,7 +245,7 @@ def test_a_new_adapter_depends_on_the_seed_alone(tmp_path):
         trainer = GiFTTrainer(
             model=str(model_path()),
             args=GiFTConfig(str(tmp_path), use_cpu=True, report_to="none", disable_tqdm=True),
-            train_dataset=playground_tasks("seeds", 1),
+            train_dataset=playground_tasks("train", 1),
             peft_config=LoraConfig(r=4, target_modules="all-linear"),
         )
         hashes.add(trainer.rollouts.weights_hash())

@@ -30,7 +30,7 @@ def trl_gift(*arguments):
 @pytest.fixture
 def tasks_file(tmp_path):
     path = tmp_path / "tasks.jsonl"
-    rows = [task.to_row() for task in playground_tasks("seeds", 4, with_reference=True)]
+    rows = [task.to_row() for task in playground_tasks("train", 4, with_reference=True)]
     path.write_text("\n".join(map(json.dumps, rows)))
     return path
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.tasks import rows
+from tests.support import rows
 from trl_gift.cli.main import main
 from trl_gift.playground import playground_tasks
 
@@ -20,7 +20,7 @@ SMALL = [
 @pytest.fixture
 def seeds(tmp_path):
     """Six seeds, two of which are in the held-out file too, one of them in other words for the same code."""
-    tasks = [task.to_row() for task in playground_tasks("seeds", 6, with_reference=True)]
+    tasks = [task.to_row() for task in playground_tasks("train", 6, with_reference=True)]
     path = tmp_path / "seeds.jsonl"
     path.write_text("\n".join(json.dumps(row | {"level": number}) for number, row in enumerate(tasks)))
     heldout = [
@@ -32,8 +32,7 @@ def seeds(tmp_path):
 
 
 def test_seeds_are_filtered_decontaminated_and_recorded(tmp_path, seeds, capsys):
-    from trl_gift.run.folder import fingerprint
-    from trl_gift.tasks import tasks_from_rows
+    from trl_gift.tasks import fingerprint, tasks_from_rows
 
     arguments = [
         "--dataset_name", str(tmp_path / "seeds.jsonl"), "--filter", "level < 4 and len(tests) >= 3",
@@ -42,7 +41,7 @@ def test_seeds_are_filtered_decontaminated_and_recorded(tmp_path, seeds, capsys)
     assert main(["sample", *arguments]) == 0
     output = capsys.readouterr()
     ids = [row["task_id"] for row in seeds]
-    line = f"2 of 4 seeds overlap and are left out: 2 with eval_dataset ({ids[1]} ~ h/1, {ids[2]} ~ h/2)."
+    line = f"2 of 4 training tasks overlap and are left out: 2 with eval_dataset ({ids[1]} ~ h/1, {ids[2]} ~ h/2)."
     assert line in output.out + output.err
     root = tmp_path / "out/_gift"
     record = json.loads((root / "decontamination.json").read_text())
@@ -61,23 +60,23 @@ def test_seeds_are_filtered_decontaminated_and_recorded(tmp_path, seeds, capsys)
 
 
 MISTAKES = [
-    (["--filter", "level >"], "filter 'level >' is no expression"),
-    (["--filter", "__import__('os')"], "cannot be used; a filter knows comparisons"),
+    (["--filter", "level >"], "filter 'level >' is not an expression"),
+    (["--filter", "__import__('os')"], "cannot be used; a filter accepts comparisons"),
     (
         ["--filter", "lefel == 1"],
-        "seeds.jsonl, line 1: filter 'lefel == 1': there is no 'lefel'; use one of description",
+        "seeds.jsonl, line 1: filter 'lefel == 1': 'lefel' is neither a column nor a field; use one of description",
     ),
     (["--filter", "level > 9"], "seeds.jsonl: none of 6 rows passes the filter"),
     (["--limit", "0"], "limit=0 is out of range"),
-    (["--dataset_test_split", "test"], "every one of the 6 seeds overlaps with eval_dataset"),
+    (["--dataset_test_split", "test"], "each of the 6 training tasks overlaps with eval_dataset"),
     (["--decontaminate_against", "absent.jsonl"], "absent.jsonl: no such file"),
     (["--decontamination_threshold", "2"], "decontamination_threshold=2.0 is out of range"),
     (["--near_duplicate_threshold", "0"], "near_duplicate_threshold=0.0 is out of range"),
     (
         ["--dataset_name", "no-format.jsonl"],
-        "columns ['answer'] are of no known format; rename them to one of: canonical",
+        "columns ['answer'] do not match a known format; rename them to one of: canonical",
     ),
-    (["--dataset_name", "broken.jsonl", "--skip_invalid", "true"], "none of 1 rows gave a task"),
+    (["--dataset_name", "broken.jsonl", "--skip_invalid", "true"], "none of 1 rows is a valid task"),
 ]
 
 

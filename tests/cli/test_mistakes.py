@@ -139,21 +139,21 @@ CASES = [
     # Tasks
     (run(dataset_name=None), "dataset_name is missing"),
     (run(dataset_name="absent.jsonl"), "absent.jsonl: no such file; check the path"),
-    (run(dataset_name="empty.jsonl"), "empty.jsonl holds no task; give at least one row"),
+    (run(dataset_name="empty.jsonl"), "empty.jsonl holds no tasks; give at least one row"),
     (run("sample", dataset_name="blank.jsonl"), "blank.jsonl holds no task"),
-    (run(dataset_name="malformed.jsonl", limit=None), "malformed.jsonl, line 2: no JSON"),
-    (run("evaluate", dataset_name="list.jsonl"), "is no JSON object; write a list of objects"),
+    (run(dataset_name="malformed.jsonl", limit=None), "malformed.jsonl, line 2: not JSON"),
+    (run("evaluate", dataset_name="list.jsonl"), "is not a JSON object; write a list of objects"),
     (run(dataset_name="no-tests.jsonl"), "no-tests.jsonl, line 1: field 'tests'"),
-    (run(dataset_name="no-column.jsonl"), "columns ['description', 'task_id'] are of no known format; rename them"),
+    (run(dataset_name="no-column.jsonl"), "columns ['description', 'task_id'] do not match a known format; rename them"),
     (run(dataset_name="number.jsonl"), "number.jsonl, line 1: field 'description': 3: must be a non-empty text"),
     (run(dataset_name="signature.jsonl"), "field 'signature': 'add(a, b)': give imports and one open def line"),
     (run("estimate", dataset_name="twice.jsonl"), "task_id 'a' occurs twice; make every task_id unique"),
-    (run(dataset_name="broken.parquet"), "broken.parquet: no Parquet file"),
+    (run(dataset_name="broken.parquet"), "broken.parquet: not a Parquet file"),
     (run(dataset_name="tasks.txt"), "tasks.txt: a local dataset must be one of .jsonl"),
     (run(dataset_name="nobody/no-such-dataset"), "dataset 'nobody/no-such-dataset'"),
     (run(eval_dataset_name="absent.jsonl"), "absent.jsonl: no such file"),
     (["validate", "absent.jsonl"], "absent.jsonl: no such file"),
-    (["validate", "no-column.jsonl"], "are of no known format"),
+    (["validate", "no-column.jsonl"], "do not match a known format"),
     (["validate", "good.jsonl", "--runs", "0"], "--runs 0: must be at least 1"),
     (["validate", "good.jsonl", "--workers", "0"], "--workers 0: must be at least 1"),
     (["validate", "good.jsonl", "--output", "absent/clean.jsonl"], "--output absent/clean.jsonl: no such folder"),
@@ -214,7 +214,7 @@ def folder(tmp_path_factory):
     for name in ("config.json", "model.safetensors"):
         (root / "no-tokenizer" / name).symlink_to(model_path() / name)
     changed = GiFTConfig("changed", num_steps=7, use_cpu=True, bf16=False, report_to="none")
-    tasks = playground_tasks("seeds", 2)
+    tasks = playground_tasks("train", 2)
     RunFolder(root / "changed").start(describe_run(changed.gift_options(), str(model_path()), tasks, []))
     return root
 

@@ -43,7 +43,7 @@ def measure(folder: Path, lora: bool, checkpointing: bool, dtype: str, bf16: boo
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         model = AutoModelForCausalLM.from_config(LlamaConfig(**MODEL), dtype=getattr(torch, dtype))
         trainer = GiFTTrainer(
-            model=model, args=args, train_dataset=playground_tasks("seeds", 4, with_reference=True),
+            model=model, args=args, train_dataset=playground_tasks("train", 4, with_reference=True),
             processing_class=AutoTokenizer.from_pretrained(model_path()),
             peft_config=LoraConfig(r=16, target_modules="all-linear") if lora else None,
         )  # fmt: skip

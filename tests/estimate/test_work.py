@@ -22,7 +22,7 @@ CODE, DESCRIPTION, STEPS, WIDTH = 9, 7, 3, 2
 
 @pytest.fixture(scope="module")
 def tasks():
-    return playground_tasks("seeds", 3, with_reference=True)
+    return playground_tasks("train", 3, with_reference=True)
 
 
 def config(tmp_path, **changes):
@@ -111,7 +111,7 @@ def test_checkpoints_at_the_fullest_moment(tmp_path, changes, count):
 
 
 def test_means_over_many_tasks_take_an_even_sample():
-    tasks = playground_tasks("seeds", 50)
+    tasks = playground_tasks("train", 50)
     some = work.spread(tasks, 10)
     assert [task.task_id for task in some] == [task.task_id for task in tasks[::5]]
     assert work.spread(tasks, 100) == tasks

@@ -64,7 +64,7 @@ def train_and_push(case, sandbox):
     trainer = GiFTTrainer(
         model=case["model"],
         args=GiFTConfig(**options),
-        train_dataset=playground_tasks("seeds", 4, with_reference=True),
+        train_dataset=playground_tasks("train", 4, with_reference=True),
         eval_dataset=playground_tasks("validation", 3) if case.get("measure", True) else None,
         peft_config=LoraConfig(r=4, target_modules="all-linear") if case["lora"] else None,
         sandbox=sandbox,

@@ -95,7 +95,7 @@ def test_the_overlap_is_read_from_the_record_of_the_run(tmp_path):
     run = RunFolder(tmp_path)
     run.start({"options": {}, "versions": {}, "tasks": {"count": 2}, "eval_tasks": {"count": 1}})
     assert run_facts(run).overlapping is None
-    seeds = playground_tasks("seeds", 2)
+    seeds = playground_tasks("train", 2)
     for settings, expected in ((CleaningSettings(decontaminate=False), None), (CleaningSettings(), 1)):
         run.write("decontamination.json", clean(seeds, seeds[:1], settings).record())
         assert run_facts(run).overlapping == expected

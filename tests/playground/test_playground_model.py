@@ -9,9 +9,9 @@ from itertools import islice
 
 import pytest
 
+from tools.playground.card import model_card
+from tools.playground.practice import practice_pairs
 from trl_gift.playground import model_path
-from trl_gift.playground.card import model_card
-from trl_gift.playground.practice import practice_pairs
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +112,14 @@ def test_the_recorded_quality_is_what_the_quickstart_needs(record):
 def test_naming_the_tasks_and_the_model_imports_no_torch():
     code = (
         "import sys; from trl_gift.playground import model_path, playground_tasks; "
-        "playground_tasks('heldout', 1); assert model_path().name == 'model'; assert 'torch' not in sys.modules"
+        "playground_tasks('test', 1); assert model_path().name == 'model'; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.slow
 def test_the_quality_can_be_measured_again(model, tokenizer, record):
-    from trl_gift.playground.quality import measure
+    from tools.playground.quality import measure
 
     measured, recorded = measure(model, tokenizer, num_tasks=200, samples=2), record["quality"]
     assert 0.20 <= measured["heldout_greedy_pass@1"] <= 0.60

@@ -12,7 +12,7 @@ from trl_gift.playground import playground_tasks
 from trl_gift.playground.tasks import NUM_TASKS, TASK_LENGTHS, TASK_WORDINGS, mutants, task_intention
 from trl_gift.playground.world import behaviour, describe, signature, split_of, write_code
 
-SPLITS = ("seeds", "validation", "heldout")
+SPLITS = ("train", "validation", "test")
 
 
 def cases(task):
@@ -66,8 +66,8 @@ def test_assertions_tell_every_mutant(split):
 
 
 def test_references_are_given_on_request_and_correct():
-    for number, task in enumerate(playground_tasks("seeds", 40, with_reference=True)):
-        intention, _ = task_intention("seeds", number)
+    for number, task in enumerate(playground_tasks("train", 40, with_reference=True)):
+        intention, _ = task_intention("train", number)
         assert task.reference in {write_code(intention, idiom) for idiom in range(4)}
 
 
@@ -83,9 +83,9 @@ def test_every_idiom_passes_and_a_mutant_fails_in_the_sandbox(sandbox):
 
 
 def test_unknown_split_and_limit_are_named():
-    with pytest.raises(ConfigError, match="split='test' is unknown"):
+    with pytest.raises(ConfigError, match="split='heldout' is unknown"):
         playground_tasks("test")
     with pytest.raises(ConfigError, match="split='practice' is unknown"):
         playground_tasks("practice")
     with pytest.raises(ConfigError, match="limit=0 is out of range"):
-        playground_tasks("seeds", 0)
+        playground_tasks("train", 0)

@@ -136,7 +136,7 @@ def test_sampled_wordings_follow_their_conditional(idiom):
 
 
 def test_every_idiom_means_what_the_intention_means():
-    # The codes here are the world's own, not a model's, so they may run in this process.
+    # The world wrote these programs, not a model, so they may run in this process.
     rng = random.Random(5)
     for _ in range(300):
         intention = sample_intention(rng)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from tests.support.prompts import CHATML, CODE, FENCED, OPENS, TASK
 from trl_gift.errors import ConfigError
 from trl_gift.prompts import (
     BasePrompts,
@@ -16,10 +17,9 @@ from trl_gift.prompts import (
     read_text,
     write_text,
 )
-from trl_gift.sandbox import AssertTests, Case, StdioTests
+from trl_gift.sandbox import Case, StdioTests
 from trl_gift.tasks import Task
 
-TASK = Task("t", "Sum of xs.", AssertTests("assert solve([1]) == 1", entry_point="solve"), signature="def solve(xs):")
 WHOLE = Task("w", "Echo.", StdioTests(cases=[Case(stdin="1", stdout="1")]))
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|endoftext|>{% endfor %}"
@@ -64,7 +64,7 @@ def test_base_extract_and_target_round_trip(tokenizer):
 
 
 def test_base_training_ids_are_the_sampled_ids(tokenizer):
-    """A verbatim target is encoded just as a model would have to sample it, end token included."""
+    """A verbatim target has the token ids that a model would have sampled, with the end token."""
     prompts = BasePrompts(tokenizer)
     ids = prompts.encode_target(TASK, "    return sum(xs)")
     assert ids[-1] == tokenizer.eos_token_id
@@ -99,20 +99,11 @@ def test_chat_training_ids_continue_the_prompt(chat_tokenizer):
     assert whole.endswith(f"<assistant>{target}<|endoftext|>")
 
 
-CODE = "def solve(xs):\n    return sum(xs)"
-FENCED = f"```python\n{CODE}\n```"
-TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
-CHATML = TURNS + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 NO_SYSTEM = (
     "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     + CHATML
 )
 MUTE_SYSTEM = CHATML.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}")
-# Thoughts of earlier turns are left out, and every answer begins with one.
-OPENS = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
-)
 SWITCHED = CHATML.replace(
     "{% endif %}",
     "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}",
@@ -125,7 +116,7 @@ def chat(chat_tokenizer_factory):
 
 
 def test_a_target_ends_with_the_end_of_the_turn(chat):
-    """What templates put behind it is never sampled, and so neither learned nor scored."""
+    """What templates put after it is never sampled, so it is neither learned nor scored."""
     tokenizer = chat()
     ids = ChatPrompts(tokenizer).encode_target(TASK, FENCED)
     assert tokenizer.decode(ids) == f"{FENCED}<|im_end|>"
@@ -156,7 +147,7 @@ def test_targets_are_tokenised_as_trl_does(chat):
 
 
 @pytest.mark.parametrize("template", [NO_SYSTEM, MUTE_SYSTEM])
-def test_a_system_prompt_without_a_system_role_comes_with_the_question(chat, template):
+def test_without_a_system_role_the_system_prompt_stands_before_the_question(chat, template):
     tokenizer = chat(template)
     for ids in (
         ChatPrompts(tokenizer, "Be brief.").write(TASK, "Sum."),
@@ -201,14 +192,14 @@ def test_thoughts_are_kept_out_of_the_code(chat):
     assert prompts.extract(TASK, FENCED).verbatim
 
 
-def test_thoughts_are_trained_on_when_asked(chat):
+def test_thoughts_are_trained_on_if_they_are_kept(chat):
     tokenizer = chat()
     prompts = ChatPrompts(tokenizer, keep_thoughts=True)
     completion = f"<think>\nAdd them up.\n</think>\n\n{FENCED}"
     found = prompts.extract(TASK, completion)
     assert (found.code, found.target, found.verbatim) == (CODE, completion, True)
     assert tokenizer.decode(prompts.encode_target(TASK, found.target)) == f"{completion}<|im_end|>"
-    # Words around the code are left out: what is trained on is then not what was sampled.
+    # Words around the program are left out, so the target is not the sampled text.
     wordy = prompts.extract(TASK, f"{completion}\nThat is all.")
     assert (wordy.target, wordy.verbatim) == (completion, False)
     assert prompts.extract(TASK, FENCED).target == FENCED
@@ -216,7 +207,7 @@ def test_thoughts_are_trained_on_when_asked(chat):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_thought_that_the_template_opens(chat, keep):
-    """The answer alone is never put inside the thought: it is closed first, as a model would have to."""
+    """A target without a thought closes the opened thought first, as the model would have to."""
     tokenizer = chat(OPENS)
     prompts = ChatPrompts(tokenizer, keep_thoughts=keep)
     prompt = prompts.write(TASK, TASK.description)
@@ -229,7 +220,7 @@ def test_a_thought_that_the_template_opens(chat, keep):
     text = tokenizer.decode(prompt + prompts.encode_target(TASK, found.target))
     thought = "Add them up.\n" if keep else "\n"
     assert text.endswith(f"<think>\n{thought}</think>\n\n{FENCED}<|im_end|>")
-    # A reference has no thought; what is learned from it can be extracted again.
+    # A reference has no thought; its target can be extracted again.
     reference = prompts.target(TASK, CODE)
     assert reference == f"\n</think>\n\n{FENCED}"
     again = prompts.extract(TASK, reference)
@@ -245,7 +236,7 @@ def test_template_arguments_switch_thoughts_off(chat):
     assert off.extract(TASK, FENCED).target == on.extract(TASK, FENCED).target == FENCED
 
 
-def test_descriptions_are_found_behind_thoughts(chat):
+def test_descriptions_are_found_after_thoughts(chat):
     prompts = ChatPrompts(chat())
     assert prompts.describe("<think>\nIt adds.\n</think>\n\nSum of xs. ") == "Sum of xs."
     assert prompts.describe("<think>\nIt adds") == ""
@@ -254,8 +245,8 @@ def test_descriptions_are_found_behind_thoughts(chat):
     assert BasePrompts(chat()).describe("Sum.\n### Code\n") == "Sum."
 
 
-def test_log_probabilities_hold_for_what_is_kept(chat, model_factory):
-    """What is kept verbatim is tokenised to the very tokens that a model would sample, so that both scores agree."""
+def test_log_probabilities_of_a_sample_hold_for_its_verbatim_target(chat, model_factory):
+    """A verbatim target is tokenised to exactly the tokens that the model sampled, so both scores agree."""
     import torch
 
     tokenizer = chat()
@@ -278,12 +269,12 @@ def test_log_probabilities_hold_for_what_is_kept(chat, model_factory):
     assert math.exp(-mean(trained)) == math.exp(-mean(sampled))
 
 
-def test_base_models_that_come_with_a_template_are_base_models(chat, caplog):
-    """Their end token is not the one that ends an answer in the template: they would never stop."""
+def test_base_models_with_a_chat_template_are_prompted_as_base_models(chat, caplog):
+    """Their completions do not end with the token that ends an answer in the template: they would never stop."""
     tokenizer = chat(eos="<|endoftext|>")
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert isinstance(prompt_format(tokenizer), BasePrompts)
-    assert "set eos_token='<|im_end|>' to ask it" in caplog.text
+    assert "Set eos_token='<|im_end|>' to prompt it as a chat model" in caplog.text
     caplog.clear()
     assert isinstance(prompt_format(chat()), ChatPrompts)
     assert isinstance(prompt_format(tokenizer, "base"), BasePrompts)
@@ -296,14 +287,14 @@ def test_base_models_that_come_with_a_template_are_base_models(chat, caplog):
         prompt_format(tokenizer, "chat")
 
 
-def test_options_that_only_chat_models_have(chat, tokenizer):
+def test_options_of_chat_models_are_refused_for_base_models(chat, tokenizer):
     for options in ({"system_prompt": "Be brief."}, {"keep_thoughts": True}, {"template_kwargs": {"a": 1}}):
         with pytest.raises(ConfigError, match="needs a chat model"):
             prompt_format(tokenizer, **options)
         prompt_format(chat(), **options)
 
 
-def test_templates_that_cannot_work(chat):
+def test_templates_that_cannot_work_are_refused(chat):
     with pytest.raises(ConfigError, match="cannot be rendered"):
         ChatPrompts(chat("{% for m in messages %}"))
     with pytest.raises(ConfigError, match="cannot be rendered"):
@@ -314,7 +305,7 @@ def test_templates_that_cannot_work(chat):
         ChatPrompts(special)
 
 
-def test_stop_texts_come_on_top(chat, tokenizer):
+def test_stop_texts_are_added_to_those_of_the_prompts(chat, tokenizer):
     base, asked = prompt_format(tokenizer, stop=("STOP",)), prompt_format(chat(), stop=("STOP",))
     assert base.code_stops == (*BasePrompts(tokenizer).code_stops, "STOP")
     assert base.description_stops == (*BasePrompts(tokenizer).description_stops, "STOP")
@@ -349,7 +340,7 @@ def test_a_base_model_sees_the_hint_inside_the_docstring(tokenizer):
         compile(text + "    return 0", "prompt", "exec")
 
 
-def test_a_chat_model_is_told_the_hint(chat_tokenizer):
+def test_a_chat_model_sees_the_hint_after_the_question(chat_tokenizer):
     prompts = ChatPrompts(chat_tokenizer)
     plain = chat_tokenizer.decode(prompts.write(TASK, TASK.description))
     text = chat_tokenizer.decode(prompts.write_with_hint(TASK, TASK.description, Hint("reference", SOLUTION)))

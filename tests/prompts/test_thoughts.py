@@ -21,17 +21,17 @@ FENCE = "```python\ndef f():\n    return 1\n```"
         # Several thoughts, one after the other and between pieces of the answer.
         (f"<think>a</think>\n<think>b</think>\n{FENCE}", "<think>a</think>\n<think>b</think>\n", FENCE),
         (f"<think>a</think>{FENCE}\n<think>b</think>Done.", "<think>a</think>", f"{FENCE}\nDone."),
-        # A thought that ends without having begun, and one that holds the mark of another.
+        # A thought without an opening mark, and one that holds the marks of another.
         (f"Hm.</think>{FENCE}", "Hm.</think>", FENCE),
         (f"<think>a<think>b</think>c</think>{FENCE}", "<think>a<think>b</think>c</think>", FENCE),
-        # A program may hold the marks, also right behind a thought.
+        # A program may hold the marks, also directly after a thought.
         ("```python\ns = '<think>'\n```", "", "```python\ns = '<think>'\n```"),
         ("<think>a</think>```python\ns = '</think>'\n```", "<think>a</think>", "```python\ns = '</think>'\n```"),
         ("```python\ns = '<think>'", "", "```python\ns = '<think>'"),
         ("", "", ""),
     ],
 )
-def test_thoughts_are_told_from_the_answer(text, thought, answer):
+def test_thoughts_are_split_from_the_answer(text, thought, answer):
     parts = split(text)
     assert (parts.thought, parts.answer) == (thought, answer)
 
@@ -41,7 +41,7 @@ def test_a_thought_that_does_not_end_leaves_no_answer(text):
     assert split(text) is None
 
 
-def test_a_thought_that_the_prompt_has_opened():
+def test_a_thought_may_be_opened_by_the_prompt():
     assert split("Hm.\n</think>\n\nYes.", opened=True) == split("Hm.\n</think>\n\nYes.")
     assert split(FENCE, opened=True) is None
     assert split(f"<think>\nHm.</think>{FENCE}", opened=True).answer == FENCE

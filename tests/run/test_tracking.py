@@ -40,7 +40,7 @@ def trainer_of(output, rounds, trackers, **options):
     return GiFTTrainer(
         model=str(model_path()),
         args=config,
-        train_dataset=playground_tasks("seeds", SEEDS, with_reference=True),
+        train_dataset=playground_tasks("train", SEEDS, with_reference=True),
         eval_dataset=playground_tasks("validation", 2),
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.prompts.test_prompts import CHATML, CODE, FENCED, OPENS, TASK
 from tests.sampling.worlds import sample
+from tests.support.prompts import CHATML, CODE, FENCED, OPENS, TASK
 from trl_gift.generation.engine import Completion, GenerationResult
 from trl_gift.prompts import ChatPrompts
 from trl_gift.training.pairs import make_pair

@@ -1,4 +1,4 @@
-"""What counts as overlap, what is left out, and what is on record; as exact as comparing every pair."""
+"""Overlap between tasks, the tasks that are left out, and their record; as exact as comparing every pair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tasks import rows
+from tests.support import rows
 from trl_gift.errors import TaskError
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import AssertTests
@@ -58,7 +58,7 @@ def test_copies_overlap(copy):
         ("...", "!!!"),
     ],
 )
-def test_different_tasks_do_not(one, other):
+def test_different_tasks_do_not_overlap(one, other):
     assert matches(task("a", one), task("b", other)) == []
     assert matches(task("b", other), task("a", one)) == []
 
@@ -67,7 +67,7 @@ def test_short_descriptions_overlap_when_they_are_equal():
     assert matches(task("a", "Sort the list!"), task("b", "sort the LIST"))
 
 
-def test_references_overlap_whatever_they_call_things():
+def test_references_that_differ_only_in_names_overlap():
     (found,) = matches(task("a", "One.", CODE), task("b", "Two.", RENAMED))
     assert found.reason == "code"
     assert matches(task("a", "One.", CODE), task("b", "Two.", CODE.replace("max(best", "min(best"))) == []
@@ -78,10 +78,10 @@ def test_references_overlap_whatever_they_call_things():
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(400, marks=pytest.mark.slow)])
-def test_no_playground_seed_is_taken_for_a_held_out_task(count):
-    # By construction their intentions differ and their wordings do not: the default rule has to tell them apart.
-    measured = [*playground_tasks("heldout", count), *playground_tasks("validation", count)]
-    cleaning = clean(playground_tasks("seeds", count), measured, CleaningSettings())
+def test_no_training_task_of_the_playground_overlaps_with_its_other_tasks(count):
+    # By construction their intentions differ and their wordings do not; the default rule must distinguish them.
+    measured = [*playground_tasks("test", count), *playground_tasks("validation", count)]
+    cleaning = clean(playground_tasks("train", count), measured, CleaningSettings())
     assert cleaning.removed == ()
     assert cleaning.line() is None
     assert len(cleaning.kept) == count
@@ -92,8 +92,8 @@ def test_benchmark_files_and_the_record(tmp_path):
     lines = [rows.HUMANEVAL, rows.HUMANEVAL | {"task_id": "broken", "prompt": ""}]
     (tmp_path / "benchmark.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (copied,) = tasks_from_rows([rows.HUMANEVAL])
-    seeds = [replace(copied, task_id="copy"), task("eval copy", LONG), task("good", "Something else entirely.")]
-    cleaning = clean(seeds, [task("measured", LONG)], CleaningSettings(against=(path,)))
+    tasks = [replace(copied, task_id="copy"), task("eval copy", LONG), task("good", "Something else entirely.")]
+    cleaning = clean(tasks, [task("measured", LONG)], CleaningSettings(against=(path,)))
     assert [item.task_id for item in cleaning.kept] == ["good"]
     record = json.loads(json.dumps(cleaning.record()))
     assert record["compared"] == {"eval_dataset": 1, path: 1}
@@ -104,30 +104,35 @@ def test_benchmark_files_and_the_record(tmp_path):
         ("eval copy", "measured", "eval_dataset"),
     ]
     assert cleaning.line() == (
-        f"2 of 3 seeds overlap and are left out: 1 with {path}, 1 with eval_dataset (copy ~ HumanEval/900, eval copy ~ "
+        f"2 of 3 training tasks overlap and are left out: 1 with {path}, 1 with eval_dataset (copy ~ HumanEval/900, eval copy ~ "
         "measured)."
     )
-    off = clean(seeds, [task("measured", LONG)], CleaningSettings(decontaminate=False, against=(path,)))
+    off = clean(tasks, [task("measured", LONG)], CleaningSettings(decontaminate=False, against=(path,)))
     assert (len(off.kept), off.compared) == (3, {})
 
 
 def test_nothing_left_is_an_error():
-    with pytest.raises(TaskError, match=r"every one of the 1 seeds overlaps with eval_dataset .*decontaminate=False"):
+    with pytest.raises(
+        TaskError, match=r"each of the 1 training tasks overlaps with eval_dataset .*decontaminate=False"
+    ):
         clean([task("a", LONG)], [task("a", LONG)], CleaningSettings())
 
 
 def test_near_duplicates_keep_the_first():
-    seeds = [task("a", LONG), task("b", LONG.replace("largest", "greatest")), task("c", "Another."), task("d", LONG)]
-    cleaning = clean(seeds, [], CleaningSettings(near_duplicates=0.7))
+    tasks = [task("a", LONG), task("b", LONG.replace("largest", "greatest")), task("c", "Another."), task("d", LONG)]
+    cleaning = clean(tasks, [], CleaningSettings(near_duplicates=0.7))
     assert [item.task_id for item in cleaning.kept] == ["a", "c"]
     assert [(item.task_id, item.matched, item.source) for item in cleaning.removed] == [
         ("b", "a", "train_dataset"),
         ("d", "a", "train_dataset"),
     ]
-    assert cleaning.line() == "2 of 4 seeds overlap and are left out: 2 with other seeds (b ~ a, d ~ a)."
-    assert len(clean(seeds, [], CleaningSettings()).kept) == 4
+    assert (
+        cleaning.line()
+        == "2 of 4 training tasks overlap and are left out: 2 with other training tasks (b ~ a, d ~ a)."
+    )
+    assert len(clean(tasks, [], CleaningSettings()).kept) == 4
     same_code = [task("a", "One.", CODE), task("b", "Two.", RENAMED)]
-    assert [item.reason for item in find_near_duplicates(same_code, 0.9, "seeds")] == ["code"]
+    assert [item.reason for item in find_near_duplicates(same_code, 0.9, "tasks")] == ["code"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -146,5 +151,5 @@ def test_the_index_finds_what_comparing_every_pair_finds(texts, threshold):
             gone[str(index)] = str(-best[1])
         else:
             kept.append(index)
-    found = find_near_duplicates(tasks, threshold, "seeds")
+    found = find_near_duplicates(tasks, threshold, "tasks")
     assert {item.task_id: item.matched for item in found} == gone

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tasks import rows
+from tests.support import rows
 from trl_gift import load_tasks
 from trl_gift.errors import ConfigError, TaskError
-from trl_gift.tasks import tasks_from_rows
-from trl_gift.tasks.loaders import filter_tasks
+from trl_gift.tasks import filter_tasks, tasks_from_rows
 
 NO_TESTS = rows.APPS_STDIN | {"problem_id": 1, "input_output": "", "difficulty": "interview"}
 SET = [rows.APPS_STDIN, rows.APPS_CALLS | {"difficulty": "competition"}]
@@ -58,22 +57,25 @@ def test_what_a_filter_keeps(filter, kept):
         "len(*tests)",
     ],
 )
-def test_what_a_filter_may_not_say(filter):
-    with pytest.raises(ConfigError, match="cannot be used; a filter knows comparisons"):
+def test_what_a_filter_may_not_use(filter):
+    with pytest.raises(ConfigError, match="cannot be used; a filter accepts comparisons"):
         load_tasks(SET, filter=filter)
 
 
 @pytest.mark.parametrize(
     ("filter", "message"),
     [
-        ("difficulty ==", "is no expression"),
-        ("difficulty = 'x'", "is no expression"),
-        ("", "is no expression"),
-        ("dificulty == 'easy'", r"row 0: filter .*there is no 'dificulty'; use one of description, difficulty"),
-        ("difficulty > 3", r"row 0: filter 'difficulty > 3' cannot be answered with difficulty = 'introductory'"),
-        ("difficulty * 3 == 'x'", "is no number"),
-        ("tests[7] == ''", "cannot be answered"),
-        ("problem_id.lower() == 'x'", "which is no text"),
+        ("difficulty ==", "is not an expression"),
+        ("difficulty = 'x'", "is not an expression"),
+        ("", "is not an expression"),
+        (
+            "dificulty == 'easy'",
+            r"row 0: filter .*'dificulty' is neither a column nor a field; use one of description, difficulty",
+        ),
+        ("difficulty > 3", r"row 0: filter 'difficulty > 3' cannot be evaluated with difficulty = 'introductory'"),
+        ("difficulty * 3 == 'x'", "is not a number"),
+        ("tests[7] == ''", "cannot be evaluated"),
+        ("problem_id.lower() == 'x'", "is not a text"),
         ("url.lower == 'x'", "has no value"),
         ("problem_id / 0 == 1", "ZeroDivisionError"),
     ],
@@ -84,7 +86,7 @@ def test_mistakes_are_named(filter, message):
             load_tasks(SET, filter=filter, skip_invalid=skip_invalid)
 
 
-def test_columns_alone_are_asked_before_the_row_is_read():
+def test_a_filter_of_columns_is_evaluated_before_the_row_is_read():
     with pytest.raises(TaskError, match="a task needs tests"):
         load_tasks([NO_TESTS, *SET])
     assert len(load_tasks([NO_TESTS, *SET], filter="input_output != ''")) == 2
@@ -92,11 +94,11 @@ def test_columns_alone_are_asked_before_the_row_is_read():
         load_tasks([NO_TESTS, *SET], filter="len(tests) > 0")
 
 
-def test_invalid_rows_can_be_left_out_with_a_word(caplog):
+def test_invalid_rows_can_be_left_out_with_a_warning(caplog):
     tasks = load_tasks([NO_TESTS, *SET, rows.APPS_STDIN], skip_invalid=True)
     assert [task.task_id for task in tasks] == ["7", "8"]
-    assert "2 of 4 rows left out; the first: row 0: field 'input_output'" in caplog.text
-    with pytest.raises(TaskError, match="none of 1 rows gave a task; the first that is invalid: row 0: field"):
+    assert "2 of 4 rows left out; the first error: row 0: field 'input_output'" in caplog.text
+    with pytest.raises(TaskError, match="none of 1 rows is a valid task; the first error: row 0: field"):
         load_tasks([NO_TESTS], skip_invalid=True)
     with pytest.raises(TaskError, match="none of 2 rows passes the filter"):
         load_tasks(SET, filter="task_id == 'x'")
@@ -112,5 +114,5 @@ def test_tasks_are_filtered_by_their_fields():
     tasks = tasks_from_rows([rows.HUMANEVAL, rows.HUMANEVAL_PLUS | {"task_id": "plus"}])
     assert filter_tasks(tasks, "'inputs' in tests[0] or task_id == 'plus'") == tasks[1:]
     assert filter_tasks(tasks, None, limit=1) == tasks[:1]
-    with pytest.raises(ConfigError, match="there is no 'difficulty'"):
+    with pytest.raises(ConfigError, match="'difficulty' is neither a column nor a field"):
         filter_tasks(tasks, "difficulty == 1")

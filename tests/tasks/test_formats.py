@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tasks import rows
+from tests.support import rows
 from trl_gift import Task, load_tasks
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import LocalSandbox
@@ -122,24 +122,29 @@ def pickled(value):
 
 
 BAD = {
-    "a class in a pickle": (rows.LCB_STDIN, "private_test_cases", pickled(Evil()), "it names builtins.print"),
-    "no text in a pickle": (rows.LCB_STDIN, "private_test_cases", pickled([1]), "pickled list, not a text"),
-    "no pickle": (rows.LCB_STDIN, "private_test_cases", "AAAA", "cannot be unpacked"),
+    "a class in a pickle": (rows.LCB_STDIN, "private_test_cases", pickled(Evil()), "it refers to builtins.print"),
+    "a list in a pickle": (rows.LCB_STDIN, "private_test_cases", pickled([1]), "pickled list, not a text"),
+    "a text that is not a pickle": (rows.LCB_STDIN, "private_test_cases", "AAAA", "cannot be unpacked"),
     "half a pickle": (
         rows.LCB_STDIN,
         "private_test_cases",
         base64.b64encode(zlib.compress(b"\x80\x04\x95")).decode(),
         "cannot be unpacked",
     ),
-    "a text that is no JSON": (rows.LCB_STDIN, "private_test_cases", pickled("x"), "no JSON"),
+    "a text that is not JSON": (rows.LCB_STDIN, "private_test_cases", pickled("x"), "not JSON"),
     "no cases": (rows.LCB_STDIN, "public_test_cases", '{"input": "1"}', "list of {'input', 'output', 'testtype'}"),
-    "an argument that is no JSON": (
+    "an argument that is not JSON": (
         rows.LCB_CALLS,
         "public_test_cases",
         '[{"input": "[1", "output": "1"}]',
         "must be JSON",
     ),
-    "an input that is no text": (rows.TACO, "input_output", '{"inputs": [null], "outputs": ["1"]}', "must be texts"),
+    "an input that is not a text": (
+        rows.TACO,
+        "input_output",
+        '{"inputs": [null], "outputs": ["1"]}',
+        "must be texts",
+    ),
     "two functions": (
         rows.VERIFIABLE_CALLS,
         "verification_info",
@@ -166,7 +171,7 @@ BAD = {
         '{"fn_name": "addUp", "inputs": [1], "outputs": [1]}',
         "the list of arguments",
     ),
-    "a function that nobody defines": (
+    "a function that no solution defines": (
         rows.APPS_CALLS,
         "input_output",
         '{"fn_name": "gone", "inputs": [[1]], "outputs": [1]}',
@@ -213,7 +218,7 @@ JSON_VALUES = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(rows.ROWS)), st.data())
-def test_whatever_a_row_holds_the_error_is_one_of_tasks(name, data):
+def test_any_malformed_row_raises_a_task_error(name, data):
     row, _ = rows.ROWS[name]
     field = data.draw(st.sampled_from(sorted(row)))
     value = data.draw(JSON_VALUES)
@@ -223,11 +228,11 @@ def test_whatever_a_row_holds_the_error_is_one_of_tasks(name, data):
         assert Task.from_row(task.to_row()) == task
 
 
-def test_unknown_columns_list_what_is_known():
+def test_the_error_about_unknown_columns_lists_the_known_formats():
     with pytest.raises(TaskError) as caught:
         tasks_from_rows([{"question": "Add.", "answer": "1"}])
     message = str(caught.value)
-    assert "columns ['answer', 'question'] are of no known format" in message
+    assert "columns ['answer', 'question'] do not match a known format" in message
     for known in FORMATS:
         assert f"{known.name}: {', '.join(sorted(known.columns))}" in message
 

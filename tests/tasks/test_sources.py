@@ -8,7 +8,7 @@ import json
 import datasets
 import pytest
 
-from tests.tasks import rows
+from tests.support import rows
 from trl_gift import load_tasks
 from trl_gift.errors import TaskError
 from trl_gift.tasks import tasks_from_rows
@@ -47,12 +47,12 @@ def test_lists_in_csv_cells_are_json(tmp_path):
 
 def test_mistakes_in_files(tmp_path):
     (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(TaskError, match=r"list\.json, row 0: '1' is no JSON object"):
+    with pytest.raises(TaskError, match=r"list\.json, row 0: '1' is not a JSON object"):
         load_tasks(tmp_path / "list.json")
     (tmp_path / "list.json").write_text("[{]")
-    with pytest.raises(TaskError, match="no JSON"):
+    with pytest.raises(TaskError, match="not JSON"):
         load_tasks(tmp_path / "list.json")
-    with pytest.raises(TaskError, match="row 0: '3' is no row"):
+    with pytest.raises(TaskError, match="row 0: '3' is not a row"):
         load_tasks([3])
 
 
@@ -72,7 +72,7 @@ def test_a_trainer_takes_one_split_of_rows_or_tasks():
     assert tasks == load_tasks(dataset) == tasks_from_rows(tasks)
     with pytest.raises(TaskError, match=r"train_dataset is a dictionary with 'train'; .* dataset\['train'\]"):
         tasks_from_rows(datasets.DatasetDict({"train": dataset}), "train_dataset")
-    with pytest.raises(TaskError, match=r"train_dataset, row 4: .* is no row"):
+    with pytest.raises(TaskError, match=r"train_dataset, row 4: .* is not a row"):
         tasks_from_rows([*ROWS, tasks[0]], "train_dataset")
 
 

@@ -7,7 +7,7 @@ import pytest
 from trl_gift import Task, load_tasks
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, LocalSandbox, StdioTests
-from trl_gift.tasks import tasks_from_rows
+from trl_gift.tasks import fingerprint, tasks_from_rows
 
 CANONICAL = {
     "task_id": "a",
@@ -137,13 +137,13 @@ def test_a_malformed_row_is_named_by_file_line_field_value_and_cure(tmp_path, ch
 
 
 def test_other_mistakes(tmp_path):
-    with pytest.raises(TaskError, match="line 1: no JSON"):
+    with pytest.raises(TaskError, match="line 1: not JSON"):
         load_tasks(_text(tmp_path, "{"))
-    with pytest.raises(TaskError, match="line 1: '3' is no JSON object"):
+    with pytest.raises(TaskError, match="line 1: '3' is not a JSON object"):
         load_tasks(_text(tmp_path, "3"))
-    with pytest.raises(TaskError, match="holds no task"):
+    with pytest.raises(TaskError, match="holds no tasks"):
         load_tasks(_text(tmp_path, ""))
-    with pytest.raises(TaskError, match="no known format"):
+    with pytest.raises(TaskError, match="do not match a known format"):
         load_tasks(_text(tmp_path, '{"question": 1}'))
     with pytest.raises(TaskError, match="occurs twice"):
         load_tasks(write_jsonl(tmp_path / "t.jsonl", [CANONICAL, CANONICAL]))
@@ -151,7 +151,7 @@ def test_other_mistakes(tmp_path):
         load_tasks(tmp_path / "absent.jsonl")
     with pytest.raises(TaskError, match="no such file"):
         load_tasks(tmp_path / "absent.parquet")
-    with pytest.raises(TaskError, match="no Parquet"):
+    with pytest.raises(TaskError, match="not a Parquet file"):
         load_tasks(_text(tmp_path, "x", "t.parquet"))
     with pytest.raises(TaskError, match=r"\.jsonl, \.json, \.parquet, \.csv"):
         load_tasks(_text(tmp_path, "x", "t.txt"))
@@ -167,11 +167,19 @@ def _text(folder, text, name="x.jsonl"):
 
 def test_hidden_tests_must_fit_the_others():
     hidden = {"entry_point": "add", "inputs": [[1, 2]], "outputs": [3]}
-    with pytest.raises(TaskError, match="must be of the kind of 'tests', 'assert'"):
+    with pytest.raises(TaskError, match="must be of the same kind as 'tests', 'assert'"):
         tasks_from_rows([CANONICAL | {"hidden_tests": hidden}])
     (task,) = tasks_from_rows([CANONICAL | {"hidden_tests": ["assert add(2, 2) == 4"]}])
     assert task.all_tests.num_tests == 2
     assert task.tests.num_tests == 1
     other = AssertTests("assert add(1, 1) == 2", entry_point="add", pass_by="reference")
-    with pytest.raises(TaskError, match="the settings of 'tests'"):
+    with pytest.raises(TaskError, match="entry point and settings as 'tests'"):
         Task("a", "d", task.tests, signature="def add(a, b):", hidden_tests=other)
+
+
+def test_a_fingerprint_depends_on_the_content_and_not_on_the_order():
+    one, two = tasks_from_rows([CANONICAL, CANONICAL | {"task_id": "b"}])
+    assert fingerprint([one, two]) == fingerprint([two, one])
+    assert len({fingerprint(tasks) for tasks in ([one], [two], [one, two], [])}) == 4
+    (other,) = tasks_from_rows([CANONICAL | {"tests": ["assert add(1, 2) != 4"]}])
+    assert fingerprint([other]) != fingerprint([one])

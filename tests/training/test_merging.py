@@ -34,7 +34,7 @@ def test_a_round_of_each_kind_and_its_merge(tmp_path, model_folder, kind):
     trainer = GiFTTrainer(
         model=str(model_folder),
         args=config,
-        train_dataset=playground_tasks("seeds", 4, with_reference=True),
+        train_dataset=playground_tasks("train", 4, with_reference=True),
         peft_config=LoraConfig(r=4, target_modules="all-linear", **KINDS[kind]),
     )
     trainer.train()

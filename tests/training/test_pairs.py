@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from tests.prompts.test_prompts import TASK
 from tests.sampling.worlds import TableEngine, joint_world, sample
+from tests.support.prompts import TASK
 from trl_gift.prompts import BasePrompts
 from trl_gift.training.pairs import IGNORED, make_pair, training_pairs
 from trl_gift.training.selection import SelectedCode

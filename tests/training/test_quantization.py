@@ -50,7 +50,7 @@ def make_trainer(folder, quantization_config, callbacks=None, **options):
     return GiFTTrainer(
         model=str(model_path()),
         args=GiFTConfig(str(folder), **settings),
-        train_dataset=playground_tasks("seeds", 6, with_reference=True),
+        train_dataset=playground_tasks("train", 6, with_reference=True),
         quantization_config=quantization_config,
         peft_config=LoraConfig(r=4, target_modules="all-linear"),
         callbacks=callbacks,
@@ -116,7 +116,7 @@ def test_quantised_weights_alone_cannot_be_trained(tmp_path):
         GiFTTrainer(
             model=str(model_path()),
             args=GiFTConfig(str(tmp_path), use_cpu=True, report_to="none"),
-            train_dataset=playground_tasks("seeds", 2),
+            train_dataset=playground_tasks("train", 2),
             quantization_config=BitsAndBytesConfig(**NF4),
         )
 

@@ -20,8 +20,7 @@ from trl_gift.evaluation import Evaluation, evaluate
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.presets import preset_names, preset_options
 from trl_gift.run.tracking import check_trackers
-from trl_gift.tasks import Task, load_tasks
-from trl_gift.tasks.loaders import filter_tasks
+from trl_gift.tasks import Task, filter_tasks, load_tasks
 from trl_gift.trainer import GiFTTrainer
 from trl_gift.training.loading import check_model, check_quantization
 
@@ -168,7 +167,7 @@ def seed_tasks(arguments: TaskArguments, require_tests: bool = True) -> list[Tas
     """Loads the training tasks."""
     split = arguments.dataset_train_split
     return _tasks(
-        arguments, str(arguments.dataset_name), split, "seeds", arguments.filter, arguments.limit, require_tests
+        arguments, str(arguments.dataset_name), split, "train", arguments.filter, arguments.limit, require_tests
     )
 
 
@@ -178,7 +177,7 @@ def eval_tasks(arguments: TaskArguments) -> list[Task] | None:
         return None
     name = str(arguments.eval_dataset_name or arguments.dataset_name)
     split = arguments.dataset_test_split or "test"
-    return _tasks(arguments, name, split, "heldout", arguments.eval_filter, arguments.eval_limit)
+    return _tasks(arguments, name, split, "test", arguments.eval_filter, arguments.eval_limit)
 
 
 def _tasks(

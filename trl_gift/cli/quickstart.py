@@ -84,8 +84,8 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
         trainer = GiFTTrainer(
             model=str(model_path()),
             args=config,
-            train_dataset=playground_tasks("seeds", options.tasks),
-            eval_dataset=playground_tasks("heldout", options.heldout),
+            train_dataset=playground_tasks("train", options.tasks),
+            eval_dataset=playground_tasks("test", options.heldout),
             sandbox=sandbox,
         )
         # The table at the end says what the logs would; the bars stay.

@@ -13,8 +13,7 @@ from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.errors import ConfigError
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import Limits, LocalSandbox
-from trl_gift.tasks import Task, load_tasks
-from trl_gift.tasks.loaders import filter_tasks
+from trl_gift.tasks import Task, filter_tasks, load_tasks
 from trl_gift.tasks.validate import RUNS, Validation, probe_programs, validate
 
 
@@ -76,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _load(options: argparse.Namespace) -> list[Task]:
     if options.dataset == "playground":
-        return filter_tasks(playground_tasks("seeds", with_reference=True), options.filter, options.limit)
+        return filter_tasks(playground_tasks("train", with_reference=True), options.filter, options.limit)
     return load_tasks(
         options.dataset,
         options.split,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import datasets
 
-from trl_gift.tasks.sources import HUB_NAMES
+from trl_gift.tasks import HUB_NAMES
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _SNAPSHOT = re.compile(r"(?:^|/)(?:models|datasets)--([^/]+)/snapshots/")

@@ -3,7 +3,7 @@
 A program of this world takes a list of numbers or a list of words, sends every element through a few steps (an
 *operation* keeps or drops an element, or replaces it) and ends with one *final* that turns what is left into the answer.
 Each kind of operation carries its meaning as a Python function, its code as a template and four phrases, one for each
-wording; the meaning is never taken from the code, so that a test can hold the two against each other.
+wording; the meaning is never derived from the code, so that a test can compare the two.
 
 The constants are single characters on purpose: with a tokenizer that keeps digits and quoted letters whole, copying a
 constant from a description into a code is copying one token.

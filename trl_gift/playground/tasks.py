@@ -1,11 +1,11 @@
-"""The playground's tasks: long intentions, told in the wordings that the model knows badly, pinned down by assertions.
+"""The playground's tasks: long programs, described in the wordings that the model knows badly, with assertions as tests.
 
 A split of `world.py` gives the intentions, drawn in a fixed order from a fixed seed, so a task never changes and a
 larger `limit` only adds tasks. An intention becomes a task if every step matters: leaving out any one step changes the
 answer to some probe. Its inputs are then chosen so that the assertions tell the program from its *mutants* — a step
 left out, two neighbours swapped, a constant one off, another final, the input echoed — wherever any probe can.
 
-Seeds carry no reference unless asked: then the gain of a run is the model's own verified work and nothing else.
+Tasks have no reference by default, so that the gain of a run comes only from the model's own verified programs.
 """
 
 from __future__ import annotations
@@ -39,15 +39,21 @@ MIN_ASSERTIONS, MAX_ASSERTIONS = 5, 8
 TASK_LENGTHS = (4, 5)
 TASK_WORDINGS = (1, 2, 3)
 _CANDIDATE_INPUTS = 40
+# The names that go into the random streams and the task ids. The splits had these names when the recorded runs were made;
+# other names would draw other tasks, and change every sample and every fingerprint.
+_STREAM_NAMES = {"train": "seeds", "validation": "validation", "test": "heldout"}
 
 
 def playground_tasks(split: str, limit: int | None = None, with_reference: bool = False) -> list[Task]:
-    """The tasks of a split, "seeds", "validation" or "heldout"; the same ones every time.
+    """The tasks of a split; the same tasks every time.
 
     Args:
-        split: Seeds to train on; validation to choose settings with; held-out tasks to measure, and nothing else.
-        limit: How many, at most 400; all of them if None.
-        with_reference: Whether each task carries a correct program, in an idiom that its wording suggests.
+        split: `"train"` to train on, `"validation"` to choose settings, `"test"` for evaluation only.
+        limit: The number of tasks, at most 400; None gives all.
+        with_reference: Whether each task has a correct program, in an idiom that its wording suggests.
+
+    Raises:
+        ConfigError: for an unknown split, or a limit out of range.
     """
     if split not in SPLITS[1:]:
         raise ConfigError(f"split={split!r} is unknown; the playground has {', '.join(map(repr, SPLITS[1:]))}.")
@@ -58,7 +64,7 @@ def playground_tasks(split: str, limit: int | None = None, with_reference: bool 
 
 
 def task_intention(split: str, number: int) -> tuple[Intention, int]:
-    """Intention and wording of a task: what the task is, known to the world and hidden from the model."""
+    """Intention and wording of a task: its exact meaning, which the model does not see."""
     return _intentions(split, NUM_TASKS)[number], _wording(number)
 
 
@@ -68,10 +74,10 @@ def _wording(number: int) -> int:
 
 def _task(split: str, number: int, intention: Intention, with_reference: bool) -> Task:
     wording = _wording(number)
-    rng = random.Random(f"task {split} {number}")
+    rng = random.Random(f"task {_STREAM_NAMES[split]} {number}")
     assertions = _assertions(intention, rng)
     return Task(
-        task_id=f"playground/{split}/{number:03d}",
+        task_id=f"playground/{_STREAM_NAMES[split]}/{number:03d}",
         description=describe(intention, wording),
         tests=AssertTests("\n".join(assertions), entry_point="solve"),
         signature=signature(intention),
@@ -81,7 +87,7 @@ def _task(split: str, number: int, intention: Intention, with_reference: bool) -
 
 @cache
 def _intentions(split: str, count: int) -> tuple[Intention, ...]:
-    rng = random.Random(f"tasks of {split}")
+    rng = random.Random(f"tasks of {_STREAM_NAMES[split]}")
     found: dict[str, Intention] = {}
     while len(found) < count:
         intention = sample_intention(rng, TASK_LENGTHS[len(found) % len(TASK_LENGTHS)])
@@ -101,7 +107,7 @@ def every_step_matters(intention: Intention) -> bool:
 
 
 def mutants(intention: Intention) -> Iterator[Intention]:
-    """Programs that are nearly the intended one: the assertions should tell them apart."""
+    """Programs that are nearly the intended one; the assertions should distinguish them from it."""
     steps = intention.steps
     for index, step in enumerate(steps):
         yield _without(intention, index)
@@ -127,7 +133,7 @@ def _neighbours(constant: int | str | None) -> tuple[int | str, ...]:
 
 
 def _assertions(intention: Intention, rng: random.Random) -> list[str]:
-    """Assertions on inputs chosen greedily: each next one tells the most of the mutants that are left."""
+    """Assertions on inputs chosen greedily: each next one distinguishes the most of the remaining mutants."""
     inputs = [random_input(intention.element, rng) for _ in range(_CANDIDATE_INPUTS)]
     answers = [intention.run(values) for values in inputs]
     told: list[set[int]] = [set() for _ in inputs]
@@ -142,7 +148,7 @@ def _assertions(intention: Intention, rng: random.Random) -> list[str]:
         seen = [answers[index] for index in chosen]
         best = max(
             (index for index in range(len(inputs)) if index not in chosen),
-            # Then a new answer, one that is no echo, one that is not empty.
+            # On equal counts: a new answer, an answer that is not the input, an answer that is not empty.
             key=lambda index: (
                 len(told[index] & left),
                 answers[index] not in seen,

@@ -1,4 +1,4 @@
-"""A small world of programming tasks in which the joint distribution of descriptions and codes is known.
+"""A small world of programming tasks in which the joint distribution of descriptions and programs is known.
 
 An *intention* is what a program should do: a pipeline of `L` operations on every element of a list, then one final.
 It can be described in 4 *wordings* and written in 4 coding *idioms*. Intention, wording and idiom are drawn from
@@ -8,13 +8,13 @@ It can be described in 4 *wordings* and written in 4 coding *idioms*. Intention,
     P(intention) = P(element) P(L) · prod_t 1 / |kinds allowed at t| · 1 / |constants of the kind| · 1 / |finals|,
 
 where a kind is allowed if it takes the elements at hand and is not the kind just used. A description fixes intention
-and wording, a code fixes intention and idiom (two intentions may still behave alike), so every conditional is known
+and wording, a program fixes intention and idiom (two intentions may still behave alike), so every conditional is known
 too: `idiom_probability(i, w)` is `P(code | description)` and `wording_given_idiom(w, i)` is `P(description | code)`.
-Wording 0 is the most probable one given *any* idiom: whoever reads a code in this world says it in wording 0.
+Wording 0 is the most probable wording given *any* idiom, so a program in this world is usually described in wording 0.
 
-Intentions fall into splits by a hash of their **behaviour** on fixed probe inputs, not by their text. Two programs that
-do the same are always in the same split, so no rewording, no commuted pair of filters and no program with an idle step
-can carry a held-out task into the practice or the seeds.
+A hash of an intention's **behaviour** on fixed probe inputs, not of its text, decides its split. Two programs that do the
+same are always in the same split, so no rewording, no commuted pair of filters and no program with an idle step can bring
+a test task into the pretraining or the training tasks.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ IDIOM_PROBABILITY = (
     (0.05, 0.05, 0.05, 0.85),
 )
 
-SPLITS = ("practice", "seeds", "validation", "heldout")
-# One behaviour in twenty belongs to each split that the practice must not see.
-_BUCKETS = {0: "heldout", 1: "validation", 2: "seeds"}
+SPLITS = ("practice", "train", "validation", "test")
+# One behaviour in twenty belongs to each split that the pretraining must not see.
+_BUCKETS = {0: "test", 1: "validation", 2: "train"}
 _NUM_BUCKETS = 20
 
 
@@ -72,7 +72,7 @@ class Step:
         return KIND[self.kind]
 
     def quoted(self) -> str:
-        """The constant as it stands in codes and descriptions; letters are quoted in both."""
+        """The constant as programs and descriptions show it; letters are quoted in both."""
         return f"'{self.constant}'" if isinstance(self.constant, str) else str(self.constant)
 
     def condition(self, variable: str) -> str:
@@ -88,7 +88,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Intention:
-    """What a program should do, apart from how it is said or written."""
+    """What a program should do, independent of its description and its code."""
 
     element: Element
     steps: tuple[Step, ...]
@@ -153,7 +153,7 @@ def wording_probability(wording: int) -> float:
 
 
 def idiom_probability(idiom: int, wording: int) -> float:
-    """`P(idiom | wording)`: how a description of that wording is written."""
+    """`P(idiom | wording)`: the idiom of a program for a description of that wording."""
     return IDIOM_PROBABILITY[wording][idiom]
 
 
@@ -163,7 +163,7 @@ def joint_probability(intention: Intention, wording: int, idiom: int) -> float:
 
 
 def wording_given_idiom(wording: int, idiom: int) -> float:
-    """`P(wording | idiom)`: how a code of that idiom is described."""
+    """`P(wording | idiom)`: the wording of a description of a program in that idiom."""
     total = sum(wording_probability(w) * idiom_probability(idiom, w) for w in range(len(WORDINGS)))
     return wording_probability(wording) * idiom_probability(idiom, wording) / total
 

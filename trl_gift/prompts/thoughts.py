@@ -1,7 +1,7 @@
-"""`<think>...</think>`: what a model wrote before its answer, told apart from it.
+"""`<think>...</think>`: tells what a model wrote before its answer from the answer.
 
-Marks count outside code fences of the answer only, so that a program may contain them. Within a thought nothing counts
-but its end: models think in fenced code, too.
+Marks count only outside the code fences of the answer, so that a program may contain them. Within a thought only its end
+counts, because models write fenced code in thoughts, too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 OPEN = "<think>"
 CLOSE = "</think>"
-# Whichever of these comes first in an answer: a mark, or a whole fence, or one that the end of the text cuts off.
+# What may come next in an answer: a mark, a whole fence, or a fence that the end of the text cuts off.
 _NEXT = re.compile(
     rf"({OPEN})|({CLOSE})|(?:^|(?<={CLOSE}))[ \t]*```[^\n]*\n.*?(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL
 )
@@ -22,7 +22,7 @@ class Parts:
     """A completion in two.
 
     Attributes:
-        thought: Everything before the answer, as it was written: marks and white space included. May be empty.
+        thought: Everything before the answer, as the model wrote it, with marks and white space. May be empty.
         answer: The text outside all thoughts.
     """
 
@@ -31,16 +31,16 @@ class Parts:
 
 
 def split(text: str, opened: bool = False) -> Parts | None:
-    """Tells thoughts from the answer.
+    """Splits a completion into thought and answer.
 
     Args:
         text: What the model wrote.
         opened: Whether its prompt ends within a thought.
 
     Returns:
-        The parts; None where the last thought does not end, and the answer is not there yet. A thought that ends
-        without having begun has begun with the text. Of an answer that is interrupted by further thoughts, `answer`
-        joins the pieces and `thought` is what stands before the first.
+        The parts; None if the last thought does not end, so that there is no answer yet. A closing mark without an
+        opening one ends a thought that began with the text. If further thoughts interrupt the answer, `answer` joins
+        its pieces, and `thought` is the text before the first piece.
     """
     place = 0
     if opened:
@@ -50,7 +50,7 @@ def split(text: str, opened: bool = False) -> Parts | None:
         place += len(CLOSE)
     pieces: list[str] = []
     start = place  # of the piece of answer that is being read
-    first = place  # where the answer begins: behind the thoughts that nothing but white space parts
+    first = place  # where the answer begins: after the leading thoughts and the white space between them
     while (found := _NEXT.search(text, place)) is not None:
         place = found.end()
         if found.group(1):

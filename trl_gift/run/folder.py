@@ -14,7 +14,6 @@ The name starts with an underscore because the Hub upload of a trainer leaves su
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import secrets
@@ -26,7 +25,7 @@ from typing import Any
 
 from trl_gift.common.files import whole_file, write_json
 from trl_gift.errors import ResumeError
-from trl_gift.tasks import Task
+from trl_gift.tasks import Task, fingerprint
 from trl_gift.training.selection import SelectedCode
 
 SCHEMA_VERSION = 2
@@ -134,12 +133,6 @@ def describe_run(
         "versions": {"python": platform.python_version(), "trl_gift": version("trl-gift")}
         | {library: version(library) for library in _LIBRARIES},
     }
-
-
-def fingerprint(tasks: Sequence[Task]) -> str:
-    """A hash of the tasks' content, independent of their order."""
-    rows = sorted(json.dumps(task.to_row(), sort_keys=True) for task in tasks)
-    return hashlib.blake2b("\n".join(rows).encode(), digest_size=16).hexdigest()
 
 
 def write_selection(path: Path, selected: Sequence[SelectedCode]) -> None:

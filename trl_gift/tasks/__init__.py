@@ -1,6 +1,10 @@
-"""Programming tasks with tests: what a task is, and how known datasets become tasks."""
+"""Programming tasks with tests: what a task is, and how known datasets become tasks.
 
-from trl_gift.tasks.loaders import load_tasks, tasks_from_rows
-from trl_gift.tasks.task import Task
+Other rooms import the names below, and these submodules: `codetext` (Python source as text), `filters`,
+`decontamination` and `overlap` (which tasks are left out), `validate` (whether the tests of a task can be trusted).
+"""
 
-__all__ = ["Task", "load_tasks", "tasks_from_rows"]
+from trl_gift.tasks import HUB_NAMES, filter_tasks, load_tasks, tasks_from_rows
+from trl_gift.tasks.task import Task, fingerprint
+
+__all__ = ["HUB_NAMES", "Task", "filter_tasks", "fingerprint", "load_tasks", "tasks_from_rows"]

@@ -1,8 +1,8 @@
-"""Code as text: what the prompts, the selection and the loaders need to know about Python source.
+"""Code as text: the questions that prompts, selection and loaders have about Python source.
 
 Everything goes through `ast`, never through regular expressions over code: return annotations, nested parentheses and
-`def` inside strings are all legal Python. Model output is data, so a text that does not parse is an answer here
-(`None`, or the text as it came), never an exception.
+`def` inside strings are all legal Python. Model output is data, so a text that does not parse gives a value (`None`, or
+the text unchanged), never an exception.
 
 Not covered: languages other than Python. Their programs pass through untouched.
 """
@@ -20,16 +20,16 @@ from functools import lru_cache
 INDENT = "    "
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
 _CODE_START = re.compile(r"^(?:(?:def|async def|class|import|from)\b|@|[A-Za-z_]\w*\s*=)")
-# A model writes the same text many times over; parsing it is what costs.
+# A model writes the same text many times, and parsing is slow.
 _REMEMBERED = 4096
 _PYTHON_TAGS = frozenset({"", "python", "python3", "py"})
 
 
 def parse(source: str) -> ast.Module | None:
-    """The syntax tree of `source`, or None if it is no Python."""
+    """The syntax tree of `source`, or None if it is not Python."""
     try:
         with warnings.catch_warnings():
-            # Invalid escapes in model output are not the user's concern.
+            # The user cannot fix invalid escapes in model output.
             warnings.simplefilter("ignore")
             return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -46,7 +46,7 @@ def entry_point_of(signature: str) -> str | None:
 
 
 def signature_of(code: str, entry_point: str) -> str | None:
-    """The imports and the `def` line of `entry_point`, which every code of a chain keeps; None if it is absent."""
+    """The imports and the `def` line of `entry_point`, which every program of a chain keeps; None if it is absent."""
     tree = parse(code)
     function = _find(tree, entry_point)
     if tree is None or function is None:
@@ -58,8 +58,8 @@ def signature_of(code: str, entry_point: str) -> str | None:
 def body_of(code: str, entry_point: str) -> str | None:
     """The body of `entry_point` without its docstring, indented by four spaces, so that it can follow a signature.
 
-    Top-level helpers that the function may use move inside, before its first statement, because a completion of the
-    pinned signature ends at the next top-level statement. None if the function is absent or has no body left.
+    Top-level helpers that the function may use move into it, before its first statement, because a completion of the
+    pinned signature ends at the next top-level statement. None if the function is absent, or has only a docstring.
     """
     tree = parse(code)
     function = _find(tree, entry_point)
@@ -93,8 +93,8 @@ def body_of(code: str, entry_point: str) -> str | None:
 def complete(signature: str, completion: str) -> str | None:
     """The program made of a pinned signature and a sampled body, cut at the first new top-level statement.
 
-    Returns None when the completion holds no statement at all. A body that does not parse is cut at its first line
-    that is not indented and returned all the same: the execution will say what is wrong with it.
+    Returns None if the completion holds no statement at all. A body that does not parse is cut at its first line that
+    is not indented, and is still returned: the execution reports the error.
     """
     if not completion.strip():
         return None
@@ -116,7 +116,7 @@ def complete(signature: str, completion: str) -> str | None:
 
 
 def extract(text: str, entry_point: str | None) -> str | None:
-    """The code in a chat model's answer: the first Python fence that holds it, else the longest code in the prose.
+    """The code in a chat model's answer: the first Python fence that holds it, otherwise the longest code in the prose.
 
     With an `entry_point`, only code that defines it counts. None means that no code was found.
     """
@@ -131,7 +131,7 @@ def extract(text: str, entry_point: str | None) -> str | None:
 
 
 def pin(code: str, signature: str) -> str:
-    """`code` with the pinned imports and helpers added and, where the parameters agree, the pinned `def` line put back."""
+    """`code` with the pinned imports and helpers and, if the parameters are the same, with the pinned `def` line."""
     entry_point = entry_point_of(signature)
     tree, pinned = parse(code), parse(signature.rstrip() + f"\n{INDENT}pass\n")
     if tree is None or pinned is None or entry_point is None:
@@ -162,7 +162,7 @@ def pin(code: str, signature: str) -> str:
 
 @lru_cache(maxsize=_REMEMBERED)
 def strip_docstrings(code: str) -> str:
-    """`code` without docstrings, its layout and comments kept, so that reading it back has to look at the code."""
+    """`code` without docstrings, so that a model that describes it cannot copy them; layout and comments are kept."""
     tree = parse(code)
     if tree is None:
         return code
@@ -182,7 +182,7 @@ def strip_docstrings(code: str) -> str:
 
 
 def normalise(code: str) -> str:
-    """A key that two codes share when they differ only in layout, comments, docstrings or names of local variables."""
+    """A key that two programs share if they differ only in layout, comments, docstrings or names of local variables."""
     tree = parse(code)
     if tree is None:
         return code.strip()
@@ -196,9 +196,9 @@ def normalise(code: str) -> str:
 
 
 def skeleton(code: str, least_nodes: int = 0) -> str | None:
-    """As `normalise`, but imports, annotations and the names of functions do not count either.
+    """As `normalise`, but without imports, annotations and the names of functions, too.
 
-    None for code that does not parse, or whose tree has fewer than `least_nodes` nodes.
+    None if `code` does not parse, or its tree has fewer than `least_nodes` nodes.
     """
     tree = parse(code)
     if tree is None:
@@ -219,7 +219,7 @@ def skeleton(code: str, least_nodes: int = 0) -> str | None:
 
 
 def imports_used(source: str, code: str) -> list[str]:
-    """The top-level imports of `code` that bind a name which `source` uses."""
+    """The top-level imports of `code` that bind a name used in `source`."""
     tree, module = parse(source), parse(code)
     if tree is None or module is None:
         return []
@@ -248,7 +248,7 @@ def defined_functions(source: str) -> list[str]:
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
-# Where statements hold statements.
+# The attributes in which statements hold statements.
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 _Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -271,7 +271,7 @@ def _functions(tree: ast.Module | None) -> list[_Function]:
 
 
 def _find(tree: ast.Module | None, name: str | None) -> _Function | None:
-    # The last definition is the one that a caller would get.
+    # A caller would get the last definition.
     return next((node for node in reversed(_functions(tree)) if node.name == name), None)
 
 
@@ -288,7 +288,7 @@ def _header(function: _Function) -> str:
 
 
 def _scopes(tree: ast.Module) -> Iterator[_Scope]:
-    """The module, its functions and classes; found among statements alone, which are few beside expressions."""
+    """The module, its functions and classes. Only statements are searched, because expressions are many more."""
     statements: list[ast.AST] = [tree]
     while statements:
         node = statements.pop()
@@ -311,8 +311,8 @@ def _docstring(scope: _Scope) -> ast.stmt | None:
 
 
 def _indented(node: ast.stmt) -> str:
-    # Only the first line of a string that spans lines may be indented; `unparse` never writes such strings save as
-    # docstrings, where the indentation does not matter.
+    # Indenting would change a string that spans lines. `unparse` writes such strings only as docstrings, where the
+    # indentation does not matter.
     return textwrap.indent(ast.unparse(node), INDENT)
 
 

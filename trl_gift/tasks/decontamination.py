@@ -1,11 +1,12 @@
-"""Decontamination: seeds that overlap with what the model is measured on are left out, and near-duplicates if asked.
+"""Decontamination leaves out training tasks that overlap with the tasks on which the model is evaluated.
 
-A model that was trained on a task it is measured on shows memory, not skill. What went is on record: which seed, which
-task it repeats, of which dataset, and why. See `trl_gift.tasks.overlap` for what counts as overlap.
+The result of a model that was trained on its evaluation tasks shows memory, not skill. A record says which training task
+was left out, which task it repeats, the dataset of that task, and why. `trl_gift.tasks.overlap` defines overlap.
+Near-duplicates among the training tasks are left out only on request.
 
-The defaults, 8 words in a row and a share of 0.6, come from real and from made tasks: among short templated
-descriptions of different intentions (the playground) no two reach 0.6, while a copied or slightly edited description
-keeps more than that.
+The defaults, 8 words in a row and a share of 0.6, come from real and from synthetic tasks: among the short templated
+descriptions of different programs in the playground no two reach 0.6, and a copied or slightly edited description has a
+larger share.
 """
 
 from __future__ import annotations
@@ -20,20 +21,24 @@ from trl_gift.tasks.loaders import load_tasks
 from trl_gift.tasks.overlap import Overlap, find_near_duplicates, find_overlaps, without
 from trl_gift.tasks.task import Task
 
-SEEDS = "train_dataset"
+TRAINING = "train_dataset"
+"""How records call the training tasks."""
+
 MEASURED = "eval_dataset"
+"""How records call the evaluation tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleaningSettings:
-    """What is left out of the seeds.
+    """Which training tasks to leave out.
 
     Attributes:
-        decontaminate: Whether overlap with the evaluation tasks and the benchmarks is looked for.
-        against: Benchmarks: files, or names on the Hub, whose split "test" is read.
-        ngram: Words in a row that descriptions are compared by.
-        threshold: Least share of n-grams that counts as overlap.
-        near_duplicates: Least Jaccard index that counts as a repetition of another seed; None to keep these.
+        decontaminate: Whether to leave out tasks that overlap with the evaluation tasks or the benchmarks.
+        against: Benchmarks: files, or names on the Hub, of which the split "test" is read.
+        ngram: Length in words of the sequences by which descriptions are compared.
+        threshold: The least share of common sequences that counts as overlap, between 0 and 1.
+        near_duplicates: The least Jaccard index that counts as a repetition of another training task, between 0 and 1;
+            None keeps repetitions.
     """
 
     decontaminate: bool = True
@@ -45,13 +50,13 @@ class CleaningSettings:
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """What came of the seeds.
+    """The result of decontamination.
 
     Attributes:
-        kept: The seeds to use.
-        removed: Those left out, with what they repeat.
-        compared: How many tasks of which dataset they were compared with.
-        settings: By what rule.
+        kept: The training tasks to use.
+        removed: The training tasks that are left out, each with the task that it repeats.
+        compared: The number of tasks that they were compared with, by dataset.
+        settings: The rule.
     """
 
     kept: tuple[Task, ...]
@@ -60,7 +65,7 @@ class Cleaning:
     settings: CleaningSettings
 
     def record(self) -> dict[str, Any]:
-        """A JSON object."""
+        """The result as a JSON object."""
         return {
             "settings": asdict(self.settings),
             "compared": dict(self.compared),
@@ -69,38 +74,43 @@ class Cleaning:
         }
 
     def line(self) -> str | None:
-        """What went, for people; None if all stayed."""
+        """One line about the tasks that are left out, for people; None if all are kept."""
         if not self.removed:
             return None
         counts = Counter(overlap.source for overlap in self.removed)
-        named = {SEEDS: "other seeds"}
+        named = {TRAINING: "other training tasks"}
         reasons = ", ".join(f"{count} with {named.get(source, source)}" for source, count in counts.items())
         first = ", ".join(f"{overlap.task_id} ~ {overlap.matched}" for overlap in self.removed[:3])
         more = ", …" if len(self.removed) > 3 else ""
         total = len(self.kept) + len(self.removed)
-        return f"{len(self.removed)} of {total} seeds overlap and are left out: {reasons} ({first}{more})."
+        return f"{len(self.removed)} of {total} training tasks overlap and are left out: {reasons} ({first}{more})."
 
 
-def clean(seeds: Sequence[Task], measured: Sequence[Task], settings: CleaningSettings) -> Cleaning:
-    """Leaves out of the seeds what overlaps with the measured tasks, the benchmarks, and, if asked, other seeds.
+def clean(tasks: Sequence[Task], measured: Sequence[Task], settings: CleaningSettings) -> Cleaning:
+    """Leaves out training tasks that overlap with evaluation tasks, benchmarks or, on request, other training tasks.
+
+    Args:
+        tasks: The training tasks.
+        measured: The evaluation tasks.
+        settings: The rule.
 
     Raises:
-        TaskError: for a benchmark that cannot be read, or if no seed is left.
+        TaskError: for a benchmark that cannot be read, or if no training task is left.
     """
     others: dict[str, Sequence[Task]] = {}
     if settings.decontaminate:
         others = {MEASURED: measured} if measured else {}
         others |= {name: load_tasks(name, split="test", skip_invalid=True) for name in settings.against}
-    removed = find_overlaps(seeds, others, settings.ngram, settings.threshold)
-    kept = without(seeds, removed)
+    removed = find_overlaps(tasks, others, settings.ngram, settings.threshold)
+    kept = without(tasks, removed)
     if settings.near_duplicates is not None:
-        repeated = find_near_duplicates(kept, settings.near_duplicates, SEEDS)
+        repeated = find_near_duplicates(kept, settings.near_duplicates, TRAINING)
         kept, removed = without(kept, repeated), [*removed, *repeated]
-    compared = {name: len(tasks) for name, tasks in others.items()}
+    compared = {name: len(those) for name, those in others.items()}
     if not kept:
         raise TaskError(
-            f"every one of the {len(seeds)} seeds overlaps with {' or '.join(others)} (the first: "
-            f"{removed[0].task_id!r} with {removed[0].matched!r}, by its {removed[0].reason}); measure on other tasks, "
+            f"each of the {len(tasks)} training tasks overlaps with {' or '.join(others)} (the first: "
+            f"{removed[0].task_id!r} with {removed[0].matched!r}, by its {removed[0].reason}); evaluate on other tasks, "
             "or set decontaminate=False."
         )
     return Cleaning(tuple(kept), tuple(removed), compared, settings)

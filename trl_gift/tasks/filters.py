@@ -1,14 +1,14 @@
-"""Filters: which tasks to take, as a small expression over the row's columns and the task's fields, or as a function.
+"""Filters choose tasks by a small expression over the row's columns and the task's fields, or by a function.
 
     difficulty == "introductory" and len(tests) >= 3
 
-The expression is never evaluated by Python: it is parsed and walked, and only what the walker knows exists. That is
-comparisons, `and`, `or`, `not`, arithmetic of numbers, constants, tuples and lists, subscripts, the functions `len`,
-`min`, `max`, `abs`, `int`, `float`, `str`, and the methods `lower`, `upper`, `strip`, `startswith`, `endswith` of texts.
+Python never evaluates the expression: this module parses it and walks its syntax tree. It accepts comparisons, `and`,
+`or`, `not`, arithmetic of numbers, constants, tuples and lists, subscripts, the functions `len`, `min`, `max`, `abs`,
+`int`, `float`, `str`, and the methods `lower`, `upper`, `strip`, `startswith`, `endswith` of texts, and refuses all else.
 
 A name is a field of the task (`task_id`, `description`, `signature`, `reference`, `prelude`, `tests`, `hidden_tests`,
-`language`, `entry_point`; tests are lists of texts) or else a column of the row. A filter that needs no field of the
-task is asked before the row is read as one, so it can leave out rows that are no valid task.
+`language`, `entry_point`; tests are lists of texts), or else a column of the row. A filter that uses columns only is
+evaluated before the row is read as a task, so it can leave out rows that are not valid tasks.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ Filter = Callable[[Mapping[str, Any]], object]
 
 
 class Candidate(Mapping[str, Any]):
-    """What a filter looks at: the fields of the task, and the other columns of its row.
+    """The values that a filter sees: the fields of the task, and the other columns of its row.
 
-    The task is only made when a field of it is asked for.
+    The task is made only when the filter uses one of its fields.
     """
 
     def __init__(self, read: Callable[[], Task], row: Mapping[str, Any], where: str) -> None:
@@ -67,10 +67,10 @@ class Candidate(Mapping[str, Any]):
 
 
 def as_filter(condition: str | Filter | None) -> Callable[[Candidate], bool]:
-    """A filter that answers with a truth value; `None` takes everything.
+    """A filter as a function to True or False; `None` takes every task.
 
     Raises:
-        ConfigError: for an expression that is no expression, or uses what a filter may not.
+        ConfigError: if the text is not an expression, or uses what a filter may not use.
     """
     if condition is None:
         return lambda candidate: True
@@ -81,7 +81,7 @@ def as_filter(condition: str | Filter | None) -> Callable[[Candidate], bool]:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else error
-        raise ConfigError(f"filter {text!r} is no expression ({reason}); {_CURE}.") from None
+        raise ConfigError(f"filter {text!r} is not an expression ({reason}); {_CURE}.") from None
     for node in ast.walk(tree):
         _check(node, text)
     return lambda candidate: bool(_evaluated(tree, candidate, text))
@@ -135,7 +135,7 @@ _NODES = (
 
 
 def _check(node: ast.AST, text: str) -> None:
-    """Refuses what a filter may not use, before any row is read."""
+    """Refuses an expression with parts that a filter may not use, before any row is read."""
     allowed = isinstance(node, _NODES)
     if isinstance(node, ast.Call):
         function = node.func
@@ -145,7 +145,7 @@ def _check(node: ast.AST, text: str) -> None:
         allowed = node.attr in _METHODS
     if not allowed:
         raise ConfigError(
-            f"filter {text!r}: {ast.unparse(node) or type(node).__name__!r} cannot be used; a filter knows comparisons, "
+            f"filter {text!r}: {ast.unparse(node) or type(node).__name__!r} cannot be used; a filter accepts comparisons, "
             f"and, or, not, arithmetic, {', '.join(_FUNCTIONS)}, and the methods {', '.join(_METHODS)} of texts."
         )
 
@@ -156,7 +156,7 @@ def _evaluated(tree: ast.expr, candidate: Candidate, text: str) -> object:
     unknown = sorted(names - set(candidate))
     if unknown:
         raise ConfigError(
-            f"{candidate.where}: filter {text!r}: there is no {unknown[0]!r}; use one of {', '.join(sorted(candidate))}."
+            f"{candidate.where}: filter {text!r}: {unknown[0]!r} is neither a column nor a field; use one of {', '.join(sorted(candidate))}."
         )
     try:
         return _value(tree, candidate)
@@ -166,7 +166,7 @@ def _evaluated(tree: ast.expr, candidate: Candidate, text: str) -> object:
         values = ", ".join(f"{name} = {str(candidate[name])[:60]!r}" for name in sorted(names))
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError(
-            f"{candidate.where}: filter {text!r} cannot be answered with {values} ({reason}); test for None first, or "
+            f"{candidate.where}: filter {text!r} cannot be evaluated with {values} ({reason}); test for None first, or "
             "filter by another column."
         ) from None
 
@@ -205,22 +205,22 @@ def _value(node: ast.expr, candidate: Candidate) -> Any:
         case ast.Call(func=ast.Attribute(value=value, attr=name), args=arguments):
             owner = _value(value, candidate)
             if not isinstance(owner, str):
-                raise TypeError(f"{name} is asked of {owner!r}, which is no text")
+                raise TypeError(f"{name} needs a text, and {owner!r} is not a text")
             return getattr(owner, name)(*(_value(argument, candidate) for argument in arguments))
         case _:
             raise TypeError(f"{ast.unparse(node)} has no value")
 
 
 def _number(node: ast.expr, candidate: Candidate) -> Any:
-    """Only numbers are reckoned with: a product with a text could fill the memory."""
+    """A number for arithmetic. Other values are refused: a text times a large number could fill the memory."""
     value = _value(node, candidate)
     if not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return value
 
 
 def _texts(tests: Tests | None) -> list[str] | None:
-    """Tests as a list of texts, one for each."""
+    """Tests as a list of texts, one text for each test."""
     if tests is None:
         return None
     if isinstance(tests, AssertTests):

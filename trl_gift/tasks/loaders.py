@@ -1,7 +1,7 @@
 """`load_tasks`: a Hub name, a local file, or a dataset in memory, as a list of tasks.
 
-Nothing is skipped silently: the first row that is no valid task raises, unless it is asked to leave such rows out, and
-then the number and the first reason are logged.
+No row is skipped silently: the first row that is not a valid task raises an error. With `skip_invalid=True` such rows are
+left out, and their number and the first reason are logged.
 """
 
 from __future__ import annotations
@@ -44,19 +44,22 @@ def load_tasks(
             `name@revision`; a `datasets.Dataset`, `IterableDataset` or `DatasetDict`; or rows.
         split: The split of a Hub dataset or a `DatasetDict`; other sources have only one.
         name: The configuration of a Hub dataset.
-        limit: Take at most this many tasks, of those that pass the filter.
+        limit: Take at most this many of the tasks that pass the filter; None takes all.
         filter: An expression such as `'difficulty == "easy" and len(tests) >= 3'` over the columns of the row and the
             fields of the task, or a function of such a mapping (see `trl_gift.tasks.filters`).
         revision: Branch, tag or commit of a Hub dataset.
-        streaming: Read a Hub dataset row by row, and with `limit` no further than needed, instead of downloading it.
-        skip_invalid: Leave out rows that are no valid task, and repeated `task_id`s, instead of raising.
-        require_tests: Whether rows in the canonical columns without `tests` are refused; only a run with `verify=False` can
-            take such tasks.
+        streaming: Read a Hub dataset row by row instead of downloading it; `limit` then also limits what is read.
+        skip_invalid: Leave out rows that are not valid tasks, and repeated `task_id`s, instead of raising an error.
+        require_tests: Whether rows in the canonical columns without `tests` are refused; only a run with `verify=False`
+            accepts such tasks.
+
+    Returns:
+        The tasks, in the order of the rows.
 
     Raises:
-        TaskError: if the source is absent, empty, of unknown columns, or holds a malformed row or the same `task_id`
-            twice; the message names the place, the value and the cure.
-        ConfigError: for a filter that cannot be read, or a limit below 1.
+        TaskError: if the source is absent or empty, has unknown columns, or holds a malformed row or the same `task_id`
+            twice; the message names the place, the value and the fix.
+        ConfigError: for a filter that cannot be parsed, or a limit below 1.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit={limit!r} is out of range; take at least 1 task, or None for all.")
@@ -68,10 +71,15 @@ def load_tasks(
 def tasks_from_rows(
     rows: Iterable[Task | Mapping[str, Any]], what: str = "the dataset", require_tests: bool = True
 ) -> list[Task]:
-    """Tasks from what a trainer accepts as a dataset: tasks already, or rows in a known format.
+    """Tasks from a trainer's dataset: a sequence of `Task`, or rows in a known format.
+
+    Args:
+        rows: Tasks, or rows.
+        what: The name of the dataset in error messages.
+        require_tests: As in `load_tasks`.
 
     Raises:
-        TaskError: as `load_tasks`; and for several splits, of which the trainer cannot choose one.
+        TaskError: as `load_tasks`; also for a dictionary of splits, because the trainer cannot choose one.
     """
     if isinstance(rows, Mapping):
         splits = ", ".join(map(repr, rows))
@@ -92,7 +100,11 @@ def tasks_from_rows(
 
 
 def filter_tasks(tasks: Iterable[Task], filter: str | Filter | None, limit: int | None = None) -> list[Task]:
-    """Those tasks that pass a filter of their fields, at most `limit`."""
+    """The tasks that pass a filter of their fields, at most `limit` of them.
+
+    Raises:
+        ConfigError: for a filter that cannot be parsed or evaluated.
+    """
     keep = as_filter(filter)
     return [task for task in tasks if keep(Candidate(_returning(task), {}, f"task {task.task_id!r}"))][:limit]
 
@@ -112,13 +124,15 @@ def _reading(known: Format | None, row: Mapping[str, Any], where: str) -> Callab
     def read() -> Task:
         if known is None:
             forms = "; ".join(f"{form.name}: {', '.join(sorted(form.columns))}" for form in FORMATS)
-            raise TaskError(f"{where}: columns {sorted(row)} are of no known format; rename them to one of: {forms}.")
+            raise TaskError(
+                f"{where}: columns {sorted(row)} do not match a known format; rename them to one of: {forms}."
+            )
         try:
             return known.read(row, where)
         except TaskError:
             raise
         except ValueError as error:
-            # What the tests refuse when they are built; their messages name the value and the cure.
+            # The test classes refuse some values when they are built; their messages name the value and the fix.
             raise TaskError(f"{where} ({known.name}): {error}.") from error
 
     return read
@@ -155,13 +169,13 @@ def _tasks(
         if limit is not None and len(tasks) >= limit:
             break
     if skipped:
-        _logger.warning("%s: %d of %d rows left out; the first: %s", what, len(skipped), seen, skipped[0])
+        _logger.warning("%s: %d of %d rows left out; the first error: %s", what, len(skipped), seen, skipped[0])
     if not tasks and skipped:
-        raise TaskError(f"{what}: none of {seen} rows gave a task; the first that is invalid: {skipped[0]}")
+        raise TaskError(f"{what}: none of {seen} rows is a valid task; the first error: {skipped[0]}")
     if not tasks and seen:
         raise TaskError(f"{what}: none of {seen} rows passes the filter; widen it.")
     if not tasks:
-        raise TaskError(f"{what} holds no task; give at least one row.")
+        raise TaskError(f"{what} holds no tasks; give at least one row.")
     return list(tasks.values())
 
 

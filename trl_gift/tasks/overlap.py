@@ -1,13 +1,13 @@
 """Overlap between tasks: by the words of their descriptions, and by the syntax trees of their references.
 
-Words are compared without case, punctuation and doctest examples, n in a row at a time. The share of n-grams that two
-descriptions have in common is taken of the shorter one, which finds a text inside a longer one; if that has fewer than
-n of them, of the longer one, because a short text is often a mere beginning of another ("write a function to sort the
-given list"). References are compared as `codetext.skeleton` has them: names, imports and layout do not count. Very
-small ones are not compared.
+Descriptions are compared by their sequences of n words (n-grams), without case, punctuation and doctest examples. The
+share of common n-grams is relative to the shorter description, which finds a text inside a longer one. If the shorter
+description has fewer than n n-grams, the share is relative to the longer one, because a short text is often only the
+beginning of another ("write a function to sort the given list"). References are compared by `codetext.skeleton`: names,
+imports and layout do not count. Very small references are not compared.
 
-The n-grams are kept as hashes in an inverted index, so what is compared is only what shares one. Near-duplicates are
-found exactly: two sets whose Jaccard index reaches t share one of the |x| - ceil(t |x|) + 1 rarest members of each.
+An inverted index holds the hashes of the n-grams, so only descriptions with a common n-gram are compared. Near-duplicates
+are found exactly: two sets whose Jaccard index reaches t share one of the |x| - ceil(t |x|) + 1 rarest members of each.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from trl_gift.tasks import codetext
 from trl_gift.tasks.task import Task
 
 NEAR_DUPLICATE_NGRAM = 3
-"""Words in a row that near-duplicates are compared by: a changed word costs few of them."""
+"""Length in words of the n-grams of near-duplicates: one changed word changes only this many n-grams."""
 
 LEAST_CODE_NODES = 11
-"""A reference whose syntax tree is smaller (`return len(xs)`, `return a + b`) answers many different tasks."""
+"""A reference with fewer nodes (`return len(xs)`, `return a + b`) solves many different tasks, so it is not compared."""
 
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """A task that another one repeats.
+    """A task that repeats another task.
 
     Attributes:
         task_id: The task.
-        matched: The `task_id` of the other one.
-        source: The dataset that the other one is from.
-        reason: What they share.
-        share: Of the description's n-grams, or 1 for code.
+        matched: The `task_id` of the other task.
+        source: The dataset of the other task.
+        reason: What the two tasks share.
+        share: The share of common n-grams, between 0 and 1; 1 if they share the code.
     """
 
     task_id: str
@@ -54,13 +54,13 @@ class Overlap:
 def find_overlaps(
     tasks: Sequence[Task], others: Mapping[str, Sequence[Task]], ngram: int, threshold: float
 ) -> list[Overlap]:
-    """Those of `tasks` that overlap with any of the others, each with its closest match, in their order.
+    """The overlaps of `tasks` with other tasks, each with its closest match, in the order of `tasks`.
 
     Args:
-        tasks: The tasks to look at.
-        others: Datasets by name.
-        ngram: Words in a row.
-        threshold: Least share of n-grams that counts as overlap.
+        tasks: The tasks to check.
+        others: The tasks to compare with, by the name of their dataset.
+        ngram: Length of the n-grams, in words.
+        threshold: The least share of common n-grams that counts as overlap.
     """
     known = [(source, other) for source, those in others.items() for other in those]
     codes: dict[str, int] = {}
@@ -90,7 +90,13 @@ def find_overlaps(
 
 
 def find_near_duplicates(tasks: Sequence[Task], threshold: float, source: str) -> list[Overlap]:
-    """Tasks that nearly repeat an earlier one which stays, by the Jaccard index of n-grams or by their code."""
+    """The tasks that nearly repeat an earlier task which is kept, by the Jaccard index of n-grams or by their code.
+
+    Args:
+        tasks: The tasks to compare with each other.
+        threshold: The least Jaccard index that counts as a repetition.
+        source: The name of their dataset, for the record.
+    """
     sets = [ngrams(task.description, NEAR_DUPLICATE_NGRAM) for task in tasks]
     frequency = Counter(gram for grams in sets for gram in grams)
     codes: dict[str, int] = {}
@@ -119,7 +125,7 @@ def find_near_duplicates(tasks: Sequence[Task], threshold: float, source: str) -
 
 
 def ngrams(description: str, n: int) -> frozenset[int]:
-    """Hashes of all n words in a row; of the whole text if it has fewer; none for a text without words."""
+    """Hashes of all sequences of n words; of the whole text if it has fewer words; empty for a text without words."""
     words = _WORD.findall(unicodedata.normalize("NFKC", _prose(description)).casefold())
     if not words:
         return frozenset()
@@ -127,7 +133,7 @@ def ngrams(description: str, n: int) -> frozenset[int]:
 
 
 def _prose(description: str) -> str:
-    """The description without doctest examples: the call, what continues it, and the result up to an empty line."""
+    """The description without doctest examples: the call, its continuation lines, and the result up to an empty line."""
     kept: list[str] = []
     example = False
     for line in description.splitlines():
@@ -152,6 +158,6 @@ def _overlap(task: Task, other: tuple[str, Task], reason: Literal["description",
 
 
 def without(tasks: Iterable[Task], overlaps: Iterable[Overlap]) -> list[Task]:
-    """The tasks that are in none of the overlaps."""
+    """The tasks that have no overlap."""
     gone = {overlap.task_id for overlap in overlaps}
     return [task for task in tasks if task.task_id not in gone]

@@ -1,6 +1,6 @@
-"""Where rows come from: local files, the Hub, `datasets` objects. Each row comes with its place, for error messages.
+"""Reads rows from local files, the Hub and `datasets` objects. Each row comes with its place, for error messages.
 
-Rows are read one by one, so that a reader who stops early has read no further than needed.
+Rows are read one by one, so that a caller that stops early reads no further than needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PlacedRow = tuple[str, Mapping[str, Any]]
 
-# Short names that people say, as the Hub knows them: (repository, configuration).
 HUB_NAMES = {
     "code_contests": ("deepmind/code_contests", None),
     "humaneval": ("openai/openai_humaneval", None),
@@ -29,6 +28,7 @@ HUB_NAMES = {
     "mbppplus": ("evalplus/mbppplus", None),
     "taco": ("BAAI/TACO", "ALL"),
 }
+"""Short names of datasets, each with its repository on the Hub and its configuration."""
 
 
 def placed_rows(
@@ -53,7 +53,7 @@ def placed_rows(
 
 
 def what(source: object) -> str:
-    """How messages call a source."""
+    """The name of a source in messages."""
     return str(source) if isinstance(source, str | Path) else "the dataset"
 
 
@@ -61,7 +61,7 @@ def numbered(rows: Iterable[object], place: str = "row") -> Iterator[PlacedRow]:
     """Rows in memory, each with its number."""
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise TaskError(f"{place} {index}: {str(row)[:60]!r} is no row; give mappings of columns to values.")
+            raise TaskError(f"{place} {index}: {str(row)[:60]!r} is not a row; give mappings of columns to values.")
         yield f"{place} {index}", row
 
 
@@ -78,7 +78,7 @@ def _named(source: str, split: str, name: str | None, revision: str | None, stre
 
 
 def _json(path: Path) -> Iterator[PlacedRow]:
-    """One object a line, or one list of objects."""
+    """One JSON object a line, or one list of objects."""
     with path.open(encoding="utf-8") as lines:
         first = next((line.strip() for line in lines if line.strip()), "")
     return _json_list(path) if first.startswith("[") else _json_lines(path)
@@ -88,10 +88,10 @@ def _json_list(path: Path) -> Iterator[PlacedRow]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise TaskError(f"{path}: no JSON ({error}); write a list of objects, or one object a line.") from None
+        raise TaskError(f"{path}: not JSON ({error}); write a list of objects, or one object a line.") from None
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise TaskError(f"{path}, row {index}: {str(row)[:60]!r} is no JSON object; write a list of objects.")
+            raise TaskError(f"{path}, row {index}: {str(row)[:60]!r} is not a JSON object; write a list of objects.")
         yield f"{path}, row {index}", row
 
 
@@ -104,15 +104,15 @@ def _json_lines(path: Path) -> Iterator[PlacedRow]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise TaskError(f"{where}: no JSON ({error}); write one JSON object a line.") from None
+                raise TaskError(f"{where}: not JSON ({error}); write one JSON object a line.") from None
             if not isinstance(row, dict):
-                raise TaskError(f"{where}: {line.strip()[:60]!r} is no JSON object; write one JSON object a line.")
+                raise TaskError(f"{where}: {line.strip()[:60]!r} is not a JSON object; write one JSON object a line.")
             yield where, row
 
 
 def _csv(path: Path) -> Iterator[PlacedRow]:
-    """All cells are text, empty ones nothing; columns of lists hold JSON."""
-    csv.field_size_limit(sys.maxsize)  # tests are longer than the default of 128 KiB
+    """All cells are texts, and an empty cell is None; columns of lists hold JSON."""
+    csv.field_size_limit(sys.maxsize)  # tests may be longer than the default limit of 128 KiB
     with path.open(encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines)
         for row in reader:
@@ -126,7 +126,7 @@ def _parquet(path: Path) -> Iterator[PlacedRow]:
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except pyarrow.ArrowInvalid as error:
-        raise TaskError(f"{path}: no Parquet file ({error}); convert it again.") from None
+        raise TaskError(f"{path}: not a Parquet file ({error}); convert it again.") from None
     index = 0
     for batch in file.iter_batches(batch_size=256):
         for row in batch.to_pylist():
@@ -149,7 +149,7 @@ def _hub(source: str, split: str, name: str | None, revision: str | None, stream
             path, name or configuration, split=split, revision=revision or tag or None, streaming=streaming
         )
     except (FileNotFoundError, ConnectionError, ValueError, RuntimeError) as error:
-        # A RuntimeError says that the dataset is a script, which `datasets` no longer runs.
+        # `datasets` raises a RuntimeError if the dataset is a script, which it no longer runs.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TaskError(
             f"dataset {source!r} (split {split!r}): {reason} Give the path of a file ({', '.join(_READERS)}), or a "

@@ -1,4 +1,4 @@
-"""`Task`: one intention, told once in words (`description`, the paper's d_i) and pinned down by tests.
+"""`Task`: one programming task, described in words (`description`, the paper's d_i) and decided by tests.
 
 A row of a dataset becomes a task through `Task.from_row` (the canonical columns) or through one of the formats in
 `trl_gift.tasks.formats`. Every task has at least one test: an empty list would be passed by any program.
@@ -6,6 +6,7 @@ A row of a dataset becomes a task through `Task.from_row` (the canonical columns
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,18 +23,19 @@ class Task:
 
     Attributes:
         task_id: Unique within a dataset.
-        description: What the program shall do, in words; the seed description of the chain.
-        tests: What a program must pass, and may be shown to who writes it. None where nobody knows: then no program of
-            the task counts as correct, and only a run with `verify=False` takes it.
-        signature: Imports and the open `def` line that every code of the task starts with; None for whole programs
+        description: What the program should do, in words; the chain of a task starts from it.
+        tests: The tests that a program must pass; prompts and hints may show them. None if the task has no tests: then
+            no program of the task counts as correct, and only a run with `verify=False` accepts the task.
+        signature: Imports and the open `def` line that every program of the task starts with; None for whole programs
             that read standard input.
         reference: A correct program, or None.
-        prelude: Trusted helper code that the tests use; it never lives with the program.
-        hidden_tests: Further tests of the same kind, which a program must pass too and which are never shown.
-        language: The language of the program.
+        prelude: Trusted helper code that the tests use; it is never part of the program.
+        hidden_tests: Further tests of the same kind, which a program must pass too and which are never shown. None if
+            there are none.
+        language: The language of the program, such as `"python"`.
 
     Raises:
-        TaskError: for hidden tests that cannot be run together with the others.
+        TaskError: if the hidden tests cannot be run together with the visible tests.
     """
 
     task_id: str
@@ -54,7 +56,7 @@ class Task:
 
     @property
     def all_tests(self) -> Tests:
-        """Visible and hidden tests together: what decides whether a program is correct.
+        """Visible and hidden tests together; they decide whether a program is correct.
 
         Raises:
             TaskError: for a task without tests.
@@ -71,7 +73,7 @@ class Task:
         return None if isinstance(self.tests, StdioTests) else self.tests.entry_point
 
     def to_row(self) -> dict[str, Any]:
-        """The canonical columns of this task, `tests` as JSON text so that all kinds fit one table."""
+        """The canonical columns of this task; `tests` is JSON text, so that all kinds of tests fit one table."""
         return {
             "task_id": self.task_id,
             "description": self.description,
@@ -92,10 +94,10 @@ class Task:
                 `hidden_tests`, `language`. `tests` is a list of assertions, `{"entry_point", "inputs", "outputs"}` or
                 `{"stdin", "stdout"}`, or the JSON text of one of these.
             where: File and line, or dataset and index, for the error message.
-            require_tests: Whether a row without `tests` is refused; an empty list always is.
+            require_tests: Whether a row without `tests` is refused. An empty list of tests is always refused.
 
         Raises:
-            TaskError: naming the place, the field, the value seen and the cure.
+            TaskError: if the row is not a task; names the place, the field, the value seen and the fix.
         """
         description = text_field(row, "description", where)
         signature = optional_text(row, "signature", where)
@@ -130,14 +132,27 @@ class Task:
         )
 
 
+def fingerprint(tasks: Sequence[Task]) -> str:
+    """A hash of the tasks' content, independent of their order: 32 hexadecimal digits."""
+    rows = sorted(json.dumps(task.to_row(), sort_keys=True) for task in tasks)
+    return hashlib.blake2b("\n".join(rows).encode(), digest_size=16).hexdigest()
+
+
 def bad(where: str, field: str, value: object, cure: str) -> TaskError:
-    """The one form of every complaint about a row."""
+    """The error about a field of a row; all errors about rows have this form.
+
+    Args:
+        where: File and line, or dataset and index.
+        field: The column.
+        value: The value seen.
+        cure: The reason and the fix, without a full stop.
+    """
     seen = repr(value)
     return TaskError(f"{where}: field {field!r}: {seen[:120] + '…' if len(seen) > 120 else seen}: {cure}.")
 
 
 def untested(where: str) -> TaskError:
-    """The complaint about a task whose programs would have to be run."""
+    """The error about a task without tests in a run that verifies programs."""
     return bad(
         where, "tests", None, "any program would pass; give tests, or train with verify=False, which runs nothing"
     )
@@ -152,7 +167,7 @@ def text_field(row: Mapping[str, Any], field: str, where: str) -> str:
 
 
 def optional_text(row: Mapping[str, Any], field: str, where: str) -> str | None:
-    """A text, or None where it is absent or blank."""
+    """A text, or None if it is absent or blank."""
     value = row.get(field)
     if value is not None and not isinstance(value, str):
         raise bad(where, field, value, "must be a text or null")
@@ -160,7 +175,7 @@ def optional_text(row: Mapping[str, Any], field: str, where: str) -> str | None:
 
 
 def id_field(row: Mapping[str, Any], where: str, field: str = "task_id") -> str:
-    """The identifier as text; whole numbers are accepted, as MBPP has them."""
+    """The identifier as text; whole numbers are accepted, because MBPP has them."""
     value = row.get(field)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise bad(where, field, value, "must be a non-empty text or a whole number")
@@ -176,7 +191,7 @@ def assert_tests(
     reference: str | None = None,
     prelude: str = "",
 ) -> AssertTests:
-    """`AssertTests` from a list of assertions; finds the entry point among the names they call if it is not given."""
+    """`AssertTests` from a list of assertions; without `entry_point`, takes it from the names that they call."""
     if not assertions:
         raise bad(where, field, assertions, "any program would pass an empty list; give at least one assertion")
     for assertion in assertions:
@@ -188,7 +203,9 @@ def assert_tests(
         defined = codetext.defined_functions(reference) if reference else called
         entry_point = next((name for name in called if name in defined), None)
     if entry_point is None:
-        raise bad(where, field, source, "no tested function was found; give 'signature'")
+        raise bad(
+            where, field, source, "the assertions call no function that could be the tested one; give 'signature'"
+        )
     try:
         return AssertTests(source, entry_point=entry_point, prelude=prelude)
     except ValueError as error:
@@ -196,7 +213,7 @@ def assert_tests(
 
 
 def stdio_tests(stdin: object, stdout: object, *, where: str, field: str = "tests") -> StdioTests:
-    """`StdioTests` from two lists of the same length, of texts."""
+    """`StdioTests` from two lists of texts that have the same length."""
     if not isinstance(stdin, Sequence) or isinstance(stdin, str) or not stdin:
         raise bad(where, field, stdin, "'stdin' must be a non-empty list of texts")
     if not isinstance(stdout, Sequence) or isinstance(stdout, str) or len(stdout) != len(stdin):
@@ -225,7 +242,7 @@ def call_tests(entry_point: object, inputs: object, outputs: object, *, where: s
 
 
 def _together(task_id: str, tests: Tests, hidden: Tests) -> Tests:
-    """One suite of both; their kinds and settings must agree."""
+    """One suite of both; their kinds and settings must be the same."""
     joint: Tests
     alike: Tests
     if isinstance(tests, AssertTests) and isinstance(hidden, AssertTests):
@@ -238,9 +255,11 @@ def _together(task_id: str, tests: Tests, hidden: Tests) -> Tests:
         joint = replace(tests, cases=(*tests.cases, *hidden.cases))
         alike = replace(hidden, cases=joint.cases)
     else:
-        raise bad(f"task {task_id!r}", "hidden_tests", hidden.kind, f"must be of the kind of 'tests', {tests.kind!r}")
+        raise bad(
+            f"task {task_id!r}", "hidden_tests", hidden.kind, f"must be of the same kind as 'tests', {tests.kind!r}"
+        )
     if alike != joint:
-        cure = "must have the entry point and the settings of 'tests'"
+        cure = "must have the same entry point and settings as 'tests'"
         raise bad(f"task {task_id!r}", "hidden_tests", hidden.to_dict(), cure)
     return joint
 
@@ -254,7 +273,7 @@ def _tests_from_column(
         except json.JSONDecodeError:
             raise bad(where, field, value, "a text must be JSON; for assertions give a list of them") from None
     if isinstance(value, Mapping):
-        # Arrow fills the keys that other rows have with nulls.
+        # Arrow adds the keys of other rows, with nulls as values.
         given = {key: item for key, item in value.items() if item is not None}
         if "kind" in given:
             try:

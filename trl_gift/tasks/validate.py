@@ -1,10 +1,10 @@
-"""Validation of a task set before anybody trains on it: do the references pass, and can the tests fail?
+"""Validation of a task set before training: do the references pass, and can the tests fail?
 
-A task is quarantined when its reference fails its own tests, passes them only sometimes, or when its tests pass
-vacuously: for an empty body, for `return None`, for an object that equals everything, or for an echo of the input.
-Where a reference fails as the tests stand, two other modes are tried: arguments by reference (for tasks that work in
-place; the verdict stays trusted), then tests in the program's own interpreter (its verdict could be forged, so the task
-is quarantined unless that is allowed).
+A task is quarantined if its reference fails its own tests or passes them only sometimes, or if its tests pass vacuously:
+for an empty body, for `return None`, for an object that equals everything, or for an echo of the input. If a reference
+fails with the tests as they are, two other modes are tried. The first passes arguments by reference, for tasks that work
+in place; its verdicts stay trusted. The second runs the tests in the program's own interpreter; the program could forge
+its verdicts, so the task is quarantined unless `allow_shared` is set.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trl_gift.tasks.codetext import INDENT, entry_point_of
 from trl_gift.tasks.task import Task
 
 RUNS = 3
-"""How often a reference has to pass."""
+"""How many times a reference must pass."""
 
 _ALWAYS_EQUAL = (
     "class _Equal:\n"
@@ -31,7 +31,12 @@ _ALWAYS_EQUAL = (
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A task that is left out, and why."""
+    """A task that is left out, and why.
+
+    Attributes:
+        task_id: The task.
+        reason: Why it is left out, for people.
+    """
 
     task_id: str
     reason: str
@@ -39,14 +44,15 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What came of a task set.
+    """The result of validating a task set.
 
     Attributes:
         clean: The tasks to use, with the tests of the mode in which their reference passes.
-        quarantined: The others.
-        by_reference: Clean tasks whose arguments have to go by reference.
-        shared: Clean tasks whose tests have to share the program's interpreter: their verdicts can be forged.
-        without_reference: Clean tasks without a reference; only their tests were looked at.
+        quarantined: The tasks that are left out.
+        by_reference: Identifiers of the clean tasks whose arguments must be passed by reference.
+        shared: Identifiers of the clean tasks whose tests must share the program's interpreter; a program could forge
+            their verdicts.
+        without_reference: Identifiers of the clean tasks without a reference; only their tests were checked.
     """
 
     clean: tuple[Task, ...]
@@ -56,7 +62,7 @@ class Validation:
     without_reference: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
-        """A JSON object."""
+        """The result as a JSON object."""
         return {
             "tasks": len(self.clean) + len(self.quarantined),
             "valid": len(self.clean),
@@ -69,7 +75,7 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One program to run: the reference in some mode, or a probe that must fail."""
+    """One program to run: the reference in one mode, or a probe that must fail."""
 
     task: Task
     name: str
@@ -84,14 +90,17 @@ def validate(
     allow_shared: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> Validation:
-    """Runs references and probes.
+    """Runs references and probes in the sandbox.
 
     Args:
-        tasks: What to look at.
+        tasks: The tasks to check.
         sandbox: Runs the programs.
-        runs: How often a reference has to pass.
-        allow_shared: Keep tasks whose tests only work in the program's own interpreter.
+        runs: How many times a reference must pass.
+        allow_shared: Keep tasks whose tests work only in the program's own interpreter.
         progress: Called with the number of programs that have run.
+
+    Returns:
+        The clean tasks, and the others with the reason.
     """
     outcomes = _run(list(_jobs(tasks, runs)), sandbox, progress)
     reasons: dict[str, str] = {}
@@ -136,7 +145,7 @@ PROBES = {
     "equal": "an object that equals everything",
     "echo": "an echo of the input",
 }
-"""Programs that solve nothing, with what a report calls them."""
+"""Programs that solve nothing, with their names in reports."""
 
 
 def probe_programs(task: Task) -> dict[str, str]:
@@ -147,7 +156,7 @@ def probe_programs(task: Task) -> dict[str, str]:
     name = entry_point_of(signature)
     bodies = {"empty": "pass", "none": "return None"}
     programs = {probe: f"{signature}\n{INDENT}{body}" for probe, body in bodies.items()}
-    # The arguments do not matter to these two, so they take any.
+    # These two ignore the parameters of the signature, so they take any arguments.
     programs["equal"] = f"{_ALWAYS_EQUAL}\ndef {name}(*args, **kwargs):\n{INDENT}return _Equal()"
     programs["echo"] = f"def {name}(*args, **kwargs):\n{INDENT}return args[0] if len(args) == 1 else args"
     return programs
@@ -175,7 +184,7 @@ def _run(
 
 
 def _rescue(tasks: Sequence[Task], mode: dict[str, Any], sandbox: Sandbox, runs: int) -> dict[str, Task]:
-    """Those tasks whose reference passes every run with its tests in another mode, with these tests."""
+    """The tasks whose reference passes every run with the tests in another mode, by identifier, with these tests."""
     others = [
         _in_mode(task, mode)
         for task in tasks

@@ -1,8 +1,8 @@
 """Known datasets, recognised by their columns, as tasks.
 
-A format is a name, the columns that give it away, and a function from a row to a `Task`; one small module for each
-family. The first format whose columns are all there wins: the canonical columns come first, and a format whose columns
-are a part of another's comes after it.
+A format is a name, the columns by which it is recognised, and a function from a row to a `Task`; each family of formats
+has one small module. The first format whose columns are all present is used: the canonical columns come first, and a
+format whose columns are a subset of another's comes after it.
 """
 
 from __future__ import annotations

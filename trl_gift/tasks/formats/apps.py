@@ -1,13 +1,13 @@
 """APPS, APPS+ and TACO: a question, solutions, and `input_output` as JSON: runs of a program, or calls of `fn_name`.
 
-Columns as codeparrot/apps and BAAI/TACO have them. Results of calls are compared as the APPS evaluation does where
-the data wrap every one of them into a list; output of programs is compared line by line, not by the loose rule of APPS.
+Columns as in codeparrot/apps and BAAI/TACO. If the data wrap the result of every call in a list, results are compared as
+in the APPS evaluation. The output of programs is compared line by line, not by the loose rule of APPS.
 
 APPS+ names its parts (a description, a canonical solution, a function name, inputs and outputs, starter code), but no
-column names are documented: rows with `inputs` and `outputs` of their own beside the question are read as APPS+.
+column names are documented: rows with the columns `inputs` and `outputs` beside the question are read as APPS+.
 
-Not covered: rows without tests (some of APPS have none) are no tasks; `load_tasks(..., skip_invalid=True)` leaves
-them out.
+Not covered: rows without tests, of which APPS has some, are not tasks; `load_tasks(..., skip_invalid=True)` leaves them
+out.
 """
 
 from __future__ import annotations

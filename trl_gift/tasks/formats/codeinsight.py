@@ -1,7 +1,7 @@
 """CodeInsight: an intent, a function, unit tests that call it.
 
-Columns as the data set's README lists them (`id`, `intent`, `code`, `unit_tests`, `libraries`). It does not say what
-`unit_tests` holds: a list of test sources and one text are both read. Each test binds its own inputs and asserts.
+Columns as in the dataset's README (`id`, `intent`, `code`, `unit_tests`, `libraries`). The README does not say what
+`unit_tests` holds: a list of test sources and a single text are both read. Each test binds its own inputs and asserts.
 """
 
 from __future__ import annotations

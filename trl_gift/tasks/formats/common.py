@@ -1,4 +1,4 @@
-"""What the formats share: how one is described, and how fields that hold JSON, code or lists of tests are read."""
+"""Shared by the formats: their description, and readers of fields that hold JSON, code or lists of tests."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Format:
     """How one family of datasets is recognised and read.
 
     Attributes:
-        name: What messages call it.
+        name: Its name in messages.
         columns: Columns that must all be present.
-        read: Makes a task of a row; gets the place of the row for its error messages.
+        read: Makes a task from a row and the row's place, which its error messages name.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Format:
 
 
 def json_field(row: Row, field: str, where: str, empty: Any = None) -> Any:
-    """A field that holds JSON as text, or its value already; `empty` where it is absent or blank."""
+    """A field that holds JSON as text, or its value already; `empty` if it is absent or blank."""
     value = row.get(field)
     if value is None or (isinstance(value, str) and not value.strip()):
         return empty
@@ -51,25 +51,25 @@ def text_list(value: object, field: str, where: str) -> list[str]:
 
 
 def content_id(prefix: str, *parts: object) -> str:
-    """An identifier for rows that come without one: it depends on their content only, not on their place."""
+    """An identifier for a row without one; it depends only on the content of the row, not on its place."""
     digest = hashlib.blake2b(json.dumps(parts, default=str).encode(), digest_size=6).hexdigest()
     return f"{prefix}/{digest}"
 
 
 def first_python(solutions: Iterable[str]) -> str | None:
-    """The first solution that is Python 3; older collections hold Python 2 as well."""
+    """The first solution that is Python 3, or None; older collections hold Python 2, too."""
     return next((code for code in solutions if code.strip() and codetext.parse(code) is not None), None)
 
 
 def borrowed_imports(source: str, reference: str, imports: Sequence[str]) -> list[str]:
-    """Imports of the reference that the tests need too: it is trusted, so its imports are."""
+    """Imports of the reference that the tests also need; the reference is trusted, so its imports are."""
     return [line for line in codetext.imports_used(source, reference) if line not in imports]
 
 
 def stdio(
     inputs: Sequence[object], outputs: Sequence[object], where: str, field: str, language: str = "python"
 ) -> StdioTests:
-    """Runs of a whole program; the two lists have the same length. Some rows hold a text as the list of its lines."""
+    """Runs of a whole program, from two lists of the same length; some datasets hold a text as the list of its lines."""
 
     def text(value: object) -> str:
         lines = value if isinstance(value, list) else [value]
@@ -87,13 +87,13 @@ def calls(
     outputs: Sequence[Any],
     compare: Literal["equal", "json", "apps"] = "json",
 ) -> CallTests:
-    """Calls of a function whose arguments and results went through JSON; the two lists have the same length."""
+    """Calls of a function whose arguments and results went through JSON, from two lists of the same length."""
     cases = (Case(args=tuple(i), expected=o) for i, o in zip(inputs, outputs, strict=True))
     return CallTests(entry_point, cases=tuple(cases), compare=compare)
 
 
 def visible_and_hidden(tests: StdioTests | CallTests, visible: int) -> tuple[Tests, Tests | None]:
-    """The first `visible` cases and the others; where one side is empty, all cases are visible."""
+    """The first `visible` cases as visible tests, the others as hidden ones; if one part is empty, all are visible."""
     if not 0 < visible < len(tests.cases):
         return tests, None
     return replace(tests, cases=tests.cases[:visible]), replace(tests, cases=tests.cases[visible:])

@@ -1,8 +1,8 @@
-"""CodeContests: runs of a program, public ones visible, private and generated ones hidden.
+"""CodeContests: runs of a program; public runs are visible, private and generated runs are hidden.
 
-Columns as deepmind/code_contests has them; `language` of a solution is 1 for Python 2 and 3 for Python 3. The same
-problems in SandboxFusion's form (`content`, and `test` as JSON list of stdin and stdout) carry no reference and do not
-tell visible from hidden tests.
+Columns as in deepmind/code_contests; `language` of a solution is 1 for Python 2 and 3 for Python 3. The same
+problems in SandboxFusion's form (`content`, and `test` as a JSON list of stdin and stdout) have no reference, and do not
+distinguish hidden from visible tests.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _code_contests(row: Row, where: str) -> Task:
 
 
 def _pairs(row: Row, field: str, names: tuple[str, str], where: str) -> list[tuple[Any, Any]]:
-    """A column of two lists, or of a list of pairs, as the readers of Parquet files differ in it."""
+    """A column of two lists, or of a list of pairs: readers of Parquet files return one or the other."""
     value = json_field(row, field, where, empty=[])
     if isinstance(value, Mapping):
         first, second = value.get(names[0]), value.get(names[1])

@@ -1,8 +1,8 @@
-"""Functions out of starter code and class solutions.
+"""Makes functions from starter code and from solutions that are classes.
 
-Contest sites ask for a method of `class Solution`. A task pins one open `def` line, so the method is asked for as a
-plain function, and a reference that is a class gets a function of the same name that calls it. Names of `typing` that
-such code takes for granted are imported; annotations of types that nobody defines (`ListNode`) are dropped.
+Contest sites ask for a method of `class Solution`. A task pins one open `def` line, so it asks for a plain function, and
+a reference that is a class gets a function of the same name that calls the method. Names of `typing` that such code uses
+without importing them are imported; annotations of undefined types (`ListNode`) are dropped.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def first_program(solutions: Iterable[str], name: str) -> str | None:
 
 
 def function_program(code: str, name: str) -> str | None:
-    """`code` as a program with a top-level function `name`, ready to run; None if it defines nothing of that name."""
+    """`code` as a program with a top-level function `name`, ready to run; None if it does not define `name`."""
     tree = codetext.parse(code)
     if tree is None:
         return None
     used, bound = _used(tree), _bound(tree)
     typed = sorted((used - bound) & set(typing.__all__))
-    # Where annotations are never evaluated, nothing is missing, and nothing may stand before that import.
+    # With this import annotations are never evaluated, so no names are missing, and no line may precede it.
     postponed = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
     head = f"from typing import {', '.join(typed)}\n\n" if typed and not postponed else ""
     if name in codetext.defined_functions(code):
@@ -49,7 +49,7 @@ def function_program(code: str, name: str) -> str | None:
 
 
 def _calling(method: _Function, bound: set[str]) -> str:
-    """A function with the parameters of a method of `Solution`, which calls it."""
+    """A function with the parameters of a method of `Solution`; it calls that method."""
     function = copy.deepcopy(method)
     if not any(isinstance(item, ast.Name) and item.id == "staticmethod" for item in method.decorator_list):
         function.args.args.pop(0)
@@ -80,7 +80,7 @@ def _used(tree: ast.AST) -> set[str]:
 
 
 def _bound(tree: ast.Module) -> set[str]:
-    """The names that a program defines or imports; `from typing import *` brings all of `typing`."""
+    """The names that a program defines or imports; `from typing import *` imports all of `typing`."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | _Function):
@@ -95,7 +95,7 @@ def _bound(tree: ast.Module) -> set[str]:
 
 
 def _closed(starter: str, name: str) -> str:
-    """Starter code ends with an open `def` line: closed, with all that may follow it left out."""
+    """Starter code with its open `def` line closed, without the lines after it that do not parse."""
     lines = starter.rstrip().splitlines()
     start = next((i for i, line in enumerate(lines) if line.lstrip().startswith(f"def {name}(")), None)
     if start is None:

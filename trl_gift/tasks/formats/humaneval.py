@@ -1,8 +1,8 @@
 """HumanEval and HumanEval+: a prompt that ends in an open function with its docstring, and a `check(candidate)`.
 
-Columns as openai/openai_humaneval and evalplus/humanevalplus have them. The docstring is the description; what stands
-before it (imports, helper functions, the `def` line) is the signature. Helpers of the prompt also live with the tests,
-some of which call them.
+Columns as in openai/openai_humaneval and evalplus/humanevalplus. The docstring is the description; the text before it
+(imports, helper functions, the `def` line) is the signature. The tests also get the helpers of the prompt, because some
+tests call them.
 
 Not covered: the JSON Lines releases of evalplus, whose inputs (`base_input`, `plus_input`) come without a `test`.
 """
@@ -37,13 +37,13 @@ def _read(row: Row, where: str) -> Task:
 
 
 def _parts(prompt: str, entry_point: str, where: str) -> tuple[str, str, str]:
-    """Signature, docstring, and what stands before the function."""
+    """Signature, docstring, and the text before the function."""
     tree = codetext.parse(f"{prompt.rstrip()}\n{INDENT}pass\n")
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)] if tree else []
     function = next((node for node in functions if node.name == entry_point), None)
     if function is None:
         raise bad(where, "prompt", prompt, f"must hold the open function {entry_point!r}")
-    # Not always the first statement: some functions import something before it.
+    # The docstring is not always the first statement: some functions import a module before it.
     texts = [(node, node.value) for node in function.body if isinstance(node, ast.Expr)]
     found = next(
         ((node, text.value) for node, text in texts if isinstance(text, ast.Constant) and isinstance(text.value, str)),

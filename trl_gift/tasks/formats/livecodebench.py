@@ -1,9 +1,9 @@
 """LiveCodeBench: public tests visible, private tests hidden, calls of `func_name` or runs of a program; no references.
 
-Columns as livecodebench/code_generation_lite has them: `public_test_cases` is JSON, `private_test_cases` is JSON or, as
-published, JSON in a pickle in zlib in base64. A pickle from elsewhere can run any code when it is loaded, so this one
-is read by an unpickler that can look up no name at all: it can build texts, numbers and containers of them, and
-whatever is no text in the end is refused. The unpacked size is bounded too.
+Columns as in livecodebench/code_generation_lite: `public_test_cases` is JSON; `private_test_cases` is JSON or, as
+published, JSON in a pickle in zlib in base64. A pickle from an unknown author can run any code when it is loaded, so this
+one is read by an unpickler that cannot look up any name: it can build texts, numbers and containers of them, and a result
+that is not a text is refused. The unpacked size is limited, too.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _MOST_BYTES = 1 << 30
 
 
 class _TextUnpickler(pickle.Unpickler):
-    """Loads no class and no function."""
+    """Cannot load a class or a function."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"it names {module}.{name}")
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
 
 
 def _read(row: Row, where: str) -> Task:
@@ -75,11 +75,11 @@ def _private(row: Row, where: str) -> Any:
         raise bad(where, field, value, f"cannot be unpacked ({error}); give the tests as JSON") from None
     except json.JSONDecodeError as error:
         raise bad(
-            where, field, value, f"unpacks to a text that is no JSON ({error}); give the tests as JSON"
+            where, field, value, f"unpacks to a text that is not JSON ({error}); give the tests as JSON"
         ) from None
 
 
-# What a damaged pickle may end in, besides the error of its own, as its documentation warns.
+# The errors that a damaged pickle may raise, according to the documentation of `pickle`.
 _BROKEN_PICKLE = (pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, TypeError, OverflowError)
 
 

@@ -1,6 +1,6 @@
-"""MBPP: full (`text`), sanitized (`prompt`), and MBPP+ (`test` besides), whose script of many inputs stays hidden.
+"""MBPP: full (`text`), sanitized (`prompt`), and MBPP+, which adds `test`, a script of many inputs that stays hidden.
 
-Columns as google-research-datasets/mbpp and evalplus/mbppplus have them.
+Columns as in google-research-datasets/mbpp and evalplus/mbppplus.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trl_gift.tasks.task import Task, assert_tests, bad, id_field, optional_text
 
 
 def _read(row: Row, where: str) -> Task:
-    """The description is `text` (full) or `prompt` (sanitized); the first assertion is shown as an example."""
+    """The description is `text` (full) or `prompt` (sanitized), with the first assertion as an example."""
     field = "prompt" if "prompt" in row else "text"
     description = text_field(row, field, where)
     reference = text_field(row, "code", where)
@@ -44,7 +44,7 @@ def _hidden(script: str, tests: AssertTests, where: str) -> AssertTests:
 
 
 def _as_example(assertion: str) -> str:
-    """`assert f(1) == 2` as a doctest-like example; any other assertion as it stands."""
+    """`assert f(1) == 2` as a doctest-like example; any other assertion unchanged."""
     tree = codetext.parse(assertion)
     statement = tree.body[0] if tree and tree.body else None
     if (

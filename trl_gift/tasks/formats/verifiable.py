@@ -1,9 +1,9 @@
 """Verifiable coding problems (open-r1, PrimeIntellect): `verification_info` with test cases, a gold standard solution.
 
-Columns as open-r1/verifiable-coding-problems-python has them; `verification_info` is a struct there and JSON text in the
-set that it was made from. Test cases run a program (`stdin_stdout`) or call a function (`function_call`). How the
-latter's `input` and `output` are written in their text columns is not documented: JSON is read, the input as the list of
-arguments, and what is no JSON as a text. Languages that the sandbox cannot run are refused.
+Columns as in open-r1/verifiable-coding-problems-python; `verification_info` is a struct there, and JSON text in the
+dataset that it was made from. A test case runs a program (`stdin_stdout`) or calls a function (`function_call`). The
+encoding of `input` and `output` of calls is not documented: both are read as JSON, the input as the list of arguments,
+and as a text if they are not JSON. Languages that the sandbox cannot run are refused.
 """
 
 from __future__ import annotations
@@ -28,11 +28,16 @@ def _read(row: Row, where: str) -> Task:
         raise bad(where, _FIELD, info, "must hold 'test_cases', a list of {'type', 'input', 'output'}, not empty")
     language = info.get("language") or "python"
     if language not in NAMES:
-        raise bad(where, _FIELD, language, f"programs in it cannot be run; keep {', '.join(NAMES)} with a filter")
+        raise bad(
+            where,
+            _FIELD,
+            language,
+            f"it is a language whose programs cannot be run; keep {', '.join(NAMES)} with a filter",
+        )
     gold = optional_text(row, "gold_standard_solution", where)
     solution = gold
     if gold and language == "python" and codetext.parse(gold) is None:
-        solution = codetext.extract(gold, None)  # in a fence, with words around it
+        solution = codetext.extract(gold, None)  # a fenced block with words around it
     task_id, description = id_field(row, where, "problem_id"), text_field(row, "problem_statement", where).strip()
     inputs, outputs = [case.get("input") for case in cases], [case.get("output") for case in cases]
     called = [case.get("fn_name") for case in cases if case.get("type") == "function_call"]

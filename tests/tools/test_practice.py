@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from itertools import islice
 
-from trl_gift.playground.practice import MINORITY_LENGTH_PROBABILITY, practice_pairs
+from tools.playground.practice import MINORITY_LENGTH_PROBABILITY, practice_pairs
 from trl_gift.playground.tasks import NUM_TASKS, task_intention
 from trl_gift.playground.world import (
     Intention,
@@ -30,7 +30,7 @@ def test_practice_never_holds_a_program_of_another_split():
     # practised codes are run on the probes and compared with every task of every split.
     kept = {
         behaviour(task_intention(split, number)[0])
-        for split in ("seeds", "validation", "heldout")
+        for split in ("train", "validation", "test")
         for number in range(NUM_TASKS)
     }
     seen = 0
@@ -66,7 +66,7 @@ def test_equal_behaviour_is_equal_split():
 def test_splits_of_tasks_are_disjoint_in_behaviour():
     behaviours = [
         {behaviour(task_intention(split, number)[0]) for number in range(NUM_TASKS)}
-        for split in ("seeds", "validation", "heldout")
+        for split in ("train", "validation", "test")
     ]
     assert [len(found) for found in behaviours] == [NUM_TASKS] * 3
     assert len(set.union(*behaviours)) == 3 * NUM_TASKS

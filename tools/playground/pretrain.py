@@ -1,6 +1,6 @@
 """Pretraining of the playground's model: its tokenizer, its weights, its measured quality and its card.
 
-    python -m trl_gift.playground.pretrain --output-dir out [--minutes 40] [--device auto]
+    python -m tools.playground.pretrain --output-dir out [--minutes 40] [--device auto]
 
 One small Llama learns both directions of the world, `description → code` and `code → description`, in exactly the
 prompt format that the chain uses. The budget is a number of training tokens, so two runs see the same examples; the
@@ -23,9 +23,9 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from trl_gift.playground.card import model_card
-from trl_gift.playground.practice import Pair, practice_pairs, tokenizer_texts
-from trl_gift.playground.quality import measure
+from tools.playground.card import model_card
+from tools.playground.practice import Pair, practice_pairs, tokenizer_texts
+from tools.playground.quality import measure
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 VOCABULARY = 1024

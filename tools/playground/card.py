@@ -17,9 +17,9 @@ A Llama of {parameters:,} parameters with a byte-level BPE of its own. It writes
 one synthetic world, the playground of `trl_gift`, and exists so that self-training can be watched, offline, on a laptop.
 It knows nothing else: no natural language, no other Python. Do not use it for anything but demonstrations and tests.
 
-It was trained from scratch by `python -m trl_gift.playground.pretrain` on pairs that the world draws, description → code
-and code → description, and on no text from anywhere else. It was *not* shown the intentions of the seeds, the
-validation tasks and the held-out tasks, nor any program that behaves like one of them; and it practised long
+It was trained from scratch by `python -m tools.playground.pretrain` on pairs that the world draws, description → code
+and code → description, and on no text from anywhere else. It was *not* shown the intentions of the training,
+validation and test tasks, nor any program that behaves like one of them; and it practised long
 descriptions in three of the four wordings in reading only, so it writes badly from them. `docs/playground.md` describes
 the world.
 
@@ -43,15 +43,15 @@ Training: {examples:,} examples, {tokens:,} tokens, {minutes:.0f} minutes on {de
 Every figure is over {tasks} tasks and decided by execution in the sandbox. {samples} samples a task where sampled, at
 temperature 1 without truncation.
 
-| | held-out | seeds |
+| | test | train |
 | --- | --- | --- |
 | greedy pass@1 | {heldout_greedy:.1%} (95 % interval {heldout_low:.1%} to {heldout_high:.1%}) | {seeds_greedy:.1%} |
 | sampled pass rate | {heldout_sampled:.1%} | {seeds_sampled:.1%} |
 | solved by at least one of {samples} samples | {heldout_solved:.1%} | {seeds_solved:.1%} |
 
-The seeds' intentions told in the majority wording: {plain:.1%} greedy.
+The training tasks described in the majority wording: {plain:.1%} greedy.
 
-Round trip, code → description → code, both greedy, of known-correct codes of the seeds' intentions, by idiom:
+Round trip, code → description → code, both greedy, of known-correct programs of the training tasks, by idiom:
 {round_trip}.
 """
 

@@ -1,4 +1,4 @@
-"""What the playground's model practises: pairs of the world in both directions, and what is left out of them.
+"""The training pairs of the playground's model: pairs of the world in both directions, and the pairs left out.
 
 *Writing* is description → code with `idiom ~ P(idiom | wording)`; *reading* is code → description with
 `wording ~ P(wording | idiom)`. Both are conditionals of the one joint of `world.py`, whatever marginal the prompts are
@@ -9,7 +9,7 @@ drawn from, so the practice is free to choose the prompts. It leaves out exactly
   the lengths of `MINORITY_LENGTH_PROBABILITY`. Reading is practised for all idioms at all lengths.
 
 So the model can read every code, and can write every program from wording 0, but it knows the long descriptions of the
-other wordings badly. That gap is what self-training on the seeds (long, minority wordings) can close.
+other wordings badly. Self-training on the training tasks (long, minority wordings) can close that gap.
 """
 
 from __future__ import annotations

@@ -1,0 +1,197 @@
+"""Prompts for a model with a chat template: questions, and answers in which the program stands in a fenced block.
+
+What is trained on is always text that the model could have sampled after exactly the prompt that it is sampled with, up
+to the end token. Answers are therefore never sent through the template, which may drop thoughts, trim white space, or
+add line breaks after the end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trl_gift.errors import ConfigError
+from trl_gift.prompts import thoughts
+from trl_gift.prompts.protocol import Example, Extraction, Hint
+from trl_gift.prompts.tokens import end_token, special_tokens, target_ids
+from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, write_text
+from trl_gift.tasks import Task, codetext
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Closes a thought that the template has opened, for an answer without a thought.
+_NO_THOUGHT = f"\n{thoughts.CLOSE}\n\n"
+# Takes the place of a message when a template is asked where it puts that message, and what it puts after it.
+_PROBE = "4bcf8e1d"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompts:
+    """Prompts for a model with a chat template; the program is expected in a fenced block.
+
+    Attributes:
+        tokenizer: The model's tokenizer; must have a chat template.
+        system_prompt: The system message. If the template has no system role, the text is put before the question.
+        template_kwargs: Further arguments of the template.
+        keep_thoughts: Whether the thought before a sampled program belongs to its training target.
+        code_stops: Texts that end a completion of `write`.
+        description_stops: Texts that end a completion of `read` or `rewrite`.
+
+    Raises:
+        ConfigError: if the template cannot be rendered, or the tokenizer would drop the marks of thoughts.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    system_prompt: str | None = None
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    keep_thoughts: bool = False
+    code_stops: tuple[str, ...] = ()
+    description_stops: tuple[str, ...] = ()
+    # These are read from the template at construction.
+    _system_message: bool = field(init=False, repr=False, default=False)
+    _opens_thought: bool = field(init=False, repr=False, default=False)
+    _turn_end: int = field(init=False, repr=False, default=-1)
+
+    def __post_init__(self) -> None:
+        if any(str(token) == thoughts.CLOSE for token in special_tokens(self.tokenizer).values()):
+            raise ConfigError(
+                f"the tokenizer {self.tokenizer.name_or_path!r} treats {thoughts.CLOSE!r} as a special token. Decoding "
+                "drops special tokens, so thoughts would be read as code; use prompt_format='base', or a tokenizer in "
+                "which it is an ordinary added token."
+            )
+        found = object.__setattr__  # the way of frozen dataclasses
+        found(self, "_system_message", bool(self.system_prompt) and self._takes_system_message())
+        found(self, "_opens_thought", thoughts.is_open(self._text(_PROBE)))
+        found(self, "_turn_end", turn_end(self.tokenizer, self.template_kwargs))
+
+    @property
+    def end_id(self) -> int | None:
+        return self._turn_end
+
+    def write(self, task: Task, description: str) -> list[int]:
+        return self._ids(self._text(_ask_to_write(task, description)))
+
+    def write_with_hint(self, task: Task, description: str, hint: Hint) -> list[int]:
+        question = _ask_to_write(task, description)
+        return self._ids(self._text(f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint))}"))
+
+    def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> list[int]:
+        question = (
+            "Describe what the following Python code does, precisely enough that another programmer could write it "
+            "again from your description alone. Do not write any code.\n\n"
+            f"{_fenced(codetext.strip_docstrings(code))}"
+        )
+        return self._ids(self._text(question))
+
+    def rewrite(self, task: Task) -> list[int]:
+        question = (
+            "Say the following programming task again in different words. Keep its meaning and every detail, and "
+            f"answer with the new description only.\n\n{task.description}"
+        )
+        return self._ids(self._text(question))
+
+    def describe(self, completion: str) -> str:
+        parts = thoughts.split(completion, self._opens_thought)
+        return clean_description(parts.answer) if parts else ""
+
+    def extract(self, task: Task, completion: str) -> Extraction | None:
+        parts = thoughts.split(completion, self._opens_thought)
+        if parts is None:
+            return None
+        entry_point = codetext.entry_point_of(task.signature) if task.signature else None
+        found = codetext.extract(parts.answer, entry_point)
+        if found is None:
+            return None
+        code = codetext.pin(found, task.signature) if task.signature else found
+        target = f"{parts.thought if self.keep_thoughts and parts.thought else self._no_thought}{_fenced(code)}"
+        return Extraction(code, target, verbatim=target == completion)
+
+    def target(self, task: Task, code: str) -> str | None:
+        return f"{self._no_thought}{_fenced(codetext.strip_docstrings(code))}"
+
+    def encode_target(self, task: Task, target: str) -> list[int]:
+        prompt = self._text(_ask_to_write(task, task.description))
+        return [
+            *target_ids(self._ids(prompt), self._ids(prompt + target), self.tokenizer, target),
+            self._turn_end,
+        ]
+
+    @property
+    def _no_thought(self) -> str:
+        return _NO_THOUGHT if self._opens_thought else ""
+
+    def _takes_system_message(self) -> bool:
+        """Whether the template has a system role: some templates refuse a system message, some leave it out."""
+        messages = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "?"}]
+        try:
+            return _PROBE in _render(self.tokenizer, messages, self.template_kwargs, add_generation_prompt=True)
+        except ConfigError:
+            return False
+
+    def _text(self, question: str) -> str:
+        """The prompt as text, up to where the model's own text begins."""
+        system: list[dict[str, str]] = []
+        if self.system_prompt and self._system_message:
+            system = [{"role": "system", "content": self.system_prompt}]
+        elif self.system_prompt:
+            question = f"{self.system_prompt}\n\n{question}"
+        messages = [*system, {"role": "user", "content": question}]
+        return _render(self.tokenizer, messages, self.template_kwargs, add_generation_prompt=True)
+
+    def _ids(self, text: str) -> list[int]:
+        # The template has written all special tokens; the tokenizer must not add its own again.
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def turn_end(tokenizer: PreTrainedTokenizerBase, template_kwargs: Mapping[str, Any] | None = None) -> int:
+    """The token that ends an answer in the chat template, or the tokenizer's end token if the template writes none.
+
+    Raises:
+        ConfigError: if the template cannot be rendered, or there is no end token at all.
+    """
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+    text = _render(tokenizer, messages, template_kwargs or {}, add_generation_prompt=False)
+    _, found, suffix = text.rpartition(_PROBE)
+    special = {*tokenizer.all_special_ids, *special_tokens(tokenizer)}
+    after = tokenizer(suffix, add_special_tokens=False)["input_ids"] if found else []
+    found_ids = [int(token) for token in after if token in special]
+    return found_ids[0] if found_ids else end_token(tokenizer)
+
+
+def _ask_to_write(task: Task, description: str) -> str:
+    if task.signature is None:
+        return (
+            "Write a Python program that solves the following task. It reads from standard input and writes to "
+            f"standard output. Answer with one fenced code block.\n\n{description}"
+        )
+    return (
+        "Complete the following Python function. Answer with one fenced code block that holds the whole function.\n\n"
+        f"{_fenced(write_text(task.signature, description).rstrip())}"
+    )
+
+
+def _fenced(code: str) -> str:
+    return f"```python\n{code}\n```"
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: list[dict[str, str]],
+    template_kwargs: Mapping[str, Any],
+    add_generation_prompt: bool,
+) -> str:
+    import jinja2
+
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=add_generation_prompt, **template_kwargs
+            )
+        )
+    except (jinja2.TemplateError, TypeError) as error:
+        raise ConfigError(
+            f"the chat template of {tokenizer.name_or_path!r} cannot be rendered ({error}); check it and "
+            "chat_template_kwargs, or use prompt_format='base'."
+        ) from error

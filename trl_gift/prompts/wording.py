@@ -1,0 +1,56 @@
+"""The texts that prompts consist of, apart from the chat questions: headers, the open function, the hints' titles.
+
+Changing a text here changes every sample of every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trl_gift.prompts.protocol import Example, Hint
+from trl_gift.tasks import codetext
+
+CODE_HEADER = "### Code\n"
+DESCRIPTION_HEADER = "### Description\n"
+REWRITE_HEADER = "### The same in other words\n"
+# A base model that writes one of these after the body starts something new, which is not part of the pinned function.
+CODE_STOPS = ("\ndef ", "\nclass ", "\nif ", "\nprint(", "\nassert ", "\n#", "\n@", "\n```")
+DESCRIPTION_STOPS = ("\n###",)
+HINT_TITLES = {
+    "reference": "One correct solution, as a hint; write your own:",
+    "failing_test": "A test that must pass:",
+}
+
+
+def write_text(signature: str | None, description: str) -> str:
+    """The base model's prompt to write: signature and docstring, or a module docstring for a whole program."""
+    indent = codetext.INDENT if signature else ""
+    lines = description.strip().replace('"""', "'''").splitlines() or [""]
+    text = "\n".join([lines[0], *(f"{indent}{line}".rstrip() for line in lines[1:])])
+    if len(lines) > 1:
+        text += f"\n{indent}"
+    elif text.endswith('"'):
+        text += " "
+    head = f"{signature.rstrip()}\n" if signature else ""
+    return f'{head}{indent}"""{text}"""\n'
+
+
+def read_text(code: str, examples: Sequence[Example] = ()) -> str:
+    """The base model's prompt to read: the worked examples, the program without docstrings, then an open header."""
+    shown = "".join(
+        f"{CODE_HEADER}{codetext.strip_docstrings(example.code)}\n{DESCRIPTION_HEADER}{example.description}\n\n"
+        for example in examples
+    )
+    return f"{shown}{CODE_HEADER}{codetext.strip_docstrings(code)}\n{DESCRIPTION_HEADER}"
+
+
+def clean_description(text: str) -> str:
+    """The description in a completion of `read`: up to the next header, white space trimmed. May be empty."""
+    for stop in DESCRIPTION_STOPS:
+        text = text.split(stop, 1)[0]
+    return text.strip()
+
+
+def hint_text(hint: Hint) -> str:
+    """The text of a hint as prompts show it: a reference without its docstrings, a test as it is."""
+    return codetext.strip_docstrings(hint.text) if hint.kind == "reference" else hint.text
