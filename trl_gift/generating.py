@@ -33,7 +33,7 @@ from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.scheduler import Driver
 from trl_gift.sampling.store import SampleIndex, SampleStore
-from trl_gift.sandbox import HostedSandbox, Sandbox
+from trl_gift.sandbox import LocalSandbox, Sandbox
 from trl_gift.tasks import Task
 
 _MEETING_INTERVAL_S = 0.2
@@ -186,7 +186,7 @@ class GeneratingTrainer(PublishingTrainer):
         if workers is None and self.args.device.type == "cpu":
             # The model itself keeps a core busy; programs that compete with it for that one slow both down.
             workers = max(1, len(os.sched_getaffinity(0)) - 1)
-        with HostedSandbox(num_workers=workers, limits=self.args.limits(), isolation=self.args.isolation) as sandbox:
+        with LocalSandbox(workers, self.args.limits(), self.args.isolation, in_process=False) as sandbox:
             self._sandbox = sandbox
             try:
                 yield
