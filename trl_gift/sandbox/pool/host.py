@@ -32,14 +32,6 @@ _WATCH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Numbered:
-    """One program on its way to the host."""
-
-    number: int
-    job: Job
-
-
-@dataclass(frozen=True, slots=True)
 class Cancel:
     """The number of a program whose future was cancelled."""
 
@@ -50,7 +42,7 @@ def serve(fd: int) -> None:
     """Run the programs that arrive over the connection `fd` until it closes.
 
     The first message is `(num_workers, isolation)`; the reply is the isolation in force, or the error. After that come
-    lists of `Numbered` and single `Cancel`s, and lists of `(number, outcome or error)` go back.
+    lists of `(number, job)` and single `Cancel`s, and lists of `(number, outcome or error)` go back.
     """
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     connection = Connection(fd)
@@ -67,14 +59,14 @@ def serve(fd: int) -> None:
         threading.Thread(target=outcomes.send, daemon=True).start()
         while True:
             try:
-                message: list[Numbered] | Cancel = connection.recv()
+                message: list[tuple[int, Job]] | Cancel = connection.recv()
             except (EOFError, OSError):
                 return
             if isinstance(message, Cancel):
                 outcomes.cancel(message.number)
             else:
-                for item in message:
-                    outcomes.expect(item.number, _submit(pool, item.job))
+                for number, job in message:
+                    outcomes.expect(number, _submit(pool, job))
             if outcomes.are_several and not connection.poll():
                 time.sleep(BATCH_S)
 

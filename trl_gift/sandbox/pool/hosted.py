@@ -26,7 +26,7 @@ from pathlib import Path
 from trl_gift.sandbox.base import check_owner, closed, settle
 from trl_gift.sandbox.outcome import Outcome, SandboxError
 from trl_gift.sandbox.pool.backend import Backend
-from trl_gift.sandbox.pool.host import Cancel, Numbered
+from trl_gift.sandbox.pool.host import Cancel
 from trl_gift.sandbox.pool.worker import Job
 
 _CLOSE_S = 20.0
@@ -90,7 +90,7 @@ class HostedPool(Backend):
         self._check_open()
         in_callback = threading.current_thread() is self._reader
         futures: list[Future[Outcome]] = []
-        batch: list[Numbered] = []
+        batch: list[tuple[int, Job]] = []
         for job in jobs:
             _ = job.tests.encoded, job.tests.num_tests  # computed once here, for all programs; the host gets them too
             if not in_callback and not self._room.acquire(blocking=False):
@@ -103,7 +103,7 @@ class HostedPool(Backend):
                 number = self._number
                 self._futures[number] = future
             future.add_done_callback(partial(self._done, number, made_room=not in_callback))
-            batch.append(Numbered(number, job))
+            batch.append((number, job))
             futures.append(future)
         self._send(batch)
         self._check_open()  # if the host has ended meanwhile, no one would settle these futures
@@ -133,7 +133,7 @@ class HostedPool(Backend):
         if self._end:
             raise SandboxError(self._end)
 
-    def _send(self, message: list[Numbered] | Cancel) -> None:
+    def _send(self, message: list[tuple[int, Job]] | Cancel) -> None:
         content = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         try:
             with self._sending:
