@@ -39,7 +39,7 @@ from trl_gift.prompts import BasePrompts, clean_description
 from trl_gift.sampling.chain import gibbs
 from trl_gift.sampling.context import ChainContext, ChainSettings
 from trl_gift.sampling.scheduler import Scheduler
-from trl_gift.sandbox import HostedSandbox, Limits, LocalSandbox
+from trl_gift.sandbox import Limits, LocalSandbox
 from trl_gift.tasks import codetext
 
 CODES = 3
@@ -106,7 +106,7 @@ def main() -> None:
         ours(CompactEngine(model, tokenizer), tasks[:4], settings, prompts, sandbox, "warm-up")
         authors = authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox)
         print(authors.line(), flush=True)
-    with HostedSandbox(num_workers=options.workers, limits=limits) as sandbox:
+    with LocalSandbox(num_workers=options.workers, limits=limits, in_process=False) as sandbox:
         turns = []
         for _ in range(options.repeats):
             turn = [*map(batched, options.generate_sizes), compact()]

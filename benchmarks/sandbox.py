@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trl_gift.sandbox import AssertTests, Case, Limits, LocalSandbox, StdioTests
-from trl_gift.sandbox.slot import PRELOAD
+from trl_gift.sandbox.pool.worker import PRELOAD
 
 TIMEOUT_S = 5.0
 

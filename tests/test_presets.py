@@ -169,7 +169,7 @@ def test_unverified_training_starts_no_sandbox(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a sandbox was started")
 
-    monkeypatch.setattr("trl_gift.sampling.rollouts.HostedSandbox", refuse)
+    monkeypatch.setattr("trl_gift.sampling.rollouts.LocalSandbox", refuse)
     result, _ = trained("ssd", tmp_path, eval_tasks=0)
     assert result.rounds[0]["unverified"] > 0
 
@@ -229,7 +229,7 @@ def test_a_run_records_what_the_preset_resolved_to(tmp_path, sandbox):
 def test_an_estimate_of_unverified_training_runs_nothing(tmp_path, monkeypatch):
     from trl_gift.estimate import RunParts, calibrate, calibration_config, estimate_run, estimate_text
 
-    monkeypatch.setattr("trl_gift.estimate.calibration.HostedSandbox", None)
+    monkeypatch.setattr("trl_gift.estimate.calibration.LocalSandbox", None)
     config = GiFTConfig.from_preset(
         "ssd", str(tmp_path), max_completion_length=32, gradient_checkpointing=False, disable_tqdm=True, **CPU
     )

@@ -97,7 +97,8 @@ class GiFTTrainer(RoundTrainer):
         callbacks: As for `SFTTrainer`.
         quantization_config: As for `SFTTrainer`; with `peft_config` for 4-bit LoRA.
         peft_config: As for `SFTTrainer`.
-        sandbox: Runs the programs; a `HostedSandbox` with the options' limits if not given. A given one is not closed.
+        sandbox: Runs the programs; by default a `LocalSandbox(in_process=False)` with the options' limits. A given one is
+            not closed.
         others: `optimizer_cls_and_kwargs`, as for `SFTTrainer`.
 
     Raises:

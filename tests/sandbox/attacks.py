@@ -1,8 +1,8 @@
-"""Hostile programs, as data: `python -m tests.sandbox.attacks` runs all of them and prints what became of each.
+"""Hostile programs, as data: `python -m tests.sandbox.attacks` runs all of them and prints the outcome of each.
 
-In every case `solve(x)` must return `x*x+1` and is tested at 3, 4 and 10 (or does the like over stdin). None of these
-programs does so unless its attack works, so "passed" means "broken". After each attack an honest program must pass in
-the same slot.
+In every case `solve(x)` must return `x*x+1` and is tested at 3, 4 and 10 (or the program does the same over stdin). None
+of these programs does so unless its attack works, so "passed" means "broken". After each attack an honest program must
+pass in the same slot.
 
 `@NAME@` in a source is replaced by what `Bait` prepared: a secret file, a folder, a port, the trainer's pid.
 """
@@ -31,7 +31,7 @@ SOLVE_ASSERTS = AssertTests(
 )
 SOLVE_CALLS = CallTests("solve", [Case(args=(x,), expected=x * x + 1) for x in (3, 4, 10)])
 SOLVE_STDIO = StdioTests([Case(stdin=f"{x}\n", stdout=f"{x * x + 1}\n") for x in (3, 4, 10)])
-# Tests in the style that hides their inputs from the eye of a scanner: a loop, a helper, in-place arguments.
+# Tests whose inputs a scanner does not see: a loop, a helper, in-place arguments.
 SOLVE_LOOP = AssertTests(
     "for got, x in zip(map(solve, (3, 4, 10)), (3, 4, 10)):\n    assert got == x * x + 1", entry_point="solve"
 )
@@ -65,7 +65,7 @@ def _add(family: str, name: str, source: str, *tests: Tests, limits: Limits = LI
 
 
 def forge(name: str, source: str, *tests: Tests, limits: Limits = LIMITS) -> None:
-    """A program that wants a verdict without the work."""
+    """A program that wants to pass without solving the task."""
     _add("forge", name, source, *tests, limits=limits)
 
 
@@ -86,7 +86,7 @@ def solve(x):
 
 
 def exhaust(name: str, source: str, *tests: Tests, limits: Limits = LIMITS) -> None:
-    """A program that wants to outlast, overfill or confuse the machinery."""
+    """A program that tries to outlast, overfill or confuse the sandbox."""
     _add("exhaust", name, source, *(tests or (SOLVE_CALLS,)), limits=limits)
 
 
@@ -1098,7 +1098,7 @@ exhaust("stdio: 3 GB", "x = bytearray(3 << 30)\nprint(int(input()) ** 2 + 1)", S
 
 @dataclass(frozen=True)
 class Bait:
-    """What the escapes are after."""
+    """What the escapes try to reach."""
 
     folder: str
     values: dict[str, str]
@@ -1109,7 +1109,7 @@ class Bait:
         return source
 
     def untouched(self) -> bool:
-        """Whether the secret file is as it was made, and alone."""
+        """Whether the secret file is unchanged, and alone in its folder."""
         path = os.path.join(self.folder, "secret")
         with open(path) as file:
             same = file.read() == "a secret"
@@ -1118,7 +1118,7 @@ class Bait:
 
 @contextlib.contextmanager
 def bait() -> Iterator[Bait]:
-    """Prepare secrets, a port and an abstract socket for the time of the block."""
+    """Prepare secrets, a port and an abstract socket, for the duration of the block."""
     os.environ[SECRET] = "a secret"
     abstract = f"trl-gift-{os.getpid()}"
     with (
@@ -1157,11 +1157,11 @@ def run_attack(sandbox: LocalSandbox, attack: Attack, prepared: Bait) -> list[Ou
 
 
 def main() -> int:
-    """Run every attack in one slot and print what became of it; the exit status says whether all were held."""
+    """Run every attack in one slot and print its outcome; the exit status is 0 if every attack was held."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--family", choices=["forge", "escape", "exhaust"], help="only these")
-    parser.add_argument("--deny", nargs="*", default=[], help="layers to do without: landlock, namespaces, seccomp")
-    parser.add_argument("--quiet", action="store_true", help="print only what was broken, and the sum")
+    parser.add_argument("--deny", nargs="*", default=[], help="layers to take away: landlock, namespaces, seccomp")
+    parser.add_argument("--quiet", action="store_true", help="print only the attacks that succeeded, and the count")
     options = parser.parse_args()
     for layer in options.deny:
         deny(layer)

@@ -1,4 +1,4 @@
-"""One sandbox for the tests that only need some sandbox, and the count of what a closed one leaves behind."""
+"""One sandbox for the tests that only need a sandbox, and a Ray cluster of two nodes."""
 
 from __future__ import annotations
 

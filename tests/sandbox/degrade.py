@@ -1,11 +1,11 @@
-"""Machines that lack a layer, made by taking it from this process and all of its children (by a seccomp filter)."""
+"""Simulates machines that lack a layer: a seccomp filter takes it from this process and all of its children."""
 
 from __future__ import annotations
 
 import ctypes
 import struct
 
-from trl_gift.sandbox import kernel, syscalls
+from trl_gift.sandbox.confine import kernel, syscalls
 
 _LD, _JEQ, _RET, _ALLOW, _ERRNO = 0x20, 0x15, 0x06, 0x7FFF0000, 0x00050000
 _ENOSYS, _EPERM, _EINVAL = 38, 1, 22
@@ -13,7 +13,7 @@ _CALLS = {"landlock": ("landlock_create_ruleset", _ENOSYS), "namespaces": ("unsh
 
 
 def deny(layer: str) -> None:
-    """Make `layer` unavailable from here on, as on a machine that never had it."""
+    """Make `layer` unavailable from now on, as on a machine that never had it."""
     architecture = syscalls.machine()
     assert architecture is not None
     code = [(_LD, 0, 0, 0)]

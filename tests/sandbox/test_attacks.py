@@ -18,7 +18,7 @@ def prepared() -> Iterator[Bait]:
 
 @pytest.fixture(scope="module")
 def slot(prepared: Bait) -> Iterator[LocalSandbox]:
-    """One slot for all attacks: what one of them leaves behind, the next meets. Started after the secrets are set."""
+    """One slot for all attacks, so that each attack meets what the previous ones left. Started after the secrets are set."""
     with LocalSandbox(num_workers=1) as pool:
         yield pool
 

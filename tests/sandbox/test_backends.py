@@ -1,4 +1,4 @@
-"""One suite for all sandboxes: on this machine, on many, and behind HTTP, the same programs get the same verdicts."""
+"""One suite for all sandboxes: the same programs get the same verdicts on this machine, on many, and over HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 from tests.sandbox.test_remote import ADD, CALLS, STDIO, remote, server  # noqa: F401 - two of them are fixtures
 from trl_gift.sandbox import (
     AssertTests,
-    HostedSandbox,
     Limits,
     LocalSandbox,
     Sandbox,
@@ -17,7 +16,7 @@ from trl_gift.sandbox import (
 
 ASSERTS = AssertTests("assert add(1, 2) == 3\nassert add([1], [2]) == [1, 2]", entry_point="add")
 ECHO_SUM = "print(sum(map(int, input().split())))"
-# A program behind HTTP runs together with its assertions, so that verdict could be forged, and says so.
+# On an HTTP server a program runs together with its assertions, so it could forge that verdict, and the outcome says so.
 UNTRUSTED = {("fusion", "assert")}
 
 
@@ -29,7 +28,7 @@ def local():
 
 @pytest.fixture(scope="module")
 def hosted():
-    with HostedSandbox(num_workers=2, limits=Limits(cpu_s=1, wall_s=3)) as sandbox:
+    with LocalSandbox(num_workers=2, limits=Limits(cpu_s=1, wall_s=3), in_process=False) as sandbox:
         yield sandbox
 
 
@@ -88,9 +87,9 @@ def test_submit_answers_later(backend):
     assert all(future.result(60).passed for future in futures)
 
 
-@pytest.mark.parametrize("kind", [LocalSandbox, HostedSandbox])
-def test_a_closed_sandbox_takes_nothing(kind):
-    sandbox = kind(num_workers=1)
+@pytest.mark.parametrize("in_process", [True, False])
+def test_a_closed_sandbox_refuses_programs(in_process):
+    sandbox = LocalSandbox(num_workers=1, in_process=in_process)
     sandbox.close()
     with pytest.raises(SandboxClosed):
         sandbox.submit(ADD, CALLS)

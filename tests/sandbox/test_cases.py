@@ -1,4 +1,4 @@
-"""Tests as data: refused when they could not fail, equal by content, lossless through JSON."""
+"""Tests as data: refused if they cannot fail, equal by content, lossless through JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from decimal import Decimal
 
 import pytest
 
-from trl_gift.sandbox import AssertTests, CallTests, Case, Limits, Outcome, Status, StdioTests, TestResult, cases
+from trl_gift.sandbox import (
+    AssertTests,
+    CallTests,
+    Case,
+    Limits,
+    Outcome,
+    Status,
+    StdioTests,
+    TestResult,
+    suite_from_dict,
+)
 
 SUITES = [
     AssertTests("assert f(1) == 2", entry_point="f", prelude="import math", pass_by="reference"),
@@ -23,7 +33,7 @@ SUITES = [
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_round_trip_through_json(suite):
-    copy = cases.suite_from_dict(json.loads(json.dumps(suite.to_dict())))
+    copy = suite_from_dict(json.loads(json.dumps(suite.to_dict())))
     assert copy == suite
     assert hash(copy) == hash(suite)
     assert copy.fingerprint == suite.fingerprint
@@ -61,8 +71,8 @@ def test_empty_case_lists_are_refused():
         (lambda: StdioTests([Case(args=(1,))]), "the wrong kind of case"),
         (lambda: CallTests("f", [Case()], rel_tol=2.0), "such a tolerance"),
         (lambda: StdioTests([Case(stdin="", stdout="")], compare="fuzzy"), "choose one of lines"),
-        (lambda: StdioTests([Case(stdin="", stdout="")], checker="x = 1"), "defines no check"),
-        (lambda: Case(args=5), "come as a tuple"),
+        (lambda: StdioTests([Case(stdin="", stdout="")], checker="x = 1"), "does not define check"),
+        (lambda: Case(args=5), "must be a tuple"),
         (lambda: Case(stdin="1"), "a run needs both"),
         (lambda: Limits(cpu_s=0), "above zero"),
         (lambda: Limits(cpu_s=20), "raise wall_s"),
@@ -74,7 +84,7 @@ def test_errors_name_value_reason_and_fix(make, words):
         make()
 
 
-def test_check_is_called_only_where_the_source_does_not():
+def test_check_is_called_only_if_the_source_does_not_call_it():
     check = "def check(candidate):\n    assert candidate(1) == 2\n"
     assert AssertTests(check, entry_point="f").source.count("check(f)") == 1
     assert AssertTests(check + "check(f)", entry_point="f").source.count("check(f)") == 1
@@ -99,12 +109,4 @@ def test_outcome_round_trip():
         trusted=False,
     )
     assert Outcome.from_dict(json.loads(json.dumps(outcome.to_dict()))) == outcome
-    assert outcome.num_passed == 1
     assert not outcome.passed
-
-
-def test_calibrated_limits():
-    limits = Limits(cpu_s=5, wall_s=15)
-    assert limits.calibrated(0.2).cpu_s == 2.0
-    assert limits.calibrated(0.001).cpu_s == 1.0
-    assert limits.calibrated(100).cpu_s == 5

@@ -1,4 +1,4 @@
-"""The codec: every supported value survives, every other is refused, no bytes do harm."""
+"""The codec: every supported value survives, every other value is refused, and no bytes do harm."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trl_gift.sandbox import CallTests, Case, codec
-from trl_gift.sandbox.plain import from_plain, to_plain
+from trl_gift.sandbox import CallTests, Case
+from trl_gift.sandbox.values import codec
+from trl_gift.sandbox.values.plain import from_plain, to_plain
 
 hashable = st.recursive(
     st.none()

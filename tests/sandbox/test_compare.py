@@ -1,11 +1,11 @@
-"""When printed output answers a test."""
+"""When an output or a value counts as the expected one."""
 
 from __future__ import annotations
 
 import pytest
 
-from trl_gift.sandbox.compare import first_difference, outputs_match
-from trl_gift.sandbox.equality import answers, same
+from trl_gift.sandbox.values.compare_outputs import first_difference, outputs_match
+from trl_gift.sandbox.values.compare_values import same, values_match
 
 YES = [
     ("3\n", "3"),
@@ -88,7 +88,7 @@ def test_values(actual, expected, options, result):
 
 def test_the_rules_of_calls():
     def by(rule, actual, expected):
-        return answers(actual, expected, rule, abs_tol=0.0, rel_tol=0.0)
+        return values_match(actual, expected, rule, abs_tol=0.0, rel_tol=0.0)
 
     assert not by("equal", (1, 2), [1, 2])
     assert by("json", (1, 2), [1, 2])

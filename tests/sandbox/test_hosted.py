@@ -1,4 +1,4 @@
-"""What a sandbox in a process of its own promises besides the verdicts: cancelling, waiting, and ends of every kind."""
+"""`LocalSandbox(in_process=False)`: what it promises besides the verdicts: batches, waiting, errors, and every kind of end."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import pytest
 
 from tests.sandbox.test_pool import ADD, ADDS, SLEEP, alive, descendants, wait_until, workers
 from trl_gift.sandbox import (
-    HostedSandbox,
     IsolationUnavailable,
     Limits,
+    LocalSandbox,
     Outcome,
     SandboxClosed,
     SandboxError,
     Status,
 )
-from trl_gift.sandbox import hosted as hosted_module
+from trl_gift.sandbox.pool import host
 
 
 @pytest.fixture(scope="module")
 def hosted():
-    with HostedSandbox(num_workers=1, limits=Limits(cpu_s=5, wall_s=15)) as sandbox:
+    with LocalSandbox(num_workers=1, limits=Limits(cpu_s=5, wall_s=15), in_process=False) as sandbox:
         yield sandbox
 
 
@@ -46,7 +46,7 @@ def test_many_programs_from_many_threads(hosted):
 
 
 def test_more_programs_at_once_than_there_is_room_for():
-    with HostedSandbox(num_workers=1, max_pending=3) as sandbox:
+    with LocalSandbox(num_workers=1, max_pending=3, in_process=False) as sandbox:
         programs = [ADD, "def add(a, b):\n    return 0\n"] * 5
         outcomes = [
             future.result(60).passed for future in sandbox.submit_all([(program, ADDS) for program in programs])
@@ -54,19 +54,19 @@ def test_more_programs_at_once_than_there_is_room_for():
     assert outcomes == [True, False] * 5
 
 
-def test_programs_keep_off_one_cpu_where_there_are_others(monkeypatch):
+def test_programs_keep_off_one_cpu_if_enough_others_remain(monkeypatch):
     usable = sorted(os.sched_getaffinity(0))
     for rank, num_workers in ((0, 1), (1, 1), (0, len(usable)), (0, None)):
         monkeypatch.setenv("LOCAL_RANK", str(rank))
-        with HostedSandbox(num_workers=num_workers) as sandbox:
+        with LocalSandbox(num_workers=num_workers, in_process=False) as sandbox:
             assert sandbox.run(ADD, ADDS).passed
             left = [usable[rank % len(usable)]] if num_workers == 1 and len(usable) > 1 else []
-            assert {tuple(os.sched_getaffinity(pid)) for pid in descendants(sandbox.pid)} == {
+            assert {tuple(os.sched_getaffinity(pid)) for pid in descendants(sandbox._backend.pid)} == {
                 tuple(cpu for cpu in usable if cpu not in left)
             }
 
 
-def test_outcomes_wait_for_others_but_the_last_does_not(monkeypatch):
+def test_outcomes_wait_for_others_but_the_last_one_does_not(monkeypatch):
     class Sent:
         def __init__(self):
             self.batches = queue.SimpleQueue()
@@ -74,9 +74,9 @@ def test_outcomes_wait_for_others_but_the_last_does_not(monkeypatch):
         def send(self, batch):
             self.batches.put([number for number, _ in batch])
 
-    monkeypatch.setattr(hosted_module, "_BATCH_S", 600)
+    monkeypatch.setattr(host, "BATCH_S", 600)
     connection = Sent()
-    outcomes = hosted_module._Outcomes(connection)
+    outcomes = host.Outcomes(connection)
     futures = [Future() for _ in range(3)]
     for number, future in enumerate(futures):
         outcomes.expect(number, future)
@@ -92,7 +92,7 @@ def test_nothing_is_left_behind():
         return len(os.listdir("/proc/self/fd")), threading.active_count()
 
     before, others = state(), descendants()
-    sandbox = HostedSandbox(num_workers=2)
+    sandbox = LocalSandbox(num_workers=2, in_process=False)
     assert sandbox.run(ADD, ADDS).passed
     futures = [sandbox.submit(SLEEP, ADDS) for _ in range(6)]
     time.sleep(0.3)
@@ -109,12 +109,12 @@ def test_nothing_is_left_behind():
     sandbox.close()
 
 
-def test_a_host_that_dies_is_an_error_for_all_who_wait():
-    with HostedSandbox(num_workers=1) as sandbox:
+def test_the_death_of_the_host_is_an_error_for_all_waiting_futures():
+    with LocalSandbox(num_workers=1, in_process=False) as sandbox:
         futures = [sandbox.submit(SLEEP, ADDS) for _ in range(3)]
         time.sleep(0.3)
-        mine = descendants(sandbox.pid)
-        os.kill(sandbox.pid, signal.SIGKILL)
+        mine = descendants(sandbox._backend.pid)
+        os.kill(sandbox._backend.pid, signal.SIGKILL)
         for future in futures:
             with pytest.raises(SandboxError, match="ended by itself"):
                 future.result(10)
@@ -126,19 +126,19 @@ def test_a_host_that_dies_is_an_error_for_all_who_wait():
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"num_workers": 0}, ValueError, "at least one is needed"),
+        ({"num_workers": 0}, ValueError, "at least one worker is needed"),
         ({"isolation": "none"}, IsolationUnavailable, "TRL_GIFT_ALLOW_NO_ISOLATION"),
     ],
 )
-def test_what_the_host_refuses_is_raised_here(monkeypatch, arguments, error, words):
+def test_errors_at_the_start_are_raised_by_the_constructor(monkeypatch, arguments, error, words):
     monkeypatch.delenv("TRL_GIFT_ALLOW_NO_ISOLATION", raising=False)
     others = descendants()
     with pytest.raises(error, match=words):
-        HostedSandbox(**arguments)
+        LocalSandbox(**arguments, in_process=False)
     assert descendants() <= others
 
 
-def test_what_is_no_program_is_refused_at_once(hosted):
-    with pytest.raises(TypeError, match="a program comes as str"):
+def test_an_argument_that_is_not_a_program_is_refused_at_once(hosted):
+    with pytest.raises(TypeError, match="a program must be a str"):
         hosted.submit(None, ADDS)
     assert hosted.run(ADD, ADDS).passed

@@ -1,4 +1,4 @@
-"""The ladder: every rung holds, and where there is none the error names each missing layer and its fix."""
+"""The isolation: every plan holds, and if none can be put in force the error names each missing layer and its fix."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from trl_gift.sandbox import (
     IsolationUnavailable,
     LocalSandbox,
     Status,
-    isolation,
     probe_isolation,
-    seccomp,
-    syscalls,
 )
-from trl_gift.sandbox.plan import NONE, RUNGS, Plan
+from trl_gift.sandbox.confine import seccomp, syscalls
+from trl_gift.sandbox.confine.plan import NONE, PLANS, Plan
+from trl_gift.sandbox.pool import isolation
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ADD = "def add(a, b):\n    return a + b\n"
@@ -43,7 +42,7 @@ def attacks(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
         (["landlock", "namespaces"], "seccomp+nofiles"),
     ],
 )
-def test_lower_rungs_let_nothing_escape(denied, left):
+def test_weaker_plans_let_nothing_escape(denied, left):
     result = attacks("--family", "escape", "--deny", *denied)
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"under {left}: 0 broken" in result.stdout
@@ -51,7 +50,7 @@ def test_lower_rungs_let_nothing_escape(denied, left):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("denied", [["namespaces"], ["landlock"], ["landlock", "namespaces"]])
-def test_lower_rungs_hold_every_attack(denied):
+def test_weaker_plans_hold_every_attack(denied):
     result = attacks("--deny", *denied)
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -69,7 +68,7 @@ def test_without_seccomp_nothing_is_safe_enough():
 
 def test_this_machine():
     with LocalSandbox(num_workers=1) as pool:
-        assert pool.plan in RUNGS
+        assert pool.isolation in {plan.describe() for plan in PLANS}
         assert pool.isolation == pool.run(ADD, ADDS).isolation
 
 
@@ -126,7 +125,7 @@ def test_no_isolation_needs_two_consents(monkeypatch):
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
-def test_other_systems_are_refused_with_a_way_out(monkeypatch, platform):
+def test_other_systems_are_refused_with_an_alternative(monkeypatch, platform):
     monkeypatch.setattr(sys, "platform", platform)
     with pytest.raises(IsolationUnavailable, match=r"WSL2.*Docker.*remote sandbox"):
         LocalSandbox(num_workers=1)
@@ -141,7 +140,7 @@ def test_unknown_isolation():
 NOBODY = 65534
 
 
-def interpreter_for_anybody() -> str | None:
+def interpreter_for_every_user() -> str | None:
     for path in (sys.executable, shutil.which("python3", path="/usr/bin:/usr/local/bin")):
         if path:
             code = "import sys, trl_gift.sandbox; sys.exit(sys.version_info < (3, 11))"
@@ -156,10 +155,10 @@ def interpreter_for_anybody() -> str | None:
 
 
 @pytest.mark.skipif(
-    os.getuid() != 0, reason="only root can become somebody else; as somebody else the suite is the test"
+    os.getuid() != 0, reason="only root can become another user; another user runs the whole suite as itself"
 )
 def test_as_an_ordinary_user():
-    path = interpreter_for_anybody()
+    path = interpreter_for_every_user()
     if path is None:
         pytest.skip("no Python >= 3.11 here that every user may run")
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""Programs in other languages: judged alike, confined more tightly than their compilers."""
+"""Programs in other languages: judged as in Python, and confined more tightly than their compilers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prepared() -> Iterator[Bait]:
 @pytest.fixture(scope="module")
 def pool(prepared: Bait) -> Iterator[LocalSandbox]:
     with LocalSandbox(num_workers=1, limits=LIMITS) as sandbox:
-        if not sandbox.plan.landlock:
+        if "landlock" not in sandbox.isolation:
             pytest.skip("other languages need Landlock")
         yield sandbox
 

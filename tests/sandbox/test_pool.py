@@ -1,4 +1,4 @@
-"""The pool: what the three kinds of tests mean, and that nothing hangs, leaks or survives."""
+"""The local sandbox: what the three kinds of tests mean, and that nothing hangs, leaks or survives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from trl_gift.sandbox import (
     AssertTests,
     CallTests,
     Case,
-    HostedSandbox,
     Limits,
     LocalSandbox,
     Sandbox,
@@ -180,7 +179,7 @@ def test_human_eval_style(sandbox):
     assert outcome.message.startswith("assert candidate([]) == 0")
 
 
-def test_tests_below_a_main_guard_run(sandbox):
+def test_tests_under_a_main_guard_run(sandbox):
     tests = AssertTests(
         "def go():\n    assert add(1, 2) == 3\nif __name__ == '__main__':\n    go()", entry_point="add"
     )
@@ -188,14 +187,14 @@ def test_tests_below_a_main_guard_run(sandbox):
     assert sandbox.run("def add(a, b): return 0", tests).status is Status.FAILED
 
 
-def test_passing_without_asking_proves_nothing(sandbox):
+def test_passing_without_calling_the_program_proves_nothing(sandbox):
     tests = AssertTests("for x in []:\n    assert f(x)", entry_point="f")
     outcome = sandbox.run("def f(x):\n    return x", tests)
     assert outcome.status is Status.INFRASTRUCTURE
     assert "never called the program" in outcome.message
 
 
-def test_what_tests_cannot_pass_is_not_the_programs_fault(sandbox):
+def test_arguments_that_cannot_cross_are_not_the_programs_fault(sandbox):
     tests = AssertTests("assert f(len) == 3", entry_point="f")
     outcome = sandbox.run("def f(g):\n    return g('abc')", tests)
     assert outcome.status is Status.INFRASTRUCTURE
@@ -320,7 +319,7 @@ def test_map_in_order_and_as_completed(sandbox):
         assert order[0] != 0
 
 
-def test_map_reads_no_further_than_it_must_and_cancels_what_is_left():
+def test_map_reads_lazily_and_cancels_the_remaining_programs():
     read = []
 
     def pairs():
@@ -336,9 +335,9 @@ def test_map_reads_no_further_than_it_must_and_cancels_what_is_left():
         assert pool.run(ADD, ADDS).passed
 
 
-@pytest.mark.parametrize(("kind", "room"), [(LocalSandbox, 3), (HostedSandbox, 2)])  # the running one counts there
-def test_submit_waits_while_the_queue_is_full(kind, room):
-    with kind(num_workers=1, max_pending=2) as pool:
+@pytest.mark.parametrize(("in_process", "room"), [(True, 3), (False, 2)])  # a running program counts in the host only
+def test_submit_waits_while_the_queue_is_full(in_process, room):
+    with LocalSandbox(num_workers=1, max_pending=2, in_process=in_process) as pool:
         futures = [pool.submit(SLEEP, ADDS) for _ in range(room)]
         late = []
         thread = threading.Thread(target=lambda: late.append(pool.submit(ADD, ADDS)))
@@ -351,9 +350,9 @@ def test_submit_waits_while_the_queue_is_full(kind, room):
         assert late[0].result(10).passed
 
 
-@pytest.mark.parametrize("kind", [LocalSandbox, HostedSandbox])
-def test_callbacks_may_submit(kind):
-    with kind(num_workers=1, max_pending=1) as pool:
+@pytest.mark.parametrize("in_process", [True, False])
+def test_callbacks_may_submit(in_process):
+    with LocalSandbox(num_workers=1, max_pending=1, in_process=in_process) as pool:
         second = []
         future = pool.submit(ADD, ADDS)
         future.add_done_callback(lambda _: second.extend(pool.submit(ADD, ADDS) for _ in range(3)))
@@ -362,9 +361,9 @@ def test_callbacks_may_submit(kind):
         assert all(item.result(10).passed for item in second)
 
 
-@pytest.mark.parametrize("kind", [LocalSandbox, HostedSandbox])
-def test_cancelling_a_running_program(kind):
-    with kind(num_workers=1) as pool:
+@pytest.mark.parametrize("in_process", [True, False])
+def test_cancelling_a_running_program(in_process):
+    with LocalSandbox(num_workers=1, in_process=in_process) as pool:
         before = pool.run(ADD, ADDS)
         future = pool.submit(SLEEP, ADDS)
         time.sleep(0.3)
@@ -377,9 +376,9 @@ def test_cancelling_a_running_program(kind):
         assert before.passed
 
 
-@pytest.mark.parametrize("kind", [LocalSandbox, HostedSandbox])
-def test_cancelling_a_running_stdio_program(kind):
-    with kind(num_workers=1) as pool:
+@pytest.mark.parametrize("in_process", [True, False])
+def test_cancelling_a_running_stdio_program(in_process):
+    with LocalSandbox(num_workers=1, in_process=in_process) as pool:
         future = pool.submit(SLEEP, StdioTests([Case(stdin="", stdout="")] * 5))
         time.sleep(0.3)
         assert future.cancel()
@@ -391,7 +390,7 @@ def test_worker_death_is_repaired(sandbox):
         assert pool.run(ADD, ADDS).passed
         future = pool.submit(f"import time\ntime.sleep(0.5)\n{ADD}", ADDS)
         time.sleep(0.2)
-        os.kill(pool._slots[0]._workers["plain"].pid, signal.SIGKILL)
+        os.kill(pool._backend.slots[0]._workers["plain"].pid, signal.SIGKILL)
         outcome = future.result(20)
         assert outcome.passed
         assert outcome.attempts == 2
@@ -402,8 +401,10 @@ def test_two_worker_deaths_are_infrastructure():
         future = pool.submit(SLEEP, ADDS)
         killed = set()
         for _ in range(2):
-            assert wait_until(lambda: pool._slots[0]._busy and pool._slots[0]._busy[0].pid not in killed)
-            worker = pool._slots[0]._busy[0]
+            assert wait_until(
+                lambda: pool._backend.slots[0]._busy and pool._backend.slots[0]._busy[0].pid not in killed
+            )
+            worker = pool._backend.slots[0]._busy[0]
             killed.add(worker.pid)
             time.sleep(0.2)
             os.kill(worker.pid, signal.SIGKILL)
@@ -423,7 +424,7 @@ def test_judge_death_is_repaired():
 
 
 def test_a_silent_worker_is_noticed(monkeypatch):
-    monkeypatch.setattr("trl_gift.sandbox.slot.GRACE_S", 2.0)
+    monkeypatch.setattr("trl_gift.sandbox.pool.worker.GRACE_S", 2.0)
     others = descendants()
     with LocalSandbox(num_workers=1) as pool:
         assert pool.run(ADD, ADDS).passed
@@ -432,7 +433,7 @@ def test_a_silent_worker_is_noticed(monkeypatch):
         time.sleep(0.1)
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
-        outcome = future.result(30)  # the second try, by a fresh worker, meets the deadline as it should
+        outcome = future.result(30)  # the second try, in a new worker, meets the deadline
         assert outcome.status is Status.TIMEOUT
         assert outcome.attempts == 2
 
@@ -446,7 +447,7 @@ def test_nothing_is_left_behind():
         }
 
     with LocalSandbox(num_workers=1):
-        pass  # whatever is loaded once, is loaded now
+        pass  # loads everything that is loaded only once
     before = len(os.listdir("/proc/self/fd")), threading.active_count(), descendants(), set(os.listdir("/tmp"))
     for _ in range(3):
         with LocalSandbox(num_workers=2) as pool:
@@ -463,12 +464,12 @@ def test_nothing_is_left_behind():
 
 
 def workers() -> set[int]:
-    """Every process of any sandbox on this machine, whoever its parent is."""
+    """Every process of any sandbox on this machine, whatever its parent is."""
     found = set()
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/cmdline", "rb") as file:
-                if b"sandbox/worker.py" in file.read() and alive(int(name)):
+                if b"sandbox/inside/worker.py" in file.read() and alive(int(name)):
                     found.add(int(name))
         except OSError:
             continue
@@ -503,19 +504,21 @@ def test_closing_ends_running_programs_at_once():
 
 TRAINER = """
 import sys, time, threading
-from trl_gift.sandbox import {kind}, AssertTests, StdioTests, Case
-pool = {kind}(num_workers=2)
+from trl_gift.sandbox import LocalSandbox, AssertTests, StdioTests, Case
+pool = LocalSandbox(num_workers=2, in_process={in_process})
 pool.submit("import time\\ntime.sleep(60)", AssertTests("assert f()", entry_point="f"))
 pool.submit("import time\\ntime.sleep(60)", StdioTests([Case(stdin="", stdout="")]))
 from tests.sandbox.test_pool import descendants, wait_until
-wait_until(lambda: len(descendants()) >= 7)
+# Two workers, two judges, a program, a runner and its run; each namespace has a launcher too, and there may be a host.
+expected = 7 + 2 * ("namespaces" in pool.isolation) + (not {in_process})
+wait_until(lambda: len(descendants()) >= expected)
 print("ready", flush=True)
 print(*descendants(), flush=True)
 {end}
 """
 
 
-@pytest.mark.parametrize("kind", ["LocalSandbox", "HostedSandbox"])
+@pytest.mark.parametrize("in_process", [True, False])
 @pytest.mark.parametrize(
     ("end", "signal_"),
     [
@@ -528,9 +531,9 @@ print(*descendants(), flush=True)
         ("import os\nif os.fork() == 0: time.sleep(5); os._exit(0)\ntime.sleep(60)", signal.SIGKILL),
     ],
 )
-def test_children_die_with_the_trainer(kind, end, signal_):
+def test_children_die_with_the_trainer(in_process, end, signal_):
     trainer = subprocess.Popen(
-        [sys.executable, "-c", TRAINER.format(kind=kind, end=end)],
+        [sys.executable, "-c", TRAINER.format(in_process=in_process, end=end)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -538,7 +541,7 @@ def test_children_die_with_the_trainer(kind, end, signal_):
     assert trainer.stdout is not None
     assert trainer.stdout.readline() == "ready\n"
     workers = {int(pid) for pid in trainer.stdout.readline().split()}
-    assert len(workers) >= 7  # two workers, two judges, a program, a runner and its run; more with pid namespaces
+    assert len(workers) >= 7
     if signal_ is not None:
         time.sleep(0.3)
         trainer.send_signal(signal_)
@@ -547,15 +550,15 @@ def test_children_die_with_the_trainer(kind, end, signal_):
     assert wait_until(lambda: not any(alive(pid) for pid in workers))
 
 
-@pytest.mark.parametrize("kind", [LocalSandbox, HostedSandbox])
-def test_a_fork_of_the_trainer_gets_a_clear_error(kind):
-    with kind(num_workers=1) as sandbox:
+@pytest.mark.parametrize("in_process", [True, False])
+def test_a_fork_of_the_trainer_gets_a_clear_error(in_process):
+    with LocalSandbox(num_workers=1, in_process=in_process) as sandbox:
         pid = os.fork()
         if pid == 0:
             try:
                 sandbox.submit(ADD, ADDS)
             except SandboxClosed as error:
-                os._exit(7 if "make one here" in str(error) else 8)
+                os._exit(7 if "make a new one here" in str(error) else 8)
             os._exit(9)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
         assert sandbox.run(ADD, ADDS).passed
@@ -586,13 +589,6 @@ def test_a_pool_outlives_the_thread_that_made_it():
         outcome = pool.run(ADD, ADDS)
         assert outcome.passed
         assert outcome.attempts == 1
-
-
-def test_calibrate(sandbox):
-    limits = sandbox.calibrate(ADD, ADDS, floor_s=0.5)
-    assert limits.cpu_s == 0.5
-    with pytest.raises(ValueError, match="does not pass its own tests"):
-        sandbox.calibrate("def add(a, b): return 0", ADDS)
 
 
 def test_import_is_light():

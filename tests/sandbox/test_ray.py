@@ -19,7 +19,7 @@ SLEEP = "import time\ntime.sleep(60)\n"
 
 def test_both_nodes_run_programs(ray_pool):
     assert isinstance(ray_pool, Sandbox)
-    assert ray_pool.num_nodes == 2
+    assert len(ray_pool._nodes) == 2
     assert "seccomp" in ray_pool.isolation
     outcomes = list(ray_pool.map([(ADD, ADDS), ("def add(a, b): return 0", ADDS)] * 20))
     assert [index for index, _ in outcomes] == list(range(40))

@@ -105,15 +105,15 @@ def test_functions(remote, tests, trusted):
     outcome = remote.run("print('hello')\n" + ADD, tests)
     assert outcome.passed, outcome
     assert outcome.trusted is trusted
-    assert outcome.num_passed == 2
+    assert [result.passed for result in outcome.results] == [True, True]
     assert outcome.stdout_tail == "hello"
     wrong = remote.run("def add(a, b):\n    return 3 if a == 1 else None\n", tests)
     assert wrong.status is Status.FAILED
     assert wrong.first_failure == 1
-    assert wrong.num_passed == 1
+    assert [result.passed for result in wrong.results] == [True, False]
 
 
-def test_stdio_is_compared_on_our_side(remote):
+def test_stdio_is_compared_on_this_side(remote):
     assert remote.run("print(sum(map(int, input().split())))", STDIO).passed
     outcome = remote.run("print(3)", STDIO, stop_at_first_failure=False)
     assert (outcome.status, outcome.first_failure, outcome.message) == (Status.FAILED, 1, "line 1 is '3', not '7'")
@@ -178,7 +178,7 @@ def test_what_is_sent(server):
         "drop",
     ],
 )
-def test_trouble_is_tried_again_and_then_infrastructure(remote, trouble):
+def test_a_failed_request_is_tried_again_and_then_infrastructure(remote, trouble):
     Handler.trouble[:] = [trouble]
     outcome = remote.run("print(3)", StdioTests(STDIO.cases[:1]))
     assert outcome.passed
@@ -189,17 +189,17 @@ def test_trouble_is_tried_again_and_then_infrastructure(remote, trouble):
     assert "tried 2 times" in outcome.message
 
 
-def test_no_server_is_infrastructure():
+def test_a_missing_server_is_infrastructure():
     with SandboxFusionSandbox("http://127.0.0.1:9") as sandbox:
         assert sandbox.run(ADD, ADDS).status is Status.INFRASTRUCTURE
 
 
-def test_what_it_cannot_do_is_refused(remote):
+def test_tests_that_it_cannot_run_are_refused(remote):
     with pytest.raises(SandboxError, match="give these tests to a LocalSandbox"):
         remote.run("", StdioTests(STDIO.cases, checker="def check(stdin, stdout, expected):\n    return True"))
     with pytest.raises(SandboxError, match="by reference"):
         remote.run(ADD, CallTests("add", CALLS.cases, pass_by="reference"))
-    with pytest.raises(SandboxError, match="no Python literal"):
+    with pytest.raises(SandboxError, match="not a Python literal"):
         remote.run(ADD, CallTests("add", [Case(args=(float("nan"), 1), expected=1)]))
     with pytest.raises(ValueError, match="give http://host:port"):
         SandboxFusionSandbox("localhost")

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from trl_gift.cli.lines import LineParser
-from trl_gift.sandbox.isolation import probe_isolation
+from trl_gift.sandbox import probe_isolation
 
 LIBRARIES = ("trl-gift", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm")
 

@@ -45,7 +45,7 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
     from transformers import PrinterCallback, ProgressCallback
 
     from trl_gift.config import GiFTConfig
-    from trl_gift.sandbox import HostedSandbox
+    from trl_gift.sandbox import LocalSandbox
     from trl_gift.trainer import GiFTTrainer
 
     torch.set_num_threads(options.threads)
@@ -78,7 +78,7 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
         report_to="none",
         disable_tqdm=options.quiet,
     )
-    with HostedSandbox(num_workers=1, limits=config.limits(), isolation=config.isolation) as sandbox:
+    with LocalSandbox(1, config.limits(), config.isolation, in_process=False) as sandbox:
         print(f"trl_gift quickstart: {options.tasks} tasks without solutions, {options.heldout} held-out tasks")
         print(f"isolation of executed programs: {sandbox.isolation}", flush=True)
         trainer = GiFTTrainer(

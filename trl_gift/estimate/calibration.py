@@ -27,7 +27,7 @@ from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.scheduler import Scheduler
-from trl_gift.sandbox import HostedSandbox
+from trl_gift.sandbox import LocalSandbox
 from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer
 from trl_gift.training.pairs import IGNORED, TrainingPair, TrainingPairs
@@ -147,10 +147,10 @@ def calibrate(trainer: GiFTTrainer, num_tasks: int = DEFAULT_TASKS) -> Calibrati
     )
 
 
-def _executing(config: GiFTConfig) -> AbstractContextManager[HostedSandbox | None]:
+def _executing(config: GiFTConfig) -> AbstractContextManager[LocalSandbox | None]:
     if not config.verify:
         return nullcontext()
-    return HostedSandbox(num_workers=config.sandbox_workers, limits=config.limits(), isolation=config.isolation)
+    return LocalSandbox(config.sandbox_workers, config.limits(), config.isolation, in_process=False)
 
 
 class _TimedEngine:
@@ -198,7 +198,7 @@ def _run_chains(
     trainer: GiFTTrainer,
     tasks: Sequence[Task],
     engine: Engine,
-    sandbox: HostedSandbox | None,
+    sandbox: LocalSandbox | None,
     samples: list[CodeSample],
     steps: int,
     most_tokens: int | None = None,

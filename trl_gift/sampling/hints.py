@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from trl_gift.prompts import Hint
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sandbox import AssertTests, CallTests, Tests
-from trl_gift.sandbox.show import show
 from trl_gift.sandbox.statements import steps
+from trl_gift.sandbox.values.show import show
 from trl_gift.tasks import Task
 
 HINTS = ("reference", "failing_test")

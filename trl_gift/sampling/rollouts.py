@@ -29,7 +29,7 @@ from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.scheduler import Scheduler
 from trl_gift.sampling.store import SampleIndex, SampleStore
 from trl_gift.sampling.workers import default_sandbox_workers
-from trl_gift.sandbox import HostedSandbox, Limits, Sandbox
+from trl_gift.sandbox import Limits, LocalSandbox, Sandbox
 from trl_gift.tasks import Task
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class Rollouts:
             return
         settings = self.settings
         workers = settings.sandbox_workers or default_sandbox_workers(self._accelerator.device.type == "cpu")
-        with HostedSandbox(num_workers=workers, limits=settings.limits, isolation=settings.isolation) as sandbox:
+        with LocalSandbox(workers, settings.limits, settings.isolation, in_process=False) as sandbox:
             self._sandbox = sandbox
             try:
                 yield

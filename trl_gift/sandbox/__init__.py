@@ -1,10 +1,14 @@
-"""Running programs that nobody has read: verdicts that cannot be forged, at the speed of fork.
+"""Runs untrusted programs: verdicts that a program cannot forge, at the speed of a fork.
 
     with LocalSandbox(num_workers=2) as sandbox:
         outcome = sandbox.run(program, AssertTests("assert add(1, 2) == 3", entry_point="add"))
 
-Each program runs in a confined process of its own; its tests run in another one, which it can neither see nor reach.
-Usable alone: nothing here imports torch, or any other part of trl_gift.
+Each program runs in a confined process of its own. Its tests run in another process, which the program can neither see
+nor reach. The sandbox is usable alone: nothing here imports torch, or any other part of trl_gift.
+
+Other rooms import the names below, and three helpers for test code and messages: `trl_gift.sandbox.statements`,
+`trl_gift.sandbox.languages` and `trl_gift.sandbox.values.show`. The folders are internal: `pool/` is the trainer's
+side, `inside/` runs in the confined processes, `confine/` puts the layers in force, and `values/` serves both sides.
 """
 
 from __future__ import annotations
@@ -13,10 +17,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from trl_gift.sandbox.cases import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
-from trl_gift.sandbox.hosted import HostedSandbox
-from trl_gift.sandbox.isolation import LayerReport, probe_isolation
+from trl_gift.sandbox.languages import ToolchainMissing
+from trl_gift.sandbox.local import LocalSandbox
 from trl_gift.sandbox.outcome import IsolationUnavailable, Limits, Outcome, SandboxClosed, SandboxError, TestResult
-from trl_gift.sandbox.pool import LocalSandbox
+from trl_gift.sandbox.pool.isolation import LayerReport, probe_isolation
 from trl_gift.sandbox.protocol import Sandbox
 from trl_gift.sandbox.status import Status
 
@@ -29,7 +33,6 @@ __all__ = [
     "AssertTests",
     "CallTests",
     "Case",
-    "HostedSandbox",
     "IsolationUnavailable",
     "LayerReport",
     "Limits",
@@ -44,6 +47,7 @@ __all__ = [
     "StdioTests",
     "TestResult",
     "Tests",
+    "ToolchainMissing",
     "probe_isolation",
     "suite_from_dict",
 ]

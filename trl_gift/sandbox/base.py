@@ -1,4 +1,4 @@
-"""What all sandboxes share: `run` and `map` on top of `submit`, and use as a context."""
+"""What all sandboxes share: `run` and `map` on top of `submit`, use as a context manager, and checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from trl_gift.sandbox.outcome import Limits, Outcome, SandboxClosed
 
 
 class BaseSandbox(ABC):
-    """A sandbox by its `submit`; `window` is how many programs `map` keeps in flight."""
+    """A sandbox on top of its `submit`.
+
+    Attributes:
+        limits: What each program may use, unless a call gives other limits.
+        window: The number of programs that `map` keeps in flight.
+    """
 
     limits: Limits
     window: int
@@ -30,10 +35,17 @@ class BaseSandbox(ABC):
     def submit(
         self, program: str, tests: Tests, *, limits: Limits | None = None, stop_at_first_failure: bool = True
     ) -> Future[Outcome]:
-        """Queue one program and return at once; waits while the queue is full."""
+        """Queue one program and return its future at once; waits while the queue is full.
+
+        Args:
+            program: The source of the program.
+            tests: Its tests.
+            limits: What it may use; by default the sandbox's limits.
+            stop_at_first_failure: Whether the program ends at its first failing test.
+        """
 
     def submit_all(self, pairs: Sequence[tuple[str, Tests]]) -> list[Future[Outcome]]:
-        """Queue many programs with their tests; as `submit` for each."""
+        """Queue many programs with their tests, as `submit` does."""
         return [self.submit(program, tests) for program, tests in pairs]
 
     @abstractmethod
@@ -55,58 +67,55 @@ class BaseSandbox(ABC):
         limits: Limits | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Iterator[tuple[int, Outcome]]:
-        """Outcomes of many programs as `(index, outcome)`, in order or as they complete.
+        """Run many programs. Leaving the loop early cancels the remaining ones.
 
-        `pairs` is read no further than the workers need. `stop_at_first_failure` ends each program at its first failing
-        test. `progress` is called with the number of finished programs. Leaving the loop early cancels what is left.
+        Args:
+            pairs: Programs with their tests; read lazily, only as far as the workers need.
+            ordered: Whether outcomes come in the order of `pairs` (the default) or as the programs complete.
+            stop_at_first_failure: Whether each program ends at its first failing test.
+            limits: What each program may use; by default the sandbox's limits.
+            progress: Called with the number of finished programs.
+
+        Yields:
+            `(index, outcome)`, the index counted from 0 in `pairs`.
         """
         source = enumerate(pairs)
-        flying: dict[int, Future[Outcome]] = {}
+        in_flight: dict[int, Future[Outcome]] = {}
         finished: deque[int] = deque()
-        wake = threading.Condition()
+        changed = threading.Condition()
         done = 0
 
-        def landed(index: int) -> None:
-            with wake:
+        def record(index: int) -> None:
+            with changed:
                 finished.append(index)
-                wake.notify()
+                changed.notify()
 
         def launch() -> None:
-            while len(flying) < self.window and (pair := next(source, None)) is not None:
+            while len(in_flight) < self.window and (pair := next(source, None)) is not None:
                 index, (program, tests) = pair
                 future = self.submit(program, tests, limits=limits, stop_at_first_failure=stop_at_first_failure)
-                flying[index] = future
-                future.add_done_callback(lambda _, index=index: landed(index))  # type: ignore[misc]
+                in_flight[index] = future
+                future.add_done_callback(lambda _, index=index: record(index))  # type: ignore[misc]
 
         try:
             launch()
-            while flying:
+            while in_flight:
                 if ordered:
-                    index = min(flying)
+                    index = min(in_flight)
                 else:
-                    with wake:
-                        wake.wait_for(lambda: finished)
+                    with changed:
+                        changed.wait_for(lambda: finished)
                         index = finished.popleft()
-                outcome = flying[index].result()
-                del flying[index]
+                outcome = in_flight[index].result()
+                del in_flight[index]
                 done += 1
                 if progress is not None:
                     progress(done)
                 launch()
                 yield index, outcome
         finally:
-            for future in flying.values():
+            for future in in_flight.values():
                 future.cancel()
-
-    def calibrate(self, reference: str, tests: Tests, factor: float = 10.0, floor_s: float = 1.0) -> Limits:
-        """Limits for a task whose reference solution is known: `factor` times its own CPU time, within the sandbox's."""
-        outcome = self.run(reference, tests)
-        if not outcome.passed:
-            raise ValueError(
-                f"calibrate: the reference does not pass its own tests ({outcome.status}: {outcome.message}); mend it"
-            )
-        slowest = max((result.cpu_s for result in outcome.results if result.cpu_s is not None), default=outcome.cpu_s)
-        return self.limits.calibrated(slowest, factor, floor_s)
 
     def __enter__(self) -> Self:
         return self
@@ -118,19 +127,19 @@ class BaseSandbox(ABC):
 
 
 def check_job(program: object, tests: object) -> None:
-    """Refuse what is no program with tests, in one line, before it reaches a worker."""
+    """Raise `TypeError` for arguments that are not a program with tests, before they reach a worker."""
     if not isinstance(program, str) or not isinstance(tests, (AssertTests, CallTests, StdioTests)):
         raise TypeError(
-            f"a program comes as str with AssertTests, CallTests or StdioTests, not as {type(program).__name__} with "
-            f"{type(tests).__name__}"
+            f"a program must be a str with AssertTests, CallTests or StdioTests, not a {type(program).__name__} with "
+            f"{type(tests).__name__}; pass its source and its tests"
         )
 
 
 def check_owner(owner: int) -> None:
-    """Refuse use in a fork of the process that made a sandbox: its threads are not there."""
+    """Raise `SandboxClosed` in a fork of the process `owner`, which made the sandbox: its threads are not there."""
     if os.getpid() != owner:
         raise SandboxClosed(
-            "this sandbox belongs to the process that made it, and threads do not survive a fork; make one here"
+            "this sandbox belongs to the process that made it, and threads do not survive a fork; make a new one here"
         )
 
 
@@ -140,7 +149,7 @@ def closed() -> SandboxClosed:
 
 
 def settle(future: Future[Outcome], outcome: Outcome | Exception) -> None:
-    """Give a future its outcome or its error, unless it was cancelled meanwhile."""
+    """Set a future's outcome or error, unless it was cancelled meanwhile."""
     try:
         if isinstance(outcome, Exception):
             future.set_exception(outcome)

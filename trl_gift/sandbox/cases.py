@@ -1,8 +1,8 @@
-"""What a program is tested with: assertions, calls with expected results, or standard input and output.
+"""The tests of a program: assertions, calls with expected results, or standard input and output.
 
 The three kinds are frozen, compare and hash by their exact content (`1`, `1.0` and `True` differ), and survive
-`to_dict`/`from_dict` (plain JSON) without loss. Tests that could not fail are refused when they are built: an empty
-suite would pass every program.
+`to_dict`/`from_dict` (plain JSON) without loss. Tests that cannot fail are refused when they are built, because every
+program would pass them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
-from trl_gift.sandbox import codec
 from trl_gift.sandbox.languages import NAMES
-from trl_gift.sandbox.plain import from_plain, to_plain
 from trl_gift.sandbox.statements import can_fail
+from trl_gift.sandbox.values import codec
+from trl_gift.sandbox.values.plain import from_plain, to_plain
 
 PassBy = Literal["value", "reference"]
 Compare = Literal["lines", "exact", "tokens", "apps"]
@@ -27,23 +27,23 @@ _COMPARE = ("lines", "exact", "tokens", "apps")
 
 
 class _ByContent:
-    """Equality, hash and JSON by content; `exam()` is what a judge is given."""
+    """Equality, hash and JSON by content; `exam()` is what the judge receives."""
 
     kind: ClassVar[str]
     _fields: ClassVar[tuple[str, ...]]
 
     def exam(self) -> dict[str, Any]:
-        """The content as values that cross to the judge."""
+        """The content as plain values, as the judge receives it."""
         return {"kind": self.kind, **{name: getattr(self, name) for name in self._fields}}
 
     @cached_property
     def encoded(self) -> bytes:
-        """The exam as bytes; made once, for every program that these tests are given."""
+        """The exam as bytes; encoded once, for all programs."""
         return codec.encode(self.exam())
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short digest of the content; equal exactly when two tests are equal."""
+        """A digest of the content, 32 hexadecimal digits; equal exactly if the tests are equal."""
         return hashlib.blake2b(self.encoded, digest_size=16).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,7 +61,18 @@ class _ByContent:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One test: a call (`args`, `kwargs`, `expected`) or a run (`stdin`, `stdout`)."""
+    """One test: a call (`args`, `kwargs`, `expected`) for `CallTests`, or a run (`stdin`, `stdout`) for `StdioTests`.
+
+    Attributes:
+        args: The positional arguments of the call, none by default.
+        expected: The value that the call must return, None by default.
+        stdin: The standard input of the run; None (the default) for a call.
+        stdout: The expected standard output of the run; None (the default) for a call.
+        kwargs: The keyword arguments of the call, none by default.
+
+    Raises:
+        ValueError: `args` is not a sequence of arguments, or only one of `stdin` and `stdout` is given.
+    """
 
     args: tuple[Any, ...] = ()
     expected: Any = None
@@ -72,7 +83,7 @@ class Case:
     def __post_init__(self) -> None:
         if isinstance(self.args, (str, bytes)) or not isinstance(self.args, Iterable):
             raise ValueError(
-                f"Case(args={self.args!r}): the arguments of a call come as a tuple; write ({self.args!r},)"
+                f"Case(args={self.args!r}): the arguments of a call must be a tuple; write ({self.args!r},)"
             )
         object.__setattr__(self, "args", tuple(self.args))
         object.__setattr__(self, "kwargs", dict(self.kwargs))
@@ -83,7 +94,7 @@ class Case:
             )
 
     def exam(self) -> dict[str, Any]:
-        """The content as values that cross to the judge."""
+        """The content as plain values, as the judge receives it."""
         if self.stdin is not None:
             return {"stdin": self.stdin, "stdout": self.stdout}
         return {"args": self.args, "kwargs": dict(self.kwargs), "expected": self.expected}
@@ -110,14 +121,22 @@ class Case:
 class AssertTests(_ByContent):
     """Python source that calls the program and asserts.
 
-    `source` holds any statements: `assert` lines (each top-level statement that can fail counts as one test), or a
-    HumanEval-style `def check(candidate)`, which is called with the entry point where the source does not call it. The
-    source and the trusted `prelude` run in the judge; every name that they use and do not define is asked of the
-    program, through a proxy when it is a function. Arguments go by value; `pass_by="reference"` copies the changes
-    that the program made to lists, dicts, sets, deques and bytearrays back into the caller's.
+    The source and the prelude run in the judge. The program has to define every name that they use and do not define
+    themselves; the judge reaches its functions through proxies.
 
-    `shared=True` runs the tests in the program's own interpreter, for tests that need its classes, mocks or
-    callbacks. Such a verdict can be forged; the outcome says so (`trusted=False`).
+    Attributes:
+        source: Statements, as one string or a sequence of lines. Each top-level statement that can fail counts as one
+            test. A HumanEval-style `def check(candidate)` is called with the entry point if the source does not call it.
+        entry_point: Name of the function under test, possibly dotted; None (the default) if the source alone decides.
+            The program must define it, and `candidate` stands for it.
+        prelude: Trusted Python source that runs before the tests; empty by default.
+        pass_by: `"value"` (the default) gives the program copies of the arguments. `"reference"` also copies the changes
+            that the program makes to lists, dicts, sets, deques and bytearrays back into the tests' arguments.
+        shared: Whether the tests run in the program's own interpreter, for tests that need its classes, mocks or
+            callbacks; False by default. Such a verdict can be forged, and its outcome says so (`trusted=False`).
+
+    Raises:
+        ValueError: The source cannot fail, or a field is not valid.
     """
 
     source: str | Sequence[str]
@@ -140,8 +159,8 @@ class AssertTests(_ByContent):
             object.__setattr__(self, "source", f"{self.text}\n\ncheck({self.entry_point.replace('()', '')})\n")
         elif not any(can_fail(statement) for statement in tree.body):
             raise ValueError(
-                f"AssertTests({_short(self.text)}): no statement of it can fail, so every program would pass; "
-                f"add an assert (or a call of the function that holds them)"
+                f"AssertTests({_short(self.text)}): no statement can fail, so every program would pass; "
+                f"add an assert (or call the function that holds the asserts)"
             )
 
     @property
@@ -152,7 +171,7 @@ class AssertTests(_ByContent):
 
     @cached_property
     def num_tests(self) -> int:
-        """How many top-level statements can fail."""
+        """The number of top-level statements that can fail."""
         return sum(can_fail(statement) for statement in ast.parse(self.text).body)
 
     @classmethod
@@ -163,11 +182,22 @@ class AssertTests(_ByContent):
 
 @dataclass(frozen=True, eq=False)
 class CallTests(_ByContent):
-    """Calls of `entry_point` with expected results, compared by `==` with numbers within the tolerances.
+    """Calls of a function with expected results.
 
-    `entry_point` may be dotted: `Solution.two_sum` makes one `Solution()` and calls its method. `compare="json"` lets
-    lists stand for tuples, as data sets that went through JSON need; `compare="apps"` also lets a list of one expected
-    value stand for that value, as the APPS evaluation does, whose data wrap some results.
+    Attributes:
+        entry_point: Name of the function. It may be dotted: `Solution.two_sum` makes one `Solution()` and calls its
+            method.
+        cases: The calls, at least one `Case(args=..., expected=...)`.
+        abs_tol: Absolute tolerance of numbers at any depth, 0 by default.
+        rel_tol: Relative tolerance of numbers at any depth, from 0 (the default) to below 1.
+        compare: `"equal"` (the default) compares by `==`. `"json"` lets lists stand for tuples, for data sets that went
+            through JSON. `"apps"` also lets a list of one expected value stand for that value, as in the APPS evaluation,
+            whose data wrap some results.
+        prelude: Trusted Python source that runs before the calls; empty by default.
+        pass_by: `"value"` (the default) or `"reference"`, as in `AssertTests`.
+
+    Raises:
+        ValueError: There is no case, or a field is not valid.
     """
 
     entry_point: str
@@ -191,15 +221,15 @@ class CallTests(_ByContent):
         _parse("CallTests(prelude)", self.prelude)
         _check_tolerances("CallTests", self.abs_tol, self.rel_tol)
         _check_cases("CallTests", self.cases, runs=False)
-        _ = self.encoded  # a value that cannot cross is refused here, not by every program
+        _ = self.encoded  # refuses a value that cannot cross here, not once per program
 
     @property
     def num_tests(self) -> int:
-        """How many cases there are."""
+        """The number of cases."""
         return len(self.cases)
 
     def exam(self) -> dict[str, Any]:
-        """The content as values that cross to the judge."""
+        """The content as plain values, as the judge receives it."""
         return {**super().exam(), "cases": [case.exam() for case in self.cases]}
 
     @classmethod
@@ -212,10 +242,19 @@ class CallTests(_ByContent):
 class StdioTests(_ByContent):
     """Runs of the program, each with its standard input and the expected standard output.
 
-    `compare`: `lines` (every line, token by token, numbers as decimals, the number of lines must match), `exact`,
-    `tokens` (all tokens in order, lines ignored) or `apps` (the loose rule of the APPS evaluation, for parity with
-    published figures only). A `checker` is Python source that defines `check(stdin, stdout, expected)`; it runs in the
-    judge and replaces the comparison. `language` is one of python, c, cpp, javascript.
+    Attributes:
+        cases: The runs, at least one `Case(stdin=..., stdout=...)`.
+        compare: `"lines"` (the default) compares every line, token by token, with numbers as decimals; the number of
+            lines must match. `"exact"` compares the text. `"tokens"` compares all tokens in order and ignores lines.
+            `"apps"` is the loose rule of the APPS evaluation, only for parity with published figures.
+        abs_tol: Absolute tolerance of numbers, 0 by default.
+        rel_tol: Relative tolerance of numbers, from 0 (the default) to below 1.
+        checker: Python source that defines `check(stdin, stdout, expected)`; it runs in the judge and replaces the
+            comparison. Empty by default.
+        language: `"python"` (the default), `"c"`, `"cpp"` or `"javascript"`.
+
+    Raises:
+        ValueError: There is no case, or a field is not valid.
     """
 
     cases: Sequence[Case]
@@ -237,16 +276,16 @@ class StdioTests(_ByContent):
         tree = _parse("StdioTests(checker)", self.checker)
         if self.checker and not any(isinstance(s, ast.FunctionDef) and s.name == "check" for s in tree.body):
             raise ValueError(
-                f"StdioTests(checker={_short(self.checker)}): defines no check(stdin, stdout, expected); add it"
+                f"StdioTests(checker={_short(self.checker)}): does not define check(stdin, stdout, expected); add it"
             )
 
     @property
     def num_tests(self) -> int:
-        """How many cases there are."""
+        """The number of cases."""
         return len(self.cases)
 
     def exam(self) -> dict[str, Any]:
-        """The content as values that cross to the judge."""
+        """The content as plain values, as the judge receives it."""
         return {**super().exam(), "cases": [case.exam() for case in self.cases]}
 
     @classmethod
@@ -281,7 +320,7 @@ def _parse(what: str, source: str) -> ast.Module:
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{what}: {_short(source)} is not valid Python ({error}); mend it") from error
+        raise ValueError(f"{what}: {_short(source)} is not valid Python ({error}); fix it") from error
 
 
 def _check_option(what: str, name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -297,14 +336,14 @@ def _check_entry_point(what: str, name: str | None) -> None:
 def _check_tolerances(what: str, abs_tol: float, rel_tol: float) -> None:
     if not 0 <= abs_tol < float("inf") or not 0 <= rel_tol < 1:
         raise ValueError(
-            f"{what}(abs_tol={abs_tol!r}, rel_tol={rel_tol!r}): such a tolerance accepts anything or nothing; give "
+            f"{what}(abs_tol={abs_tol!r}, rel_tol={rel_tol!r}): such a tolerance accepts everything or nothing; give "
             f"abs_tol >= 0 and 0 <= rel_tol < 1"
         )
 
 
 def _check_cases(what: str, cases: Sequence[Case], *, runs: bool) -> None:
     if not cases:
-        raise ValueError(f"{what}(cases=[]): with no case every program would pass; give at least one Case")
+        raise ValueError(f"{what}(cases=[]): without a case every program would pass; give at least one Case")
     for index, case in enumerate(cases):
         if (case.stdin is not None) is not runs:
             wanted = "Case(stdin=..., stdout=...)" if runs else "Case(args=..., expected=...)"

@@ -1,7 +1,7 @@
 """The languages of `StdioTests`: a table of compile and run commands.
 
-Python needs no command: its programs are compiled once and forked per input. The others are compiled (if they are) in
-a confined process that may start compilers and write to a scratch folder, and run in one that may execute nothing but
+Python needs no command: its programs are compiled once and forked per input. Programs in a compiled language are compiled
+in a confined process that may start compilers and write to a scratch folder. All run in a process that may execute only
 the result. `{source}` and `{program}` stand for the files.
 """
 
@@ -22,12 +22,19 @@ class ToolchainMissing(SandboxError):
 
 @dataclass(frozen=True)
 class Language:
-    """How programs of one language are compiled and run. The first word of a command is looked up on the PATH."""
+    """How programs of one language are compiled and run. The first word of a command is looked up on the PATH.
+
+    Attributes:
+        source: Name of the file that holds the source.
+        run: The command that runs the program.
+        compile: The command that compiles it; empty (the default) if the language needs none.
+        reserves_memory: Whether the interpreter maps far more memory than it uses, so that only its data can be limited.
+    """
 
     source: str
     run: tuple[str, ...]
     compile: tuple[str, ...] = ()
-    reserves_memory: bool = False  # maps far more than it uses, so that only its data can be limited
+    reserves_memory: bool = False
 
 
 LANGUAGES: dict[str, Language] = {
@@ -39,7 +46,7 @@ NAMES = ("python", *LANGUAGES)
 
 
 def commands(name: str) -> dict[str, Any]:
-    """The commands of a language with the full paths of its tools; `ToolchainMissing` where one is not installed."""
+    """The commands of a language with the full paths of its tools; raises `ToolchainMissing` if one is not installed."""
     language = LANGUAGES[name]
     resolved = {}
     for step in ("compile", "run"):

@@ -1,23 +1,23 @@
-"""What a sandbox returns and what it is told to allow: `Status`, `Outcome`, `TestResult`, `Limits`, and its errors.
+"""What a sandbox returns (`Outcome`, `TestResult`), what a program may use (`Limits`), and the sandbox's errors.
 
-Failures of a program are data (`Outcome`); failures of the machinery are typed exceptions, or the status
-`infrastructure`, which never counts as a wrong answer.
+Failures of a program are data (`Outcome`). Failures of the sandbox are typed exceptions, or the status `infrastructure`,
+which never counts as a wrong answer.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from trl_gift.sandbox.status import Status
 
 
 class SandboxError(RuntimeError):
-    """The machinery cannot do what was asked; never a property of the program."""
+    """The sandbox cannot do what was asked; never a property of the program."""
 
 
 class IsolationUnavailable(SandboxError):
-    """This machine offers no isolation that is safe enough; the message names each missing layer and its fix."""
+    """No isolation that is safe enough is available here; the message names each missing layer and its fix."""
 
 
 class SandboxClosed(SandboxError):
@@ -26,9 +26,20 @@ class SandboxClosed(SandboxError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use. CPU time is the limit that decides; wall time is the backstop for sleepers.
+    """What one program may use.
 
-    For `StdioTests` the two times hold per input, otherwise for the whole program.
+    CPU time is the limit that decides. Wall time is the backstop for programs that sleep.
+
+    Attributes:
+        cpu_s: CPU time of all threads, in seconds, 5 by default; for `StdioTests` per input, otherwise for the whole
+            program with its tests.
+        wall_s: Wall time, in seconds, 15 by default; per input or whole program as `cpu_s`, and not below it.
+        memory_mb: Memory on top of what the interpreter and the preloaded modules use, in MiB, 1024 by default.
+        output_mb: Size of the standard output and of each file, in MiB, 16 by default.
+        open_files: Number of open files, 64 by default.
+
+    Raises:
+        ValueError: A limit is not above zero, or `wall_s` is below `cpu_s`.
     """
 
     cpu_s: float = 5.0
@@ -48,14 +59,17 @@ class Limits:
                 f"and must not be below it; raise wall_s"
             )
 
-    def calibrated(self, reference_cpu_s: float, factor: float = 10.0, floor_s: float = 1.0) -> Limits:
-        """These limits with CPU time set to `factor` times what the reference solution needed, never more than now."""
-        return replace(self, cpu_s=min(self.cpu_s, max(floor_s, factor * reference_cpu_s)))
-
 
 @dataclass(frozen=True)
 class TestResult:
-    """One test of one program: `passed`, or why not; a test that was not reached has status None."""
+    """The result of one test of one program.
+
+    Attributes:
+        index: Position of the test among the tests, from 0.
+        status: How it ended; None if the test was not reached.
+        message: Why it did not pass, at most 1000 characters; empty if it passed (the default).
+        cpu_s: CPU time of its run, in seconds, for `StdioTests`; otherwise None (the default).
+    """
 
     __test__ = False  # not a test class for pytest
 
@@ -66,13 +80,30 @@ class TestResult:
 
     @property
     def passed(self) -> bool:
-        """Whether this test ran and held."""
+        """Whether this test ran and passed."""
         return self.status is Status.PASSED
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened to one program: the verdict, the evidence, the cost, and how far the verdict can be trusted."""
+    """What happened to one program: the verdict, the evidence, the cost, and whether the verdict can be trusted.
+
+    Attributes:
+        status: How the program ended: `passed`, or the status of its first failing test.
+        results: One result per test, in the order of the tests; empty by default, and if the sandbox failed.
+        first_failure: Index of the first failing test; None (the default) if there is none.
+        message: Message of the first failing test, or why the sandbox failed; empty by default.
+        stdout_tail: The end of the standard output, at most 2000 bytes as text, for `StdioTests` of the last run; empty
+            by default.
+        cpu_s: CPU time of the program, in seconds, for `StdioTests` of all its runs; 0 by default, and from servers that
+            do not measure it.
+        wall_s: Wall time, in seconds; 0 by default.
+        peak_memory_mb: Highest resident memory, in MiB; 0 by default, and from servers that do not measure it.
+        isolation: The layers in force, such as `"landlock+seccomp+namespaces"`; `"none"` by default.
+        trusted: Whether the program could not forge the verdict; False for tests in the program's own interpreter, and
+            without isolation.
+        attempts: How often the program was run, because a worker may die; 1 by default. Not compared by `==`.
+    """
 
     status: Status
     results: tuple[TestResult, ...] = ()
@@ -88,13 +119,8 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether every test held."""
+        """Whether every test passed."""
         return self.status is Status.PASSED
-
-    @property
-    def num_passed(self) -> int:
-        """How many tests held."""
-        return sum(result.passed for result in self.results)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, from which `from_dict` restores an equal outcome."""

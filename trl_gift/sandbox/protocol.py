@@ -1,4 +1,4 @@
-"""What every sandbox offers, local or remote."""
+"""`Sandbox`: the interface of every sandbox, local or remote."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from trl_gift.sandbox.outcome import Limits, Outcome
 
 @runtime_checkable
 class Sandbox(Protocol):
-    """Runs programs against tests; see `LocalSandbox` for what each method promises."""
+    """Runs programs against tests; `LocalSandbox` documents what each method promises.
+
+    Attributes:
+        limits: What each program may use, unless a call gives other limits.
+    """
 
     limits: Limits
 
@@ -24,11 +28,11 @@ class Sandbox(Protocol):
     def submit(
         self, program: str, tests: Tests, *, limits: Limits | None = None, stop_at_first_failure: bool = True
     ) -> Future[Outcome]:
-        """Queue one program."""
+        """Queue one program and return its future."""
         ...
 
     def submit_all(self, pairs: Sequence[tuple[str, Tests]]) -> list[Future[Outcome]]:
-        """Queue many programs."""
+        """Queue many programs with their tests."""
         ...
 
     def run(
@@ -46,9 +50,9 @@ class Sandbox(Protocol):
         limits: Limits | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Iterator[tuple[int, Outcome]]:
-        """Outcomes of many programs."""
+        """Run many programs and yield `(index, outcome)`."""
         ...
 
     def close(self) -> None:
-        """End everything."""
+        """Cancel what is queued or running and release everything."""
         ...

@@ -1,9 +1,9 @@
-"""`RaySandbox`: a `LocalSandbox` on every node of a Ray cluster, behind one queue.
+"""`RaySandbox`: a `LocalSandbox` on every node of a Ray cluster, with one `submit` for all of them.
 
-One actor per node holds that node's pool; programs go to the node with the least to do. An actor that dies (a node that
-is lost, memory that ran out) is replaced on a node that is alive and its programs are tried once more elsewhere; a
-second loss is `infrastructure`. Verdicts are as trustworthy as each node's own isolation: a node that cannot confine
-programs is refused when the sandbox is made.
+One actor per node holds that node's sandbox, and a program goes to the node with the lowest load. An actor that dies
+(because its node was lost or its memory ran out) is replaced on a node that is alive, and its programs are tried once
+more; if an actor dies again, the outcome is `infrastructure`. Verdicts are as trustworthy as each node's own isolation:
+if a node cannot confine programs, making the sandbox fails.
 
 Not covered: nodes that join the cluster later.
 """
@@ -22,15 +22,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trl_gift.sandbox.base import BaseSandbox, check_job, closed, settle
 from trl_gift.sandbox.cases import Tests
+from trl_gift.sandbox.local import LocalSandbox
 from trl_gift.sandbox.outcome import IsolationUnavailable, Limits, Outcome
-from trl_gift.sandbox.pool import LocalSandbox
 from trl_gift.sandbox.status import Status
 
 _ATTEMPTS = 2
 
 
-class _Pool:
-    """The pool of one node; lives in an actor."""
+class _NodeSandbox:
+    """The sandbox of one node; lives in an actor."""
 
     def __init__(self, num_workers: int, limits: Limits, isolation: str) -> None:
         self._sandbox = LocalSandbox(num_workers, limits, isolation)
@@ -56,16 +56,16 @@ class _Pool:
 
 
 class _Node:
-    """One node as this side sees it: its actor, and how many programs it has."""
+    """One node as the trainer sees it: its actor, and the number of programs that it has."""
 
     def __init__(self, node_id: str, workers: int, limits: Limits, isolation: str) -> None:
         self.node_id = node_id
         self.workers = workers
         self.load = 0
-        # Threads of the actor: one per program in flight, and some for cancellations.
+        # The actor's threads: one per program in flight, and some for cancellations.
         options = {"num_cpus": 0, "max_concurrency": 4 * workers + 4}
         strategy = NodeAffinitySchedulingStrategy(node_id, soft=True)
-        actor = ray.remote(_Pool).options(scheduling_strategy=strategy, **options)
+        actor = ray.remote(_NodeSandbox).options(scheduling_strategy=strategy, **options)
         self.actor: Any = actor.remote(workers, limits, isolation)
 
 
@@ -73,10 +73,13 @@ class RaySandbox(BaseSandbox):
     """Runs programs on every node of a Ray cluster.
 
     Args:
-        workers_per_node: programs that run at the same time on each node; by default the node's CPUs.
-        limits: what each program may use.
-        isolation: as for `LocalSandbox`, on every node.
-        address: the cluster to join where this process has not joined one yet.
+        workers_per_node: Number of programs that run at the same time on each node; by default the node's CPUs.
+        limits: What each program may use, by default `Limits()`.
+        isolation: As for `LocalSandbox`, on every node; `"required"` by default.
+        address: Address of the cluster to join if this process has not joined one yet; `"auto"` by default.
+
+    Raises:
+        IsolationUnavailable: A node cannot confine programs.
     """
 
     def __init__(
@@ -105,22 +108,17 @@ class RaySandbox(BaseSandbox):
         except RayError as error:
             self.close()
             raise IsolationUnavailable(f"a node of the Ray cluster cannot run programs safely: {error}") from error
-        self._isolation: str = min(layers, key=len)  # the weakest node speaks for all
+        self._isolation: str = min(layers, key=len)  # that of the weakest node
 
     @property
     def isolation(self) -> str:
         """The layers in force on the weakest node; outcomes record those of their own node."""
         return self._isolation
 
-    @property
-    def num_nodes(self) -> int:
-        """How many nodes have a pool."""
-        return len(self._nodes)
-
     def submit(
         self, program: str, tests: Tests, *, limits: Limits | None = None, stop_at_first_failure: bool = True
     ) -> Future[Outcome]:
-        """Send one program to the least busy node; waits while every node has four programs per worker."""
+        """Send one program to the node with the lowest load; waits while there are four programs per worker."""
         check_job(program, tests)
         if self._closed:
             raise closed()
@@ -131,7 +129,7 @@ class RaySandbox(BaseSandbox):
         return future
 
     def close(self) -> None:
-        """End every node's pool and its actor."""
+        """End every node's sandbox and its actor."""
         self._closed = True
         if not ray.is_initialized():
             return
@@ -140,14 +138,16 @@ class RaySandbox(BaseSandbox):
         for node in self._nodes:
             ray.kill(node.actor)
 
-    def _send(self, future: Future[Outcome], job: tuple[Any, ...], attempt: int, fresh: _Node | None = None) -> None:
+    def _send(
+        self, future: Future[Outcome], job: tuple[Any, ...], attempt: int, replacement: _Node | None = None
+    ) -> None:
         with self._lock:
-            node = fresh or min(self._nodes, key=lambda node: node.load / node.workers)
+            node = replacement or min(self._nodes, key=lambda node: node.load / node.workers)
             node.load += 1
             number = next(self._numbers)
             reference = node.actor.run.remote(number, *job)
 
-        def landed(result: Future[Outcome]) -> None:
+        def finished(result: Future[Outcome]) -> None:
             with self._lock:
                 node.load -= 1
             if future.cancelled():
@@ -156,7 +156,7 @@ class RaySandbox(BaseSandbox):
             if error is None:
                 settle(future, replace(result.result(), attempts=attempt))
             elif attempt < _ATTEMPTS and not self._closed:
-                self._send(future, job, attempt + 1, self._replace(node))  # nothing is known of the other nodes
+                self._send(future, job, attempt + 1, self._replace(node))  # the other nodes may be lost as well
             else:
                 message = f"{type(error).__name__}: {str(error).splitlines()[0]} (tried {attempt} times)"
                 settle(future, Outcome(Status.INFRASTRUCTURE, message=message, attempts=attempt))
@@ -166,13 +166,13 @@ class RaySandbox(BaseSandbox):
                 node.actor.cancel.remote(number)
 
         future.add_done_callback(ended)
-        reference.future().add_done_callback(landed)
+        reference.future().add_done_callback(finished)
 
     def _replace(self, lost: _Node) -> _Node | None:
-        """Give a node whose actor died a new one; where the node itself is gone, on another node."""
+        """Start a new actor for a node whose actor died; on another node if the node itself was lost."""
         with self._lock:
             if lost not in self._nodes:
-                return None  # replaced already, for another program that was lost with it
+                return None  # replaced already, for another program of the same actor
             self._nodes.remove(lost)
             self._nodes.append(_Node(lost.node_id, lost.workers, *self._settings))
             return self._nodes[-1]

@@ -1,14 +1,14 @@
 """`SandboxFusionSandbox`: programs run by a SandboxFusion server, over HTTP (`POST /run_code`).
 
-The server runs one script per request and returns what it printed. What that means for the verdict:
+The server runs one script per request and returns what the script printed. For the verdicts this means:
 
-* `StdioTests`: one request per case, the output is compared here. Trusted as far as the server is.
-* `CallTests`: one request; the script prints the `repr` of every returned value and the expectations never leave this
-  side. Trusted likewise; only values that are Python literals can cross.
+* `StdioTests`: one request per case, and this side compares the output. As trustworthy as the server.
+* `CallTests`: one request. The script prints the `repr` of every returned value, and the expected values never leave
+  this side. As trustworthy as the server; only values that are Python literals can cross.
 * `AssertTests`: program and tests share one interpreter there, so a program can forge the verdict: `trusted=False`.
 
-Not covered: checker functions (they would have to run here, unconfined), arguments by reference, peak memory and CPU
-time (the server reports wall time only).
+Not covered: checker functions (they would run here, unconfined), arguments by reference, peak memory and CPU time (the
+server reports wall time only).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from typing import Any
 
 from trl_gift.sandbox.base import BaseSandbox, check_job, closed
 from trl_gift.sandbox.cases import AssertTests, CallTests, Case, StdioTests, Tests
-from trl_gift.sandbox.compare import first_difference, outputs_match
-from trl_gift.sandbox.equality import answers
 from trl_gift.sandbox.outcome import Limits, Outcome, SandboxError, TestResult
-from trl_gift.sandbox.show import show
 from trl_gift.sandbox.statements import can_fail
 from trl_gift.sandbox.status import Status
+from trl_gift.sandbox.values.compare_outputs import first_difference, outputs_match
+from trl_gift.sandbox.values.compare_values import values_match
+from trl_gift.sandbox.values.show import show
 
-LANGUAGES = {"python": "python", "cpp": "cpp", "javascript": "nodejs"}
-COMPILE_S = 30.0
+_LANGUAGES = {"python": "python", "cpp": "cpp", "javascript": "nodejs"}
+_COMPILE_S = 30.0
 _TAIL = 2000
 _MESSAGE = 1000
 _ATTEMPTS = 2
@@ -65,28 +65,29 @@ for step in {steps!r}:
 """
 
 
-class ServerError(Exception):
-    """The server could not be reached, or says that it could not run the script."""
+class _ServerError(Exception):
+    """The server cannot be reached, or reports that it could not run the script."""
 
 
 class SandboxFusionSandbox(BaseSandbox):
     """Runs programs on a SandboxFusion server.
 
     Args:
-        url: where the server listens, for example `http://localhost:8080`.
-        num_workers: requests in flight at the same time.
-        limits: `wall_s` is sent as the time limit (the server measures no CPU time), `memory_mb` as the memory limit.
-        headers: sent with every request, for servers behind a gateway that asks for a token.
-    """
+        url: Address of the server, for example `http://localhost:8080`.
+        num_workers: Number of requests in flight at the same time, 8 by default.
+        limits: What each program may use, by default `Limits()`. The server receives `wall_s` as the time limit (it does
+            not measure CPU time) and `memory_mb` as the memory limit.
+        headers: HTTP headers of every request, none by default, for servers behind a gateway that needs a token.
 
-    capabilities = frozenset({"assert", "call", "stdio"})
-    trusted_kinds = frozenset({"call", "stdio"})
+    Raises:
+        ValueError: `url` is not an HTTP address.
+    """
 
     def __init__(
         self, url: str, num_workers: int = 8, limits: Limits | None = None, headers: dict[str, str] | None = None
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ValueError(f"SandboxFusionSandbox(url={url!r}): not an address; give http://host:port")
+            raise ValueError(f"SandboxFusionSandbox(url={url!r}): not an HTTP address; give http://host:port")
         self.url = url.rstrip("/")
         self.limits = limits or Limits()
         self.window = 4 * num_workers
@@ -97,13 +98,13 @@ class SandboxFusionSandbox(BaseSandbox):
 
     @property
     def isolation(self) -> str:
-        """Whatever the server does; it is not proven from here."""
+        """`"sandbox-fusion"`: what isolates the programs is up to the server, and is not proven here."""
         return "sandbox-fusion"
 
     def submit(
         self, program: str, tests: Tests, *, limits: Limits | None = None, stop_at_first_failure: bool = True
     ) -> Future[Outcome]:
-        """Queue one program; a future that was not started yet can be cancelled."""
+        """Queue one program; its future can be cancelled until its first request is sent."""
         check_job(program, tests)
         _check_capable(tests)
         if self._closed:
@@ -124,7 +125,7 @@ class SandboxFusionSandbox(BaseSandbox):
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 marks, stdout = self._mark(program, tests, limits, stop)
-            except ServerError as error:
+            except _ServerError as error:
                 reason = str(error)
                 continue
             return _outcome(tests, marks, stdout, time.monotonic() - started, self.isolation, attempt)
@@ -141,16 +142,16 @@ class SandboxFusionSandbox(BaseSandbox):
         else:
             script = _assert_script(program, tests, marker)
         status, message, stdout = self._run(script, "python", "", limits)
-        said = [line.removeprefix(marker) for line in stdout.split("\n") if line.startswith(marker)]
+        printed_values = [line.removeprefix(marker) for line in stdout.split("\n") if line.startswith(marker)]
         printed = "\n".join(line for line in stdout.split("\n") if not line.startswith(marker)).strip()
         results: list[TestResult] = []
         for index in range(tests.num_tests):
-            if index >= len(said):
+            if index >= len(printed_values):
                 failed = Status.ERROR if status is Status.PASSED else status
-                results.append(TestResult(index, failed, message or "the program ended before the tests were through"))
+                results.append(TestResult(index, failed, message or "the program ended before the tests ended"))
                 break
             if isinstance(tests, CallTests):
-                results.append(_compare_call(index, tests, tests.cases[index], said[index]))
+                results.append(_compare_call(index, tests, tests.cases[index], printed_values[index]))
             else:
                 results.append(TestResult(index, Status.PASSED))
             if stop and not results[-1].passed:
@@ -161,7 +162,7 @@ class SandboxFusionSandbox(BaseSandbox):
         results: list[TestResult] = []
         stdout = ""
         for index, case in enumerate(tests.cases):
-            status, message, stdout = self._run(program, LANGUAGES[tests.language], case.stdin or "", limits)
+            status, message, stdout = self._run(program, _LANGUAGES[tests.language], case.stdin or "", limits)
             expected = case.stdout or ""
             if status is Status.PASSED and not outputs_match(
                 stdout, expected, tests.compare, tests.abs_tol, tests.rel_tol
@@ -173,23 +174,23 @@ class SandboxFusionSandbox(BaseSandbox):
         return results, stdout
 
     def _run(self, code: str, language: str, stdin: str, limits: Limits) -> tuple[Status, str, str]:
-        """One script on the server: how it ended, why, and what it printed."""
+        """Run one script on the server; how it ended, why, and what it printed."""
         request = {
             "code": code,
             "language": language,
             "stdin": stdin,
             "run_timeout": limits.wall_s,
-            "compile_timeout": COMPILE_S,
+            "compile_timeout": _COMPILE_S,
             "memory_limit_MB": limits.memory_mb,
         }
-        reply = self._post("/run_code", request, limits.wall_s + COMPILE_S + 10)
+        reply = self._post("/run_code", request, limits.wall_s + _COMPILE_S + 10)
         if reply.get("status") == "SandboxError":
-            raise ServerError(f"the server reports {reply.get('message') or 'an error of its own'}")
+            raise _ServerError(f"the server reports {reply.get('message') or 'an error of its own'}")
         compiled, ran = reply.get("compile_result") or {}, reply.get("run_result") or {}
         if compiled and (compiled.get("status") != "Finished" or compiled.get("return_code")):
             return Status.SYNTAX_ERROR, _last_line(compiled.get("stderr")), ""
         if not ran:
-            raise ServerError(f"the server sent no run_result (status {reply.get('status')!r})")
+            raise _ServerError(f"the server sent no run_result (status {reply.get('status')!r})")
         stdout = str(ran.get("stdout") or "")
         if ran.get("status") == "TimeLimitExceeded":
             return Status.TIMEOUT, f"over the limit of {limits.wall_s:g} s of wall time", stdout
@@ -204,9 +205,9 @@ class SandboxFusionSandbox(BaseSandbox):
             with urllib.request.urlopen(request, timeout=timeout_s) as response:
                 reply = json.load(response)
         except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
-            raise ServerError(f"{self.url}: {error}") from error
+            raise _ServerError(f"{self.url}: {error}") from error
         if not isinstance(reply, dict):
-            raise ServerError(f"{self.url}: the reply is no object")
+            raise _ServerError(f"{self.url}: the reply is not a JSON object")
         return reply
 
 
@@ -214,15 +215,15 @@ def _check_capable(tests: Tests) -> None:
     if isinstance(tests, StdioTests):
         if tests.checker:
             raise SandboxError("a checker would have to run in this process; give these tests to a LocalSandbox")
-        if tests.language not in LANGUAGES:
-            raise SandboxError(f"the server has no {tests.language}; it takes {', '.join(LANGUAGES)}")
+        if tests.language not in _LANGUAGES:
+            raise SandboxError(f"the server does not run {tests.language}; it runs {', '.join(_LANGUAGES)}")
         return
     if tests.pass_by == "reference":
-        raise SandboxError("arguments by reference need a LocalSandbox: a remote script returns only text")
+        raise SandboxError("arguments by reference need a LocalSandbox, because a remote script returns only text")
     if isinstance(tests, CallTests):
         for case in tests.cases:
             if _literal(repr((case.args, dict(case.kwargs), case.expected))) is None:
-                raise SandboxError(f"{show(case.args)} is no Python literal, and cannot cross to a remote script")
+                raise SandboxError(f"{show(case.args)} is not a Python literal and cannot cross to a remote script")
 
 
 def _literal(text: str) -> tuple[Any] | None:
@@ -246,12 +247,12 @@ def _assert_script(program: str, tests: AssertTests, marker: str) -> str:
     return _ASSERTS.format(program=program, prelude=tests.prelude, steps=steps, marker=marker, guard=guard)
 
 
-def _compare_call(index: int, tests: CallTests, case: Case, said: str) -> TestResult:
-    value = _literal(said)
+def _compare_call(index: int, tests: CallTests, case: Case, printed: str) -> TestResult:
+    value = _literal(printed)
     call = f"{tests.entry_point}({show(case.args)[1:-1].rstrip(',')})"
     if value is None:
-        return TestResult(index, Status.ERROR, f"{call} returned {said[:200]}, which is no Python literal")
-    if answers(value[0], case.expected, tests.compare, tests.abs_tol, tests.rel_tol):
+        return TestResult(index, Status.ERROR, f"{call} returned {printed[:200]}, which is not a Python literal")
+    if values_match(value[0], case.expected, tests.compare, tests.abs_tol, tests.rel_tol):
         return TestResult(index, Status.PASSED)
     return TestResult(index, Status.FAILED, f"{call} returned {show(value[0])}, not {show(case.expected)}")
 
@@ -269,7 +270,7 @@ def _outcome(
         stdout_tail=stdout[-_TAIL:],
         wall_s=round(wall_s, 6),
         isolation=isolation,
-        trusted=tests.kind in SandboxFusionSandbox.trusted_kinds,
+        trusted=not isinstance(tests, AssertTests),  # whose program could forge the verdict
         attempts=attempts,
     )
 

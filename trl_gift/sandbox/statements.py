@@ -1,4 +1,7 @@
-"""Test source as a list of steps: compiled once, run one statement at a time, so that each test has its own result."""
+"""Test source as a list of statements: compiled once and run one at a time, so that each test has its own result.
+
+Used in the judge, by the tests' own checks, and by other rooms that read test code.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,19 @@ import ast
 import builtins
 import types
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-FILENAME = "<tests>"
+_FILENAME = "<tests>"
 
 
 class Step(NamedTuple):
-    """One top-level statement of the tests."""
+    """One top-level statement of the tests.
+
+    Attributes:
+        code: The compiled statement.
+        is_test: Whether it can fail (see `can_fail`), so that it counts as one test.
+        text: Its source.
+    """
 
     code: types.CodeType
     is_test: bool
@@ -20,9 +29,10 @@ class Step(NamedTuple):
 
 
 def can_fail(statement: ast.stmt) -> bool:
-    """Whether a top-level statement is a test: it asserts, raises or calls something. Definitions and imports do not.
+    """Whether a top-level statement is a test: it asserts, raises or calls something.
 
-    An assignment is set-up even where it calls the program: the assertion on its result is the test.
+    Definitions and imports are not tests. An assignment is set-up even if it calls the program: the assertion on its
+    result is the test.
     """
     setup = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
     if isinstance(statement, (*setup, ast.Assign, ast.AnnAssign, ast.AugAssign)):
@@ -37,7 +47,7 @@ def steps(source: str) -> tuple[Step, ...]:
     """The statements of `source`, each compiled by itself with its line numbers kept."""
     return tuple(
         Step(
-            compile(ast.Module([statement], []), FILENAME, "exec", dont_inherit=True),
+            compile(ast.Module([statement], []), _FILENAME, "exec", dont_inherit=True),
             can_fail(statement),
             ast.get_source_segment(source, statement) or "",
         )
@@ -47,7 +57,7 @@ def steps(source: str) -> tuple[Step, ...]:
 
 @lru_cache(maxsize=512)
 def free_names(*sources: str) -> frozenset[str]:
-    """The names that the sources use and nowhere define: they are asked of the program."""
+    """The names that the sources use but do not define: the program has to define them."""
     used: set[str] = set()
     defined = set(dir(builtins)) | {"__name__", "__file__"}
     for source in sources:
@@ -65,36 +75,13 @@ def free_names(*sources: str) -> frozenset[str]:
     return frozenset(used - defined)
 
 
-def where(error: BaseException, source: str) -> str:
-    """The line of the tests that raised `error`, or nothing."""
+def failing_line(error: BaseException, source: str) -> str:
+    """The line of the tests that raised `error`; empty if no line of them is in its traceback."""
     line = ""
     trace = error.__traceback__
     lines = source.splitlines()
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == FILENAME and 0 < trace.tb_lineno <= len(lines):
+        if trace.tb_frame.f_code.co_filename == _FILENAME and 0 < trace.tb_lineno <= len(lines):
             line = lines[trace.tb_lineno - 1].strip()
         trace = trace.tb_next
     return line
-
-
-def run_shared(module: types.ModuleType, exam: dict[str, Any]) -> list[tuple[str, str]]:
-    """Run the tests in the program's own namespace: `(status, message)` per test. Forgeable, and marked so."""
-    namespace = module.__dict__
-    program = dict(namespace)
-    exec(compile(exam["prelude"], "<prelude>", "exec", dont_inherit=True), namespace)
-    namespace.update({name: program[name] for name in program if name == exam["entry_point"]})
-    if exam["entry_point"] in namespace:
-        namespace.setdefault("candidate", namespace[exam["entry_point"]])
-    results: list[tuple[str, str]] = []
-    for step in steps(exam["source"]):
-        try:
-            exec(step.code, namespace)
-        except BaseException as error:  # noqa: BLE001  whatever the tests or the program raise is data
-            status = "failed" if isinstance(error, AssertionError) else "error"
-            results.append((status, f"{where(error, exam['source'])}: {type(error).__name__}: {error}"[:2000]))
-            if exam["stop"] or not step.is_test:
-                break
-        else:
-            if step.is_test:
-                results.append(("passed", ""))
-    return results

@@ -4,7 +4,8 @@ Other rooms import the names below, and these submodules: `codetext` (Python sou
 `decontamination` and `overlap` (which tasks are left out), `validate` (whether the tests of a task can be trusted).
 """
 
-from trl_gift.tasks import HUB_NAMES, filter_tasks, load_tasks, tasks_from_rows
+from trl_gift.tasks.loaders import filter_tasks, load_tasks, tasks_from_rows
+from trl_gift.tasks.sources import HUB_NAMES
 from trl_gift.tasks.task import Task, fingerprint
 
 __all__ = ["HUB_NAMES", "Task", "filter_tasks", "fingerprint", "load_tasks", "tasks_from_rows"]

@@ -1,0 +1,1 @@
+"""The layers that confine a process: namespaces, Landlock, seccomp, limits. Imports nothing else of the sandbox."""

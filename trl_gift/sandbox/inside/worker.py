@@ -1,0 +1,109 @@
+"""Entry point of a worker process: `python -S -P worker.py FD`, a new process, never a fork of the trainer.
+
+The worker receives its orders from the socket FD, confines itself, imports the modules that programs are likely to
+import, and becomes the fork server. It loads only the modules that it needs, without running the `__init__` of
+`trl_gift` and `trl_gift.sandbox`, which would import threading, whose fork hooks slow every fork by a third.
+"""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import importlib
+import json
+import os
+import socket
+import sys
+import types
+from _sitebuiltins import Quitter
+
+_TRUSTED = "trl_gift"
+
+
+def _bare_packages() -> None:
+    """Make the modules of `trl_gift.sandbox` importable without running its `__init__`."""
+    sandbox = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for name, path in ((_TRUSTED, os.path.dirname(sandbox)), (f"{_TRUSTED}.sandbox", sandbox)):
+        package = types.ModuleType(name)
+        package.__path__ = [path]
+        sys.modules[name] = package
+
+
+def main() -> None:
+    """Confine this process, report to the trainer, serve."""
+    _bare_packages()
+    # Fork hooks of modules (`random` draws new seeds, `threading` renews locks) would run in every fork, and take longer
+    # there than the interpreter's own work. The server has one thread and seeds each fork itself.
+    os.register_at_fork = lambda **hooks: None
+    from trl_gift.sandbox.confine import kernel, layers
+    from trl_gift.sandbox.confine.plan import Plan
+    from trl_gift.sandbox.inside import fork_server, program
+
+    control = socket.socket(fileno=int(sys.argv[1]))
+    orders = json.loads(control.recv(1 << 16))
+    kernel.die_with_parent(orders["parent"])
+    plan = Plan(**orders["plan"])
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if path != here] + orders["packages"]
+    importlib.invalidate_caches()
+    try:
+        read = layers.readable(orders["packages"])
+        execute, write = [], []
+        if orders["native"] is not None:
+            from trl_gift.sandbox.inside import native
+
+            execute, write = [path for path in native.TOOLS if os.path.exists(path)], [orders["native"]["scratch"]]
+        layers.enter_namespaces(plan)
+        if plan.namespaces:
+            _become_init()
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        kernel.ask_for_short_slices()
+        statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        _prefer_for_oom_killer()
+        layers.confine_worker(plan, read, write, execute)
+        kernel.die_with_parent()  # again, because changing credentials cancels it
+        filters = layers.Filters(plan)
+    except layers.LayerFailed as failure:
+        control.send(json.dumps({"ready": False, "layer": failure.layer, "error": str(failure)}).encode())
+        return
+    _preload(orders["preload"])
+    builtins.exit, builtins.quit = Quitter("exit", "Ctrl-D"), Quitter("quit", "Ctrl-D")  # as `site` does
+    program.warm_up()
+    others = native.Native(**orders["native"]) if orders["native"] is not None else None
+    server = fork_server.ForkServer(control, filters, statm, others)
+    for name in [name for name in sys.modules if name.split(".")[0] == _TRUSTED]:
+        del sys.modules[name]  # a program may not meet our modules, and may use their names
+    sys.argv[:] = [""]
+    gc.collect()
+    gc.freeze()
+    server.serve()
+
+
+def _become_init() -> None:
+    """Fork the first process of the pid namespace and continue in it; the original process waits for it."""
+    from trl_gift.sandbox.confine import kernel
+
+    pid = os.fork()
+    if pid:
+        os.close(int(sys.argv[1]))
+        _, status = os.waitpid(pid, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    kernel.die_with_parent()
+
+
+def _prefer_for_oom_killer() -> None:
+    """Make the kernel kill a program, not the trainer, when memory runs out."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
+def _preload(names: list[str]) -> None:
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue  # not installed, or not part of this Python
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Compares printed output with the expected output, by one of four rules (see `StdioTests`).
+
+Comparing by `zip` over lines would never look at missing lines, so the numbers of lines are compared first.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+
+def outputs_match(actual: str, expected: str, rule: str, abs_tol: float = 0.0, rel_tol: float = 0.0) -> bool:
+    """Whether `actual` counts as `expected` by the rule `lines`, `exact`, `tokens` or `apps`."""
+    if rule == "exact":
+        return actual == expected
+    if rule == "apps":
+        return _apps(actual, expected)
+    if rule == "tokens":
+        return _tokens_match(actual.split(), expected.split(), abs_tol, rel_tol)
+    ours, theirs = _lines(actual), _lines(expected)
+    return len(ours) == len(theirs) and all(
+        a == e or _tokens_match(a.split(), e.split(), abs_tol, rel_tol) for a, e in zip(ours, theirs, strict=True)
+    )
+
+
+def first_difference(actual: str, expected: str) -> str:
+    """The first difference between two outputs, as a message for people."""
+    ours, theirs = _lines(actual), _lines(expected)
+    for number, (a, e) in enumerate(zip(ours, theirs, strict=False), start=1):
+        if a.split() != e.split():
+            return f"line {number} is {a[:100]!r}, not {e[:100]!r}"
+    if len(ours) != len(theirs):
+        return f"{len(ours)} lines, not {len(theirs)}"
+    return "spacing differs"
+
+
+def _lines(text: str) -> list[str]:
+    """The lines without trailing spaces, and without the empty lines at the end of the text."""
+    lines = [line.rstrip() for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _tokens_match(ours: list[str], theirs: list[str], abs_tol: float, rel_tol: float) -> bool:
+    return len(ours) == len(theirs) and all(
+        a == e or _numbers_match(a, e, abs_tol, rel_tol) for a, e in zip(ours, theirs, strict=True)
+    )
+
+
+def _numbers_match(actual: str, expected: str, abs_tol: float, rel_tol: float) -> bool:
+    """Decimals of equal value (`1.0` and `1.00`), or within the tolerances; `007` is not `7`."""
+    if len(actual) > 400 or len(expected) > 400 or "_" in actual or not actual.isascii():
+        return False
+    if _is_whole(actual) and _is_whole(expected) and not abs_tol and not rel_tol:
+        return False  # whole numbers that are written differently are most likely strings of digits
+    try:
+        a, e = Decimal(actual), Decimal(expected)
+    except InvalidOperation:
+        return False
+    if not (a.is_finite() and e.is_finite()):
+        return a.is_nan() == e.is_nan() and (a.is_nan() or a == e)
+    if not abs_tol and not rel_tol:
+        return a == e
+    if abs(a.adjusted()) > 400 or abs(e.adjusted()) > 400:
+        return a == e
+    return abs(a - e) <= max(Decimal(abs_tol), Decimal(rel_tol) * max(abs(a), abs(e)))
+
+
+def _is_whole(token: str) -> bool:
+    return token.lstrip("+-").isdigit()
+
+
+def _apps(actual: str, expected: str) -> bool:
+    """The loose rule of the APPS evaluation: the *sets* of tokens agree, if necessary rounded to three decimals."""
+    ours, theirs = set(actual.split()), set(expected.split())
+    if ours == theirs:
+        return True
+    try:
+        return {round(float(token), 3) for token in ours} == {round(float(token), 3) for token in theirs}
+    except ValueError:
+        return False

@@ -1,0 +1,63 @@
+"""Compares returned values with expected values: by `==`, with tolerances for numbers at any depth."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def values_match(actual: Any, expected: Any, rule: str, abs_tol: float, rel_tol: float) -> bool:
+    """Whether `actual` counts as `expected` by the rule `equal`, `json` or `apps` (see `CallTests`)."""
+    if same(actual, expected, abs_tol, rel_tol, json=rule != "equal"):
+        return True
+    wrapped = rule == "apps" and isinstance(expected, list) and len(expected) == 1
+    return wrapped and same(actual, expected[0], abs_tol, rel_tol, json=True)
+
+
+def same(actual: Any, expected: Any, abs_tol: float, rel_tol: float, json: bool) -> bool:
+    """Whether two plain values are equal, numbers within the tolerances and NaN equal to NaN.
+
+    With `json`, a list equals a tuple of the same items, and dict keys are compared as JSON writes them.
+    """
+    if json and isinstance(actual, tuple):
+        actual = list(actual)
+    if json and isinstance(expected, tuple):
+        expected = list(expected)
+    if isinstance(actual, float) and isinstance(expected, float) and actual != actual:
+        return expected != expected
+    if isinstance(expected, (int, float)) and not isinstance(expected, bool) and (abs_tol or rel_tol):
+        if not isinstance(actual, (int, float)) or isinstance(actual, bool):
+            return False
+        try:
+            return actual == expected or math.isclose(actual, expected, rel_tol=rel_tol, abs_tol=abs_tol)
+        except OverflowError:  # an int that is too large for a float is close to no float
+            return False
+    if isinstance(expected, (list, tuple)):
+        if type(actual) is not type(expected) or len(actual) != len(expected):
+            return False
+        return all(same(a, e, abs_tol, rel_tol, json) for a, e in zip(actual, expected, strict=True))
+    if isinstance(expected, dict):
+        if not isinstance(actual, dict):
+            return False
+        if json:
+            actual, expected = ({_json_key(k): v for k, v in side.items()} for side in (actual, expected))
+        return actual.keys() == expected.keys() and all(
+            same(actual[key], value, abs_tol, rel_tol, json) for key, value in expected.items()
+        )
+    # `==` of arrays returns an array, and an empty array counts as all true.
+    if hasattr(actual, "shape") or hasattr(expected, "shape"):
+        return _same_arrays(actual, expected, abs_tol, rel_tol)
+    return bool(actual == expected)
+
+
+def _same_arrays(actual: Any, expected: Any, abs_tol: float, rel_tol: float) -> bool:
+    """Whether both are arrays of one shape whose elements agree."""
+    if getattr(actual, "shape", None) != getattr(expected, "shape", None):
+        return False
+    return same(actual.tolist(), expected.tolist(), abs_tol, rel_tol, json=False)
+
+
+def _json_key(key: Any) -> Any:
+    if isinstance(key, bool) or key is None:
+        return {True: "true", False: "false", None: "null"}[key]
+    return str(key) if isinstance(key, (int, float)) else key
