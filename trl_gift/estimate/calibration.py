@@ -64,6 +64,7 @@ class Calibration:
         passed: Share of the executed programs that passed; None if none was executed.
         record_bytes: Mean bytes of a sample's line in the store; None without any.
         training_tokens_per_s: Tokens trained in a second, without padding; None if memory did not suffice.
+        training_batch: Examples of the training step that was timed; fewer than the run's if those took too long.
         seconds: What the calibration took.
     """
 
@@ -79,6 +80,7 @@ class Calibration:
     passed: float | None
     record_bytes: float | None
     training_tokens_per_s: float | None
+    training_batch: int
     seconds: float
 
     def lengths(self, assumed: Lengths) -> Lengths:
@@ -151,6 +153,7 @@ def calibrate(
             "--no-calibration."
         )
     say("calibration: training a few steps")
+    trained_per_s, batch = _training_speed(trainer, tasks, samples, started + budget_s)
     descriptions, executed = engine.lengths("describe"), [sample for sample in samples if sample.outcome]
     programs = [length for kind in engine.kinds if kind != "describe" for length in engine.lengths(kind)]
     return Calibration(
@@ -169,7 +172,8 @@ def calibrate(
         else None,
         passed=fmean(sample.passed for sample in executed) if executed else None,
         record_bytes=fmean(_line_bytes(sample) for sample in samples) if samples else None,
-        training_tokens_per_s=_training_speed(trainer, tasks, samples, started + budget_s),
+        training_tokens_per_s=trained_per_s,
+        training_batch=batch,
         seconds=time.monotonic() - started,
     )
 
@@ -306,18 +310,23 @@ def _run_chains(
 
 def _training_speed(
     trainer: GiFTTrainer, tasks: Sequence[Task], samples: Sequence[CodeSample], deadline: float
-) -> float | None:
-    """Tokens trained in a second, over a few steps of the trainer's own round; None if memory does not suffice.
+) -> tuple[float | None, int]:
+    """Tokens trained in a second, and examples of a step, over a few steps of the trainer's own round.
 
-    Whether the programs are right does not matter here: they are about as long as those that are. Without a sample the
-    prompts alone are trained. The first step, on one example, says how many examples fit into the time that is left.
+    The speed is None if memory does not suffice.
+
+    Whether the programs are right does not matter here: they are about as long as those that are. Without a sample,
+    completions of full length are made of the prompt's tokens. The first step, on one example, says how many examples fit
+    into the time that is left.
     """
     config = trainer.args
     by_id = {task.task_id: task for task in tasks}
-    completions = [(sample.task_id, sample.token_ids) for sample in samples] or [(task.task_id, ()) for task in tasks]
+    sampled: list[tuple[str, tuple[int, ...] | None]] = [(sample.task_id, sample.token_ids) for sample in samples]
     pairs = []
-    for task_id, completion in completions:
+    for task_id, completion in sampled or [(task.task_id, None) for task in tasks]:
         prompt = trainer.prompts.write(by_id[task_id], by_id[task_id].description)
+        if completion is None:
+            completion = tuple(islice(cycle(prompt), config.max_completion_length))
         ids = [*prompt, *completion][: config.max_length]
         masked = min(len(prompt), len(ids) - 1)
         pairs.append(TrainingPair(ids, [IGNORED] * masked + ids[masked:]))
@@ -338,8 +347,8 @@ def _training_speed(
         affordable = first * (deadline - time.monotonic()) / max(len(pair.input_ids) for pair in pairs)
         batch = min(full_batch, int(affordable / _TIMED_STEPS))
         # The first step of a batch allocates; the steps after it are those of the run.
-        return speed(batch, _TIMED_STEPS) if batch >= 1 else first
+        return (speed(batch, _TIMED_STEPS), batch) if batch >= 1 else (first, 1)
     except torch.OutOfMemoryError:
-        return None
+        return None, full_batch
     finally:
         config.per_device_train_batch_size = full_batch

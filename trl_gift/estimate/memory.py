@@ -23,7 +23,8 @@ Training, with tokens = per_device_train_batch_size × max_length
     optimizer         trained parameters × states × t; × 1 in 8 bits; 0 if paged (RAM)
     activations       tokens × layers × (2 hidden × (4 + b) + (4 attention + 3 intermediate) × c + inputs)
                       inputs of linear layers: 2 hidden × b + (attention + intermediate) × c; an adapter keeps one of its
-                      own for each adapted layer, of t bytes (c under autocast), and a byte where it has dropout.
+                      own for each adapted layer, of t bytes (c under autocast), and with dropout a mask of 1 byte
+                      (on a CPU of as many bytes).
                       Gradient checkpointing: tokens × layers × hidden × b instead.
                       float32 weights under autocast are copied: linear weights × c.
     logits            of one tile of the loss (TRL >= 1.16), else tokens × vocabulary × (2 c + 12)
@@ -32,8 +33,8 @@ Training, with tokens = per_device_train_batch_size × max_length
                       both with gradient accumulation or several processes.
 
 How far this is off: in the 14 cases of `tests/estimate/test_peaks.py` (small Llamas and the playground model, on a CPU)
-the page gives 1.01 to 1.17 times the measured peak; `UNCERTAINTY` states 20 %. Not measured on a GPU. The page counts tensors; `trl_gift.estimate.device` keeps a reserve for the CUDA
-context and fragmentation. Not covered: eager attention, activations of layers with dropout (GPT-2 keeps about twice as
+the page gives 1.01 to 1.17 times the measured peak; `UNCERTAINTY` states 20 %. Not measured on a GPU. The page counts
+tensors; `trl_gift.estimate.device` keeps a reserve for the CUDA context and fragmentation. Not covered: eager attention, activations of layers with dropout (GPT-2 keeps about twice as
 much), DeepSpeed and FSDP, mixtures of experts; engines other than `compact` and `generate` are counted like `compact`.
 """
 
@@ -255,7 +256,9 @@ def _layer_numbers(shape: ModelShape, trained: Trained, options: MemoryOptions) 
     size, product, own = options.weight_bytes, options.product_bytes, trained_bytes(trained, options)
     inputs = 2 * shape.hidden * size + (shape.attention + shape.intermediate) * product
     if trained.is_adapter and (trained.dropout or options.autocast or own != size):
-        number = (product if options.autocast else own) + trained.dropout
+        number = product if options.autocast else own
+        if trained.dropout:
+            number += number if options.on_cpu else 1
         # Also with an adapter, layers without one share their inputs.
         inputs = max(inputs, trained.adapted_inputs // shape.layers * number)
     mlp = 3 if shape.gated else 1

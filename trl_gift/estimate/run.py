@@ -326,6 +326,11 @@ def _notes(
                 f"speed was measured with {calibration.rows} completions at once; the run has up to {options.rows}, "
                 "which is faster."
             )
+        if calibration.training_batch < options.train_batch:
+            notes.append(
+                f"training was timed with batches of {calibration.training_batch}; the run has batches of "
+                f"{options.train_batch}, which are faster."
+            )
         if calibration.training_tokens_per_s is None:
             notes.append("training did not fit during calibration; its hours are not known.")
     if parts.model_config.to_dict().get("quantization_config") and quantization == "none":
