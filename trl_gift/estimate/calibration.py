@@ -296,12 +296,11 @@ def _run_chains(
     config = trainer.args
     settings = replace(config.chain_settings(1, ""), num_steps=steps)
     if most_tokens is not None:
-        code, description = settings.code_params, settings.description_params
-        settings = replace(
-            settings,
-            code_params=replace(code, max_new_tokens=min(code.max_new_tokens, most_tokens)),
-            description_params=replace(description, max_new_tokens=min(description.max_new_tokens, most_tokens)),
+        program, description = (
+            replace(params, max_new_tokens=min(params.max_new_tokens, most_tokens))
+            for params in (settings.code_params, settings.description_params)
         )
+        settings = replace(settings, code_params=program, description_params=description)
     examples = [Example(task.task_id, task.reference, task.description) for task in trainer.tasks if task.reference]
     tools = RecordedTools(settings, trainer.prompts, examples, lambda task_id, step: [], samples.append)
     sampler = SAMPLERS[config.sampler]

@@ -34,8 +34,10 @@ Training, with tokens = per_device_train_batch_size × max_length
 
 How far this is off: in the 14 cases of `tests/estimate/test_peaks.py` (small Llamas and the playground model, on a CPU)
 the page gives 1.01 to 1.17 times the measured peak; `UNCERTAINTY` states 20 %. Not measured on a GPU. The page counts
-tensors; `trl_gift.estimate.device` keeps a reserve for the CUDA context and fragmentation. Not covered: eager attention, activations of layers with dropout (GPT-2 keeps about twice as
-much), DeepSpeed and FSDP, mixtures of experts; engines other than `compact` and `generate` are counted like `compact`.
+tensors; `trl_gift.estimate.device` keeps a reserve for the CUDA context and fragmentation.
+
+Not covered: eager attention, activations of layers with dropout (GPT-2 keeps about twice as much), DeepSpeed and FSDP,
+mixtures of experts. Engines other than `compact` and `generate` are counted like `compact`.
 """
 
 from __future__ import annotations

@@ -31,31 +31,30 @@ def estimate_text(estimate: RunEstimate) -> str:
 
 
 def _work(estimate: RunEstimate) -> Iterable[str]:
-    sampling, training, evaluation = estimate.sampling, estimate.training, estimate.evaluation
-    rounds, evaluations = estimate.rounds, estimate.evaluations
-    lengths = estimate.lengths
-    yield _row("", "a round", "the run")
-    yield _row(
-        f"programs of {lengths.program:.0f} tokens", _count(sampling.programs), _count(rounds * sampling.programs)
-    )
-    yield _row(
-        f"descriptions of {lengths.description:.0f} tokens",
-        _count(sampling.descriptions),
-        _count(rounds * sampling.descriptions),
-    )
-    yield _row(
-        "tokens sampled", _count(sampling.completion_tokens), _count(rounds * sampling.completion_tokens)
+    sampling, training, evaluation, lengths = (
+        estimate.sampling, estimate.training, estimate.evaluation, estimate.lengths,
     )  # fmt: skip
-    yield _row("tokens of prompts", _count(sampling.prompt_tokens), _count(rounds * sampling.prompt_tokens))
-    yield _row("programs to execute, at most", _count(sampling.executions), _count(rounds * sampling.executions))
-    yield _row("training pairs, at most", _count(training.pairs), _count(rounds * training.pairs))
-    yield _row("optimizer steps, at most", _count(training.steps), _count(rounds * training.steps))
-    yield _row("tokens trained, at most", _count(training.tokens), _count(rounds * training.tokens))
-    if evaluations:
-        yield _row("", "each", f"all {evaluations}")
-        tokens = evaluation.completion_tokens
-        yield _row("evaluation, programs", _count(evaluation.programs), _count(evaluations * evaluation.programs))
-        yield _row("evaluation, tokens sampled", _count(tokens), _count(evaluations * tokens))
+    a_round = {
+        f"programs of {lengths.program:.0f} tokens": sampling.programs,
+        f"descriptions of {lengths.description:.0f} tokens": sampling.descriptions,
+        "tokens sampled": sampling.completion_tokens,
+        "tokens of prompts": sampling.prompt_tokens,
+        "programs to execute, at most": sampling.executions,
+        "training pairs, at most": training.pairs,
+        "optimizer steps, at most": training.steps,
+        "tokens trained, at most": training.tokens,
+    }
+    yield _row("", "a round", "the run")
+    yield from (_row(label, _count(amount), _count(estimate.rounds * amount)) for label, amount in a_round.items())
+    if estimate.evaluations:
+        yield _row("", "each", f"all {estimate.evaluations}")
+        each = {
+            "evaluation, programs": evaluation.programs,
+            "evaluation, tokens sampled": evaluation.completion_tokens,
+        }
+        yield from (
+            _row(label, _count(amount), _count(estimate.evaluations * amount)) for label, amount in each.items()
+        )
 
 
 def _hours(estimate: RunEstimate) -> Iterable[str]:
