@@ -238,6 +238,6 @@ def test_an_estimate_of_unverified_training_runs_nothing(tmp_path, monkeypatch):
     calibration = calibrate(trainer, 2)
     assert calibration.passed is None
     estimate = estimate_run(RunParts.of_trainer(trainer), calibration=calibration)
-    assert estimate.sampling.programs == 0
+    assert estimate.sampling.executions == 0
     assert estimate.training.pairs == 3
-    assert "nothing run" in estimate_text(estimate)
+    assert "nothing executed" in estimate_text(estimate)

@@ -27,12 +27,15 @@ def run_yaml(tmp_path):
 
 def test_json_with_calibration(tmp_path, run_yaml, capsys):
     assert command.run(["--config", str(run_yaml), "--json", "--calibration-tasks", "2"]) == 0
-    (line,) = capsys.readouterr().out.strip().splitlines()
+    captured = capsys.readouterr()
+    (line,) = captured.out.strip().splitlines()
     content = json.loads(line)
+    assert "calibration: sampling for 2 tasks, at most 36 s" in captured.err
+    assert "calibration: training" in captured.err
     assert content["fits"] is True
-    assert content["sampling"]["codes"] == 6 * 2 * 2
-    assert content["calibration"]["codes"] == 2 * 2 * 2
-    assert 1 <= content["lengths"]["code"] <= 48
+    assert content["sampling"]["programs"] == 6 * 2 * 2
+    assert content["calibration"]["programs"] == 2 * 2 * 2
+    assert 1 <= content["lengths"]["program"] <= 48
     assert content["calibration"]["tokens_per_s"] > 0
     assert content["calibration"]["training_tokens_per_s"] > 0
     hours = content["hours"]
@@ -40,7 +43,7 @@ def test_json_with_calibration(tmp_path, run_yaml, capsys):
         max(hours["generation"], hours["execution"]) + hours["training"] + hours["evaluation"]
     )
     assert content["device"]["kind"] == "cpu"
-    assert not (tmp_path / "out").exists(), "an estimate leaves nothing behind"
+    assert not (tmp_path / "out").exists(), "an estimate leaves no files"
 
 
 def test_text_of_a_card_that_is_too_small(run_yaml, capsys):
@@ -59,14 +62,15 @@ def test_text_of_a_card_that_is_too_small(run_yaml, capsys):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--memory-gb", "0"], "--memory-gb 0: must be above zero"),
     (["--calibration-tasks", "0"], "--calibration-tasks 0: must be at least 1"),
+    (["--calibration-seconds", "0.5"], "--calibration-seconds 0.5: must be at least 1"),
     (["--no-calibration", "--model_name_or_path", "no/such-model"], "its config cannot be read"),
 ])  # fmt: skip
-def test_mistakes_are_told_in_one_sentence(run_yaml, arguments, message):
+def test_mistakes_are_one_sentence(run_yaml, arguments, message):
     with pytest.raises(UserError, match=message):
         command.run(["--config", str(run_yaml), *arguments])
 
 
-def test_a_flag_that_nobody_knows_is_refused(run_yaml, capsys):
+def test_an_unknown_flag_is_refused(run_yaml, capsys):
     with pytest.raises(UserError, match="memory_gigabytes"):
         command.run(["--config", str(run_yaml), "--no-calibration", "--memory_gigabytes", "3"])
 
@@ -86,10 +90,32 @@ def test_a_missing_model_is_named(run_yaml):
         command.run(["--no-calibration", "--dataset_name", "playground", "--use_cpu", "true", "--bf16", "false"])
 
 
-def test_a_slow_machine_measures_speed_only(run_yaml, capsys, monkeypatch):
-    monkeypatch.setattr("trl_gift.estimate.calibration._BUDGET_S", 1e-3)
-    assert command.run(["--config", str(run_yaml), "--json", "--calibration-tasks", "1"]) == 0
+class SlowTime:
+    """Time that passes by one second each time it is read: before each forward pass, for example."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        self.now += 1.0
+        return self.now
+
+
+def test_sampling_stops_when_the_time_is_up(run_yaml, capsys, monkeypatch):
+    monkeypatch.setattr("trl_gift.estimate.calibration.time", SlowTime())
+    arguments = ["--config", str(run_yaml), "--json", "--calibration-tasks", "2", "--calibration-seconds", "20"]
+    assert command.run(arguments) == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["calibration"]["cut_at"] == 16
-    assert content["calibration"]["tokens_per_s"] > 0
-    assert content["lengths"]["source"].startswith("assumed")
+    measured = content["calibration"]
+    assert measured["unfinished"] > 0
+    assert measured["tokens_per_s"] > 0
+    assert measured["training_tokens_per_s"] > 0
+    assert "at most" in content["lengths"]["source"]
+    most = measured["unfinished"] * OPTIONS["max_completion_length"]
+    assert content["lengths"]["program"] >= most / (measured["unfinished"] + measured["programs"])
+
+
+def test_no_time_for_a_single_token(run_yaml, monkeypatch):
+    monkeypatch.setattr("trl_gift.estimate.calibration._SAMPLING_SHARE", -1.0)
+    with pytest.raises(ConfigError, match="not enough to sample a token; raise --calibration-seconds"):
+        command.run(["--config", str(run_yaml), "--calibration-tasks", "1"])

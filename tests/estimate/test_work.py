@@ -64,25 +64,25 @@ def test_tokens_are_those_of_a_real_run_with_fixed_lengths(tmp_path, tasks, endl
     tools = ChainContext(options.chain_settings(1, ""), prompts, examples, lambda task_id, step: [], samples.append)
     with LocalSandbox(num_workers=1, limits=options.limits()) as sandbox:
         Scheduler(engine, sandbox).run(SAMPLERS[sampler](task, tools) for task in tasks)
-    lengths = work.prompt_lengths(prompts, tasks, (), options.num_description_examples, sampler)
+    lengths = work.prompt_lengths(prompts, tasks, (), options)
     predicted = work.sampling_work(options, len(tasks), lengths, Lengths(CODE, DESCRIPTION, "fixed"))
     described = {(sample.task_id, sample.step): sample.description_tokens for sample in samples}
-    assert predicted.codes == len(samples)
-    assert predicted.code_tokens == sum(len(sample.token_ids) for sample in samples)
+    assert predicted.programs == len(samples)
+    assert predicted.program_tokens == sum(len(sample.token_ids) for sample in samples)
     assert predicted.descriptions == sum(tokens > 0 for tokens in described.values())
     assert predicted.description_tokens == sum(described.values())
     assert predicted.completion_tokens == engine.tokens_generated
-    # Nothing passes, so a chain reads its reference again and again, which is longer than a code of fixed length.
+    # Nothing passes, so a chain reads its reference again and again, which is longer than a program of fixed length.
     assert predicted.prompt_tokens == pytest.approx(engine.prompt_tokens, rel=0.25 if sampler == "gibbs" else 0.05)
 
 
 def test_the_arithmetic_of_a_published_run(tmp_path, tasks, tokenizer):
-    """1,000 tasks, 20 steps, 3 codes and a description of about 270 tokens each: 21 million tokens."""
+    """1,000 tasks, 20 steps, 3 programs and a description of about 270 tokens each: 21 million tokens."""
     options = config(tmp_path, num_steps=20, num_generations=3, max_completion_length=512, max_description_length=256)
-    lengths = work.prompt_lengths(prompt_format(tokenizer, "base"), tasks, (), 0, "gibbs")
+    lengths = work.prompt_lengths(prompt_format(tokenizer, "base"), tasks, (), options)
     predicted = work.sampling_work(options, 1000, lengths, Lengths(265, 265, "assumed"))
-    assert predicted.codes == 60_000
     assert predicted.programs == 60_000
+    assert predicted.executions == 60_000
     assert predicted.descriptions == 19_000
     assert predicted.completion_tokens == pytest.approx(21e6, rel=0.01)
 
@@ -90,7 +90,7 @@ def test_the_arithmetic_of_a_published_run(tmp_path, tasks, tokenizer):
 def test_steps_and_pairs(tmp_path, tasks, tokenizer):
     options = config(tmp_path, num_selected=8, num_train_epochs=2, per_device_train_batch_size=4,
                      gradient_accumulation_steps=2)  # fmt: skip
-    lengths = work.prompt_lengths(prompt_format(tokenizer, "base"), tasks, (), 0, "gibbs")
+    lengths = work.prompt_lengths(prompt_format(tokenizer, "base"), tasks, (), options)
     done = work.training_work(options, 10, 5, lengths, Lengths(9, 9, ""), processes=1)
     assert (done.pairs, done.steps) == (85, 22)
     halved = work.training_work(options, 10, 5, lengths, Lengths(9, 9, ""), processes=2)
@@ -124,10 +124,10 @@ def test_an_estimate_needs_no_weights_and_names_its_assumptions(tmp_path, tasks,
     assert "as long as the references" in estimate.lengths.source
     assert any("no calibration run" in note for note in estimate.notes)
     assert estimate.evaluations == 2
-    assert estimate.evaluation.codes == 3
+    assert estimate.evaluation.programs == 3
     assert estimate.fits
     assert estimate.changes == ()
     content = estimate.to_dict()
-    assert content["total"]["programs"] == estimate.programs == 3 * STEPS * WIDTH + 2 * 3
+    assert content["total"]["executions"] == estimate.executions == 3 * STEPS * WIDTH + 2 * 3
     with pytest.raises(ValueError, match="no tasks"):
         estimate_run(RunParts(options, endless.config, tokenizer, []))

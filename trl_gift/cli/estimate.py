@@ -1,6 +1,6 @@
-"""`trl-gift estimate`: tokens, programs, hours, memory and disk of a run, before anything long starts.
+"""`trl-gift estimate`: tokens, programs, hours, memory and disk of a run, before it starts.
 
-Takes the options of `trl-gift train`. The weights are loaded only for the calibration run, and only if they fit.
+The command takes the options of `trl-gift train`. It loads the weights only for the calibration run, and only if they fit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.estimate import (
+    DEFAULT_SECONDS,
     DEFAULT_TASKS,
+    GIB,
     Calibration,
     Device,
     RunEstimate,
@@ -34,7 +36,6 @@ from trl_gift.estimate import (
     given_device,
     this_device,
 )
-from trl_gift.estimate.device import GIB
 from trl_gift.playground import model_path
 from trl_gift.tasks.decontamination import clean
 from trl_gift.training.loading import load_config, load_dtype
@@ -58,10 +59,10 @@ def run(argv: Sequence[str]) -> int:
         parse("estimate", ["--help"])
     if options.memory_gb is not None and options.memory_gb <= 0:
         raise ConfigError(f"--memory-gb {options.memory_gb:g}: must be above zero; give the card's memory in GiB.")
-    check_at_least(1, calibration_tasks=options.calibration_tasks)
+    check_at_least(1, calibration_tasks=options.calibration_tasks, calibration_seconds=options.calibration_seconds)
     calibration_tasks = 0 if options.no_calibration else options.calibration_tasks
     if options.memory_gb is not None and not torch.accelerator.is_available():
-        # Another machine's card is asked about: here the options only have to be read, and nothing can be measured.
+        # The user asks about a card of another machine: here the options are only read, and nothing can be measured.
         rest += ["--use_cpu", "true"]
         calibration_tasks = 0
     arguments, config, model, _ = parse("estimate", rest, parser.names)
@@ -72,6 +73,7 @@ def run(argv: Sequence[str]) -> int:
             model,
             device=given_device(options.memory_gb) if options.memory_gb else None,
             calibration_tasks=calibration_tasks,
+            calibration_seconds=options.calibration_seconds,
         )
     print(json.dumps(estimate.to_dict()) if options.json else estimate_text(estimate))
     refuse_too_large(estimate)
@@ -79,7 +81,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def refuse_too_large(estimate: RunEstimate) -> None:
-    """Says in one line what would help.
+    """Raises one line that says what would help.
 
     Raises:
         ConfigError: if the run does not fit its device.
@@ -101,15 +103,17 @@ def estimate_from_arguments(
     model: ModelConfig,
     device: Device | None = None,
     calibration_tasks: int = DEFAULT_TASKS,
+    calibration_seconds: float = DEFAULT_SECONDS,
 ) -> RunEstimate:
     """The estimate of the run that `trl-gift train` would start with these arguments.
 
     Args:
-        arguments: Which tasks.
+        arguments: The tasks.
         config: The run's options; not changed.
-        model: Which model.
+        model: The model.
         device: The device that it has to fit on; that of this machine if not given.
         calibration_tasks: Tasks of the calibration run; 0 for none.
+        calibration_seconds: Seconds of the calibration run, about, after the weights are loaded.
     """
     parts = parts_from_arguments(arguments, config, model)
     asked = device or this_device(config.use_cpu)
@@ -117,11 +121,11 @@ def estimate_from_arguments(
     here = estimate if device is None else estimate_run(parts)
     if not calibration_tasks or not here.fits:
         return estimate
-    return estimate_run(parts, asked, _calibration(parts, model, calibration_tasks))
+    return estimate_run(parts, asked, _calibration(parts, model, calibration_tasks, calibration_seconds))
 
 
 def parts_from_arguments(arguments: TaskArguments, config: GiFTConfig, model: ModelConfig) -> RunParts:
-    """What an estimate is made from, without the weights.
+    """Collects what an estimate is made from, without the weights.
 
     Raises:
         ConfigError: for a model whose config or tokenizer cannot be read.
@@ -148,14 +152,13 @@ def parts_from_arguments(arguments: TaskArguments, config: GiFTConfig, model: Mo
         dtype=load_dtype(model_config, given.get("dtype", model.dtype)),
         peft_config=get_peft_config(model),
         quantization=get_quantization_config(model),
-        attn_implementation=given.get("attn_implementation", model.attn_implementation),
         name=str(model.model_name_or_path),
         end_ids=_end_ids(name, model.model_revision, tokenizer),
     )
 
 
 def _end_ids(name: str, revision: str | None, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """What `trl_gift.generation.generate.end_ids` would say of the model."""
+    """The tokens that end a completion, as `trl_gift.generation.generate.end_ids` gives them for the loaded model."""
     try:
         configured = GenerationConfig.from_pretrained(name, revision=revision).eos_token_id
     except OSError:  # many models have none
@@ -164,17 +167,21 @@ def _end_ids(name: str, revision: str | None, tokenizer: PreTrainedTokenizerBase
     return frozenset(int(token) for token in (*several, tokenizer.eos_token_id) if token is not None)
 
 
-def _calibration(parts: RunParts, model: ModelConfig, num_tasks: int) -> Calibration:
+def _calibration(parts: RunParts, model: ModelConfig, num_tasks: int, seconds: float) -> Calibration:
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    say(f"calibration: loading the weights of {parts.name}")
     with tempfile.TemporaryDirectory(prefix="trl-gift-estimate-") as folder:
         config = calibration_config(parts.config, Path(folder))
-        return calibrate(make_trainer(config, model, parts.tasks, None), num_tasks)
+        return calibrate(make_trainer(config, model, parts.tasks, None), num_tasks, seconds, say)
 
 
 def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift estimate",
         usage="trl-gift estimate --config run.yaml [--json] [--memory-gb N] [--no-calibration] [options of train]",
-        description="Tokens, programs, hours, memory and disk of a run, before anything long starts.",
+        description="Tokens, programs, hours, memory and disk of a run, before it starts.",
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this and the options of `trl-gift train`")
@@ -189,5 +196,12 @@ def _parser() -> LineParser:
         default=DEFAULT_TASKS,
         metavar="N",
         help=f"tasks of the calibration run (default: {DEFAULT_TASKS})",
+    )
+    parser.add_argument(
+        "--calibration-seconds",
+        type=float,
+        default=DEFAULT_SECONDS,
+        metavar="S",
+        help=f"seconds of the calibration run, about, after the weights are loaded (default: {DEFAULT_SECONDS:.0f})",
     )
     return parser

@@ -1,8 +1,8 @@
 """Which options would make a run fit, and the predicted memory after each change.
 
-Changes are tried in a fixed order, the ones that cost least first: smaller batches give the same result, gradient
-checkpointing costs time, LoRA and 4-bit weights change the run, a shorter `max_length` leaves examples out. Each is
-kept only if the phase that does not fit becomes smaller by it.
+Changes are tried in a fixed order, from the one that costs least: smaller batches give the same result, gradient
+checkpointing costs time, LoRA and 4-bit weights change the run, a shorter `max_length` leaves examples out. A change is
+kept only if it makes the stage that does not fit smaller. A change that a later one made unnecessary is dropped again.
 """
 
 from __future__ import annotations
@@ -10,27 +10,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from trl_gift.estimate.memory import DTYPE_HALF, FLOAT32
-from trl_gift.estimate.model import ModelShape, Trainable
-from trl_gift.estimate.plan import Setting, admitted_prompts, sampling_plan, training_plan
+from trl_gift.estimate.memory import MemoryOptions, sampling_memory, training_memory
+from trl_gift.estimate.model import ModelShape, Trained
 
 _SHORTEST_MAX_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A setting with what is trained under it."""
+    """Options, and what is trained under them."""
 
-    setting: Setting
-    trainable: Trainable
+    options: MemoryOptions
+    trained: Trained
+
+    def peaks(self, shape: ModelShape) -> tuple[float, float]:
+        """Predicted peaks of sampling and training in bytes."""
+        sampling = sampling_memory(shape, self.trained, self.options).peak
+        return sampling, training_memory(shape, self.trained, self.options).peak
+
+    def with_options(self, **values: object) -> Candidate:
+        """The same with other options."""
+        return replace(self, options=replace(self.options, **values))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of options and the peaks after it and all before it.
+    """One change of options, and the peaks after it and all before it.
 
     Attributes:
-        options: The options as they would be written, such as `engine_batch_size=16`.
+        options: The options as a user writes them, such as `engine_batch_size=16`.
         sampling: Predicted peak of sampling in bytes.
         training: Predicted peak of training in bytes.
         fits: Whether both now fit.
@@ -42,12 +50,23 @@ class Change:
     fits: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Try:
+    """A change to try.
+
+    Attributes:
+        step: Changes a candidate once; returns None if there is nothing to change. It is repeated while it helps.
+        written: The changed options as a user writes them.
+        is_size: Whether it reduces a size.
+    """
+
+    step: Callable[[Candidate], Candidate | None]
+    written: Callable[[MemoryOptions], str]
+    is_size: bool = False
+
+
 def changes_that_fit(
-    shape: ModelShape,
-    start: Candidate,
-    usable: float,
-    num_generations: int,
-    lora: Callable[[], Trainable],
+    shape: ModelShape, start: Candidate, usable: float, num_generations: int, lora: Callable[[], Trained]
 ) -> list[Change]:
     """The changes that make a run fit, in order; the last one's `fits` says whether they are enough.
 
@@ -55,32 +74,29 @@ def changes_that_fit(
         shape: The model.
         start: The run as it is.
         usable: Bytes that the run may take.
-        num_generations: Codes of a step; a batch does not become smaller.
-        lora: What is trained with a LoRA adapter of rank 16 on all linear layers.
+        num_generations: Completions of a step; `engine_batch_size` is not reduced below this.
+        lora: Counts what is trained with a LoRA adapter of rank 16 on all linear layers.
     """
 
     def apply(tries: Sequence[_Try]) -> list[tuple[_Try, Change]]:
-        """Applies those of `tries` that help, until everything fits."""
+        """Applies the changes that help, until everything fits."""
         kept: list[tuple[_Try, Change]] = []
-        current = start
-        sampling, training = _peaks(shape, current)
+        current, peaks = start, start.peaks(shape)
         for attempt in tries:
-            if sampling <= usable and training <= usable:
-                break
-            new = attempt.step(current)
-            if new is None:
-                continue
-            after = _peaks(shape, new)
-            if (sampling > usable and after[0] < sampling) or (training > usable and after[1] < training):
-                current, (sampling, training) = new, after
-                fits = sampling <= usable and training <= usable
-                kept.append((attempt, Change(attempt.written(new), sampling, training, fits)))
+            before = current
+            while max(peaks) > usable and (changed := attempt.step(current)) is not None:
+                after = changed.peaks(shape)
+                if not any(peak > usable and new < peak for peak, new in zip(peaks, after, strict=True)):
+                    break
+                current, peaks = changed, after
+            if current is not before:
+                kept.append((attempt, Change(attempt.written(current.options), *peaks, fits=max(peaks) <= usable)))
         return kept
 
-    chosen = apply(_tries(shape, start, usable, num_generations, lora))
+    chosen = apply(_tries(num_generations, lora))
     if not chosen or not chosen[-1][1].fits:
         return [change for _, change in chosen]
-    # What a later change made unnecessary goes; batches come last and are as large as the others leave room for.
+    # Sizes come last, so that they stay as large as the other changes leave room for.
     tries = sorted((attempt for attempt, _ in chosen), key=lambda attempt: attempt.is_size)
     for attempt in list(tries):
         without = [other for other in tries if other is not attempt]
@@ -90,94 +106,48 @@ def changes_that_fit(
     return [change for _, change in apply(tries)]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Try:
-    """A change to try: how it is written, the candidate after it (None if it does not apply), whether it is a size."""
-
-    written: Callable[[Candidate], str]
-    step: Callable[[Candidate], Candidate | None]
-    is_size: bool = False
-
-
-def _tries(
-    shape: ModelShape, start: Candidate, usable: float, num_generations: int, lora: Callable[[], Trainable]
-) -> list[_Try]:
-    """What to try, in order."""
-
-    def sampling_fits(candidate: Candidate) -> bool:
-        return sampling_plan(shape, candidate.trainable, candidate.setting).peak <= usable
-
-    def training_fits(candidate: Candidate) -> bool:
-        return training_plan(shape, candidate.trainable, candidate.setting).peak <= usable
+def _tries(num_generations: int, lora: Callable[[], Trained]) -> list[_Try]:
+    """The changes to try, in order."""
 
     def fewer_rows(candidate: Candidate) -> Candidate | None:
-        rows = candidate.setting.rows
-        smaller = candidate
-        while not sampling_fits(smaller) and rows > num_generations:
-            rows = max(num_generations, rows // 2)
-            smaller = _with_rows(candidate, rows, num_generations)
-        return smaller if rows != candidate.setting.rows else None
+        rows = max(num_generations, candidate.options.rows // 2)
+        return candidate.with_options(rows=rows) if rows < candidate.options.rows else None
 
     def checkpointing(candidate: Candidate) -> Candidate | None:
-        return None if candidate.setting.checkpointing else _with(candidate, checkpointing=True)
+        return None if candidate.options.checkpointing else candidate.with_options(checkpointing=True)
 
     def smaller_batch(candidate: Candidate) -> Candidate | None:
-        if candidate.setting.train_batch == 1:
-            return None
-        while not training_fits(candidate) and candidate.setting.train_batch > 1:
-            batch = candidate.setting.train_batch
-            accumulation = candidate.setting.accumulation * batch // (batch // 2)
-            candidate = _with(candidate, train_batch=batch // 2, accumulation=accumulation)
-        return candidate
+        batch, accumulation = candidate.options.train_batch, candidate.options.accumulation
+        half = batch // 2
+        return candidate.with_options(train_batch=half, accumulation=accumulation * batch // half) if half else None
 
     def adapter(candidate: Candidate) -> Candidate | None:
-        return None if candidate.trainable.is_adapter else replace(candidate, trainable=lora())
+        return None if candidate.trained.is_adapter else replace(candidate, trained=lora())
 
     def half_weights(candidate: Candidate) -> Candidate | None:
-        wide = candidate.setting.dtype_bytes >= FLOAT32 and candidate.trainable.is_adapter
-        return _with(candidate, dtype_bytes=DTYPE_HALF, compute_bytes=DTYPE_HALF) if wide else None
+        wide = candidate.trained.is_adapter and candidate.options.weight_bytes > 2
+        return candidate.with_options(weight_bytes=2) if wide else None
 
-    def four_bit(candidate: Candidate) -> Candidate | None:
-        possible = candidate.trainable.is_adapter and candidate.setting.quantization in ("none", "8bit")
-        return _with(candidate, quantization="4bit") if possible else None
+    def four_bits(candidate: Candidate) -> Candidate | None:
+        possible = candidate.trained.is_adapter and candidate.options.quantization in ("none", "8bit")
+        return candidate.with_options(quantization="4bit") if possible else None
 
     def shorter(candidate: Candidate) -> Candidate | None:
-        if candidate.setting.max_length <= _SHORTEST_MAX_LENGTH:
-            return None
-        while not training_fits(candidate) and candidate.setting.max_length > _SHORTEST_MAX_LENGTH:
-            length = max(_SHORTEST_MAX_LENGTH, candidate.setting.max_length // 2)
-            candidate = _with(candidate, max_length=length)
-        return candidate
+        length = max(_SHORTEST_MAX_LENGTH, candidate.options.max_length // 2)
+        return candidate.with_options(max_length=length) if length < candidate.options.max_length else None
 
     return [
-        _Try(_written_rows, fewer_rows, is_size=True),
-        _Try(lambda new: "gradient_checkpointing=true", checkpointing),
-        _Try(_written_batch, smaller_batch, is_size=True),
-        _Try(lambda new: "use_peft=true lora_target_modules=all-linear (LoRA of rank 16)", adapter),
-        _Try(lambda new: "dtype=bfloat16 (frozen weights)", half_weights),
-        _Try(lambda new: "load_in_4bit=true", four_bit),
-        _Try(lambda new: f"max_length={new.setting.max_length}", shorter, is_size=True),
+        _Try(fewer_rows, lambda options: f"engine_batch_size={options.rows}", is_size=True),
+        _Try(checkpointing, lambda options: "gradient_checkpointing=true"),
+        _Try(
+            smaller_batch,
+            lambda options: (
+                f"per_device_train_batch_size={options.train_batch} gradient_accumulation_steps={options.accumulation}"
+            ),
+            is_size=True,
+        ),
+        _Try(adapter, lambda options: "use_peft=true lora_target_modules=all-linear (LoRA of rank 16)"),
+        _Try(half_weights, lambda options: "dtype=bfloat16 (frozen weights)"),
+        _Try(four_bits, lambda options: "load_in_4bit=true"),
+        _Try(shorter, lambda options: f"max_length={options.max_length}", is_size=True),
     ]
-
-
-def _written_rows(new: Candidate) -> str:
-    return f"engine_batch_size={new.setting.rows}"
-
-
-def _written_batch(new: Candidate) -> str:
-    setting = new.setting
-    return f"per_device_train_batch_size={setting.train_batch} gradient_accumulation_steps={setting.accumulation}"
-
-
-def _with(candidate: Candidate, **values: object) -> Candidate:
-    return replace(candidate, setting=replace(candidate.setting, **values))  # type: ignore[arg-type]
-
-
-def _with_rows(candidate: Candidate, rows: int, num_generations: int) -> Candidate:
-    admitted = admitted_prompts(rows, num_generations, candidate.setting.engine)
-    return _with(candidate, rows=rows, admitted=admitted, scored_rows=min(rows, candidate.setting.scored_rows))
-
-
-def _peaks(shape: ModelShape, candidate: Candidate) -> tuple[float, float]:
-    sampling = sampling_plan(shape, candidate.trainable, candidate.setting).peak
-    return sampling, training_plan(shape, candidate.trainable, candidate.setting).peak

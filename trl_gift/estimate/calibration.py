@@ -1,7 +1,13 @@
 """A short run on this machine: how long completions are, how fast they come, how long programs and training take.
 
-It uses what the run itself will use: the trainer's engine, prompts and chain, the sandbox, and one round of the
-trainer's own fine-tuning on what was just sampled. The trainer is thrown away afterwards, its weights are changed.
+The calibration uses what the run itself uses: the trainer's engine, prompts and chain with the run's own options, the
+sandbox, and one round of the trainer's own fine-tuning on what was just sampled. The caller throws the trainer away
+afterwards, because its weights are changed.
+
+A budget in seconds bounds the calibration. When the time for sampling is up, sampling stops before the next forward pass;
+completions that have not ended by then count as `max_completion_length` tokens, which is the most there can be. Not
+bounded: the first call of the engine (a few tokens of one task), loading the weights, and one training step on one
+example. A completion server is asked to the end of a request.
 """
 
 from __future__ import annotations
@@ -9,17 +15,19 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 from transformers import PrinterCallback
 
 from trl_gift.config import GiFTConfig
+from trl_gift.errors import ConfigError
 from trl_gift.estimate.work import Lengths, spread
 from trl_gift.generation.engine import Engine, GenerationRequest, GenerationResult
 from trl_gift.prompts import Example
@@ -27,68 +35,72 @@ from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.scheduler import Scheduler
+from trl_gift.sampling.workers import default_sandbox_workers
 from trl_gift.sandbox import LocalSandbox
 from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer
 from trl_gift.training.pairs import IGNORED, TrainingPair, TrainingPairs
 
-DEFAULT_TASKS = 16
-_WARM_UP_TOKENS = 16
-# Where the longest completions would take longer than this, they are cut and only the speed is measured.
-_BUDGET_S = 60.0
+DEFAULT_TASKS, DEFAULT_SECONDS = 16, 60.0
+_WARM_UP_TOKENS = 4
+_SAMPLING_SHARE = 0.6
 _TIMED_STEPS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What the run measured.
+    """What the calibration measured.
 
     Attributes:
         tasks: Tasks whose chains were run.
-        codes: Codes sampled.
-        descriptions: Descriptions sampled.
+        programs: Completions of write prompts that ended.
+        descriptions: Completions of read and rewrite prompts that ended.
+        unfinished: Completions that had not ended when the time was up.
         rows: Completions that were generated at once, at most.
-        code_length: Mean tokens of a code.
-        description_length: Mean tokens of a description; None if none was sampled.
-        tokens_per_s: Tokens sampled in a second of the engine's time, prefill and scoring included.
-        program_s: Mean wall seconds of a program; None if none was run.
-        passed: Share of the codes that passed; None if nothing was run.
-        record_bytes: Mean bytes of a sample's line in the store.
-        training_tokens_per_s: Tokens trained in a second, padding left out; None if it was not measured.
+        program_length: Mean tokens of a program; the most it can be if some are unfinished. None without any.
+        description_length: Mean tokens of a description, likewise. None without any.
+        tokens_per_s: Tokens sampled in a second of the engine's time, reading prompts and scoring included.
+        execution_s: Mean wall seconds of a program's execution; None if none was executed.
+        passed: Share of the executed programs that passed; None if none was executed.
+        record_bytes: Mean bytes of a sample's line in the store; None without any.
+        training_tokens_per_s: Tokens trained in a second, without padding; None if memory did not suffice.
+        training_batch: Examples of the training step that was timed; fewer than the run's if those took too long.
         seconds: What the calibration took.
-        cut_at: Tokens at which completions were cut because this machine is slow; their lengths then say nothing.
     """
 
     tasks: int
-    codes: int
+    programs: int
     descriptions: int
+    unfinished: int
     rows: int
-    code_length: float
+    program_length: float | None
     description_length: float | None
     tokens_per_s: float
-    program_s: float | None
+    execution_s: float | None
     passed: float | None
-    record_bytes: float
+    record_bytes: float | None
     training_tokens_per_s: float | None
+    training_batch: int
     seconds: float
-    cut_at: int | None = None
 
     def lengths(self, assumed: Lengths) -> Lengths:
-        """Mean lengths; the assumed one for descriptions if none was sampled."""
-        if self.cut_at is not None:
-            return replace(assumed, source=f"{assumed.source} (the calibration was cut at {self.cut_at} tokens)")
-        source = f"measured: {self.codes} codes and {self.descriptions} descriptions of {self.tasks} tasks"
+        """Mean lengths; the assumed one for what was not sampled."""
+        source = f"measured: {self.programs} programs and {self.descriptions} descriptions of {self.tasks} tasks"
+        if self.unfinished:
+            source += f"; at most: {self.unfinished} more, not finished in time, count with the most tokens allowed"
         if self.description_length is None:
-            return Lengths(self.code_length, assumed.description, f"{source}; length of descriptions assumed")
-        return Lengths(self.code_length, self.description_length, source)
+            source += "; length of descriptions assumed"
+        program = assumed.program if self.program_length is None else self.program_length
+        description = assumed.description if self.description_length is None else self.description_length
+        return Lengths(program, description, source)
 
 
 def calibration_config(config: GiFTConfig, folder: Path) -> GiFTConfig:
-    """The options for the trainer that is calibrated: as those of the run, but nothing is reported or saved.
+    """The options for the trainer that is calibrated: those of the run, but nothing is reported or saved.
 
     Args:
         config: The run's options; not changed.
-        folder: A temporary folder, for whatever a library wants to write.
+        folder: A temporary folder for what libraries write.
     """
     short = copy.copy(config)
     short.output_dir = str(folder)
@@ -103,14 +115,22 @@ def calibration_config(config: GiFTConfig, folder: Path) -> GiFTConfig:
     return short
 
 
-def calibrate(trainer: GiFTTrainer, num_tasks: int = DEFAULT_TASKS) -> Calibration:
+def calibrate(
+    trainer: GiFTTrainer,
+    num_tasks: int = DEFAULT_TASKS,
+    budget_s: float = DEFAULT_SECONDS,
+    say: Callable[[str], None] = lambda line: None,
+) -> Calibration:
     """Runs two steps of the chains of a few tasks, then a few training steps on what came out.
 
     Args:
         trainer: Made with `calibration_config`; its weights are changed.
         num_tasks: Tasks to take, evenly spread over all.
+        budget_s: Seconds to take, about.
+        say: Gets a line for people before each stage.
 
     Raises:
+        ConfigError: if no token could be sampled within the budget.
         IsolationUnavailable: if programs cannot be isolated on this machine.
     """
     started = time.monotonic()
@@ -118,48 +138,95 @@ def calibrate(trainer: GiFTTrainer, num_tasks: int = DEFAULT_TASKS) -> Calibrati
     tasks = spread(trainer.tasks, num_tasks)
     samples: list[CodeSample] = []
     with _executing(config) as sandbox, trainer.rollouts.engine() as own:
+        say(f"calibration: sampling for {len(tasks)} tasks, at most {_SAMPLING_SHARE * budget_s:.0f} s")
+        # The first call of everything is slower than all others. It has a length of its own: with the same parameters an
+        # engine may know beforehand what will be drawn.
+        _run_chains(trainer, tasks[:1], own, sandbox, [], steps=1, most_tokens=_WARM_UP_TOKENS)
         engine = _TimedEngine(own)
-        # The first call of everything is slower than all others. Each run has a length of its own, shorter than those
-        # that follow: with the same parameters an engine may know beforehand what will be drawn.
-        for most_tokens in (_WARM_UP_TOKENS - 2, _WARM_UP_TOKENS - 1):
-            engine.forget()
-            _run_chains(trainer, tasks[:1], engine, sandbox, [], steps=1, most_tokens=most_tokens)
-        cut_at = _affordable_tokens(config, engine.seconds / max((length for _, length in engine.lengths), default=1))
-        engine.forget()
         steps = 2 if config.sampler in ("gibbs", "rewrite") else 1
-        _run_chains(trainer, tasks, engine, sandbox, samples, steps, cut_at)
-    descriptions = [length for kind, length in engine.lengths if kind == "describe"]
-    programs = [float(sample.outcome["wall_s"]) for sample in samples if sample.outcome]
+        deadline = time.monotonic() + _SAMPLING_SHARE * budget_s
+        with _stopping_at(deadline, trainer.accelerator.unwrap_model(trainer.model), engine):
+            _run_chains(trainer, tasks, engine, sandbox, samples, steps)
+    if not engine.tokens:
+        raise ConfigError(
+            f"calibration: {budget_s:g} s were not enough to sample a token; raise --calibration-seconds, or use "
+            "--no-calibration."
+        )
+    say("calibration: training a few steps")
+    trained_per_s, batch = _training_speed(trainer, tasks, samples, started + budget_s)
+    descriptions, executed = engine.lengths("describe"), [sample for sample in samples if sample.outcome]
+    programs = [length for kind in engine.kinds if kind != "describe" for length in engine.lengths(kind)]
     return Calibration(
         tasks=len(tasks),
-        codes=len(samples),
-        descriptions=len(descriptions),
-        rows=min(config.engine_batch_size or len(samples), len(tasks) * config.num_generations),
-        code_length=fmean(len(sample.token_ids) for sample in samples),
+        programs=sum(kind != "describe" for kind, _ in engine.ended),
+        descriptions=sum(kind == "describe" for kind, _ in engine.ended),
+        unfinished=sum(len(request.stream_keys) for request in engine.unfinished.values()),
+        rows=min(config.engine_batch_size or len(tasks) * config.num_generations, len(tasks) * config.num_generations),
+        program_length=fmean(programs) if programs else None,
         description_length=fmean(descriptions) if descriptions else None,
-        tokens_per_s=sum(length for _, length in engine.lengths) / engine.seconds,
-        program_s=fmean(programs) if programs else None,
-        passed=fmean(sample.passed for sample in samples) if config.verify else None,
-        record_bytes=fmean(len(json.dumps(sample.to_record(), ensure_ascii=False)) + 1 for sample in samples),
-        training_tokens_per_s=_training_speed(trainer, tasks, samples),
+        tokens_per_s=engine.tokens / engine.seconds,
+        execution_s=fmean(float(sample.outcome["wall_s"]) for sample in executed if sample.outcome)
+        if executed
+        else None,
+        passed=fmean(sample.passed for sample in executed) if executed else None,
+        record_bytes=fmean(_line_bytes(sample) for sample in samples) if samples else None,
+        training_tokens_per_s=trained_per_s,
+        training_batch=batch,
         seconds=time.monotonic() - started,
-        cut_at=cut_at,
     )
+
+
+def _line_bytes(sample: CodeSample) -> int:
+    return len(json.dumps(sample.to_record(), ensure_ascii=False)) + 1
 
 
 def _executing(config: GiFTConfig) -> AbstractContextManager[LocalSandbox | None]:
     if not config.verify:
         return nullcontext()
-    return LocalSandbox(config.sandbox_workers, config.limits(), config.isolation, in_process=False)
+    workers = config.sandbox_workers or default_sandbox_workers(config.device.type == "cpu")
+    return LocalSandbox(workers, config.limits(), config.isolation, in_process=False)
+
+
+class _TimeIsUp(Exception):
+    """Raised before a forward pass once the time for sampling is up."""
+
+
+@contextmanager
+def _stopping_at(deadline: float, model: torch.nn.Module, engine: _TimedEngine) -> Iterator[None]:
+    """Ends the block before the first forward pass after the deadline, and counts the tokens that are drawn until then."""
+
+    def before_forward(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if time.monotonic() > deadline:
+            raise _TimeIsUp
+        ids = kwargs.get("input_ids")
+        if ids is not None and ids.shape[1] == 1:
+            engine.decoded += ids.shape[0]
+
+    handle = model.register_forward_pre_hook(before_forward, with_kwargs=True)
+    try:
+        yield
+    except _TimeIsUp:
+        pass
+    finally:
+        handle.remove()
 
 
 class _TimedEngine:
-    """An engine that notes its time and the lengths of what it returns."""
+    """An engine that notes its time, and the lengths of what it returns.
+
+    Attributes:
+        seconds: Time in the engine.
+        decoded: Rows of all forward passes that draw one more token: the tokens sampled where completions are unfinished.
+        ended: Kind of prompt and tokens of each completion that ended.
+        unfinished: Requests without an answer.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.seconds = 0.0
-        self.lengths: list[tuple[str, int]] = []
+        self.decoded = 0
+        self.ended: list[tuple[str, int]] = []
+        self.unfinished: dict[Any, GenerationRequest] = {}
 
     @property
     def pending(self) -> int:
@@ -169,29 +236,50 @@ class _TimedEngine:
     def tokens_generated(self) -> int:
         return self._engine.tokens_generated
 
+    @property
+    def tokens(self) -> int:
+        """Tokens sampled."""
+        return max(sum(length for _, length in self.ended), self.decoded if self.unfinished else 0)
+
+    @property
+    def kinds(self) -> set[str]:
+        """What was asked for."""
+        return {kind for kind, _ in self.ended} | {_kind(key) for key in self.unfinished}
+
+    def lengths(self, kind: str) -> list[int]:
+        """Tokens of each completion of this kind; of one that is unfinished the most that it can have."""
+        ended = [length for own, length in self.ended if own == kind]
+        unfinished = [request for key, request in self.unfinished.items() if _kind(key) == kind]
+        return ended + [request.params.max_new_tokens for request in unfinished for _ in request.stream_keys]
+
     def submit(self, request: GenerationRequest) -> None:
+        self.unfinished[request.key] = request
         self._engine.submit(request)
 
     def step(self) -> list[GenerationResult]:
-        begun = time.monotonic()
-        results = self._engine.step()
-        self.seconds += time.monotonic() - begun
+        with self._timed():
+            results = self._engine.step()
         for result in results:
-            # The chain's keys begin with what is asked for.
-            kind = str(result.key[0]) if isinstance(result.key, tuple) else ""
-            self.lengths.extend((kind, len(completion.token_ids)) for completion in result.completions)
+            del self.unfinished[result.key]
+            self.ended.extend((_kind(result.key), len(completion.token_ids)) for completion in result.completions)
         return results
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
-        begun = time.monotonic()
-        scores = self._engine.score(pairs)
-        self.seconds += time.monotonic() - begun
-        return scores
+        with self._timed():
+            return self._engine.score(pairs)
 
-    def forget(self) -> None:
-        """Begins to count anew."""
-        self.seconds = 0.0
-        self.lengths = []
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - begun
+
+
+def _kind(key: Any) -> str:
+    # The chain's keys begin with what is asked for.
+    return str(key[0]) if isinstance(key, tuple) else ""
 
 
 def _run_chains(
@@ -206,55 +294,58 @@ def _run_chains(
     config = trainer.args
     settings = replace(config.chain_settings(1, ""), num_steps=steps)
     if most_tokens is not None:
-        code, description = settings.code_params, settings.description_params
-        settings = replace(
-            settings,
-            code_params=replace(code, max_new_tokens=min(code.max_new_tokens, most_tokens)),
-            description_params=replace(description, max_new_tokens=min(description.max_new_tokens, most_tokens)),
+        program, description = (
+            replace(params, max_new_tokens=min(params.max_new_tokens, most_tokens))
+            for params in (settings.code_params, settings.description_params)
         )
+        settings = replace(settings, code_params=program, description_params=description)
     examples = [Example(task.task_id, task.reference, task.description) for task in trainer.tasks if task.reference]
     tools = ChainContext(settings, trainer.prompts, examples, lambda task_id, step: [], samples.append)
     sampler = SAMPLERS[config.sampler]
     Scheduler(engine, sandbox).run(sampler(task, tools) for task in tasks)
 
 
-def _affordable_tokens(config: GiFTConfig, step_s: float) -> int | None:
-    """Tokens at which completions are cut so that two codes and a description end in time; None if they do anyway."""
-    longest = 2 * config.max_completion_length + config.max_description_length
-    if longest * step_s <= _BUDGET_S:
-        return None
-    return max(_WARM_UP_TOKENS, int(_BUDGET_S / step_s / 3))
+def _training_speed(
+    trainer: GiFTTrainer, tasks: Sequence[Task], samples: Sequence[CodeSample], deadline: float
+) -> tuple[float | None, int]:
+    """Tokens trained in a second, and examples of a step, over a few steps of the trainer's own round.
 
+    The speed is None if memory does not suffice.
 
-def _training_speed(trainer: GiFTTrainer, tasks: Sequence[Task], samples: Sequence[CodeSample]) -> float | None:
-    """Tokens trained in a second, over a few steps of the trainer's own round; None if memory does not suffice.
-
-    Whether the codes are right does not matter here: their lengths are those of codes that are.
+    Whether the programs are right does not matter here: they are about as long as those that are. Without a sample,
+    completions of full length are made of the prompt's tokens. The first step, on one example, says how many examples fit
+    into the time that is left.
     """
     config = trainer.args
     by_id = {task.task_id: task for task in tasks}
+    sampled: list[tuple[str, tuple[int, ...] | None]] = [(sample.task_id, sample.token_ids) for sample in samples]
     pairs = []
-    for sample in samples:
-        task = by_id[sample.task_id]
-        prompt = trainer.prompts.write(task, task.description)
-        ids = [*prompt, *sample.token_ids][: config.max_length]
+    for task_id, completion in sampled or [(task.task_id, None) for task in tasks]:
+        prompt = trainer.prompts.write(by_id[task_id], by_id[task_id].description)
+        if completion is None:
+            completion = tuple(islice(cycle(prompt), config.max_completion_length))
+        ids = [*prompt, *completion][: config.max_length]
         masked = min(len(prompt), len(ids) - 1)
         pairs.append(TrainingPair(ids, [IGNORED] * masked + ids[masked:]))
-    speed = None
+    full_batch = config.per_device_train_batch_size
     trainer.remove_callback(PrinterCallback)
+
+    def speed(batch: int, steps: int) -> float:
+        config.per_device_train_batch_size, config.max_steps = batch, steps
+        chosen = list(islice(cycle(pairs), steps * batch))
+        begun = time.monotonic()
+        trainer.train_round(1, TrainingPairs(chosen, 0, len(chosen), 0, 0), None)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return sum(len(pair.input_ids) for pair in chosen) / (time.monotonic() - begun)
+
     try:
-        for steps in (1, _TIMED_STEPS):
-            config.max_steps = steps
-            chosen = list(islice(cycle(pairs), steps * config.per_device_train_batch_size))
-            begun = time.monotonic()
-            trainer.train_round(1, TrainingPairs(chosen, 0, len(chosen), 0, 0), None)
-            _wait_for_device()
-            speed = sum(len(pair.input_ids) for pair in chosen) / (time.monotonic() - begun)
+        first = speed(1, 1)
+        affordable = first * (deadline - time.monotonic()) / max(len(pair.input_ids) for pair in pairs)
+        batch = min(full_batch, int(affordable / _TIMED_STEPS))
+        # The first step of a batch allocates; the steps after it are those of the run.
+        return (speed(batch, _TIMED_STEPS), batch) if batch >= 1 else (first, 1)
     except torch.OutOfMemoryError:
-        return None
-    return speed
-
-
-def _wait_for_device() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+        return None, full_batch
+    finally:
+        config.per_device_train_batch_size = full_batch

@@ -9,11 +9,9 @@ from typing import Literal
 import torch
 
 GIB = 2**30
-# What a GPU process takes before its first tensor (context, cuBLAS and cuDNN workspaces), and the share of memory that
-# the caching allocator cannot use because it is cut into pieces.
-_GPU_RESERVE, _GPU_LOST_SHARE = 0.6 * GIB, 0.04
-# Python with torch, transformers and the tokenizer.
-_CPU_RESERVE, _CPU_LOST_SHARE = 0.7 * GIB, 0.05
+# What a process takes before its first tensor, and the share of memory that fragmentation loses. GPU: context, cuBLAS and
+# cuDNN workspaces. CPU: Python with torch, transformers and the tokenizer.
+_RESERVED = {"gpu": (0.6 * GIB, 0.04), "cpu": (0.7 * GIB, 0.05)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +19,7 @@ class Device:
     """A device.
 
     Attributes:
-        name: What it is called.
+        name: Its name, for people.
         kind: `"gpu"` or `"cpu"`.
         memory: Its memory in bytes; on a CPU the machine's RAM.
     """
@@ -33,9 +31,8 @@ class Device:
     @property
     def usable(self) -> float:
         """Bytes that a run's tensors can take."""
-        if self.kind == "gpu":
-            return self.memory * (1 - _GPU_LOST_SHARE) - _GPU_RESERVE
-        return self.memory * (1 - _CPU_LOST_SHARE) - _CPU_RESERVE
+        reserve, lost_share = _RESERVED[self.kind]
+        return self.memory * (1 - lost_share) - reserve
 
 
 def this_device(use_cpu: bool) -> Device:
@@ -43,14 +40,9 @@ def this_device(use_cpu: bool) -> Device:
     if torch.cuda.is_available() and not use_cpu:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         return Device(properties.name, "gpu", properties.total_memory)
-    return Device("CPU", "cpu", ram_bytes())
+    return Device("CPU", "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def given_device(memory_gib: float) -> Device:
-    """A card with so much memory."""
+    """A card with this much memory."""
     return Device(f"a card of {memory_gib:g} GiB", "gpu", memory_gib * GIB)
-
-
-def ram_bytes() -> int:
-    """The machine's RAM."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,335 +1,281 @@
-"""Formulas of memory, each a small pure function; sizes in bytes unless the name says otherwise.
+"""Peak memory of a run, on one page: what a person would add up from the model's config and the run's options.
 
-Two phases of a round never overlap: sampling (the optimizer is gone) and training (the cache is gone). The peak of a
-phase is what stays plus the largest of what comes and goes; `trl_gift.estimate.plan` puts these together.
+Sampling and training never overlap: the optimizer is gone while a round samples, and the keys and values are gone while
+it trains. The peak of a stage is the sum of its items. Symbols: `b` is the size of a weight in bytes (4 in float32, 2 in
+bfloat16); `c` is the size of a number in the products of training (2 with bf16 or fp16, else `b`); `t` is the size of a
+trained number (`b` in full fine-tuning; an adapter's is 4, on a quantized model 2).
 
-The formulas count tensors. They know nothing of the CUDA context, of libraries' workspaces and of fragmentation;
-`trl_gift.estimate.device` keeps a reserve for those.
+Both stages
+    weights           parameters × b; quantized linear layers: 0.53 (nested nf4), 0.56 (nf4) or 1 (int8) instead of b
+    adapter           its parameters × t
+    base weights      trained parameters × t, the copy that each round starts from; in the RAM, so counted on a CPU
+
+Sampling
+    keys and values   (rows × row × 1.5 + kept prompts) × 2 × layers × keys × b
+                      row: the longest prompt with the longest completion. 1.5: `compact` reserves columns ahead; 1 for
+                      `generate`. A token budget limits rows × row.
+    logits            rows × vocabulary × (b + 28), with top-p × (b + 62): the distribution that tokens are drawn from
+  or activations      prompts × longest prompt × ((2 hidden + 3 intermediate) × b + keys and values): reading prompts
+                      The larger of the two counts. prompts: those that are read at once; `compact` copies their keys
+                      and values, `generate` keeps them in place.
+
+Training, with tokens = per_device_train_batch_size × max_length
+    optimizer         trained parameters × states × t; × 1 in 8 bits; 0 if paged (RAM)
+    activations       tokens × layers × (2 hidden × (4 + b) + (4 attention + 3 intermediate) × c + inputs)
+                      inputs of linear layers: 2 hidden × b + (attention + intermediate) × c; an adapter keeps one of its
+                      own for each adapted layer, of t bytes (c under autocast), and with dropout a mask of 1 byte
+                      (on a CPU of as many bytes).
+                      Gradient checkpointing: tokens × layers × hidden × b instead.
+                      float32 weights under autocast are copied: linear weights × c.
+    logits            of one tile of the loss (TRL >= 1.16), else tokens × vocabulary × (2 c + 12)
+  or one layer        gradient checkpointing computes one layer again, with its gradients: 2 × its activations
+    gradients         trained parameters × t. Activations go as gradients come, so the larger of the two counts, but
+                      both with gradient accumulation or several processes.
+
+How far this is off: in the 14 cases of `tests/estimate/test_peaks.py` (small Llamas and the playground model, on a CPU)
+the page gives 1.01 to 1.17 times the measured peak; `UNCERTAINTY` states 20 %. Not measured on a GPU. The page counts
+tensors; `trl_gift.estimate.device` keeps a reserve for the CUDA context and fragmentation.
+
+Not covered: eager attention, activations of layers with dropout (GPT-2 keeps about twice as much), DeepSpeed and FSDP,
+mixtures of experts. Engines other than `compact` and `generate` are counted like `compact`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 
-from trl_gift.estimate.model import ModelShape, Quantization, Trainable
+from packaging.version import Version
 
-FLOAT32, FLOAT64, INT64 = 4, 8, 8
-DTYPE_HALF = 2
-# bitsandbytes: an absolute maximum for each block of weights (4-bit) and of optimizer states (8-bit).
-_WEIGHT_BLOCK, _NESTED_BLOCK, _STATE_BLOCK = 64, 256, 256
-_SMALLEST_8BIT_TENSOR = 4096
-# SlotCache: columns added at least, and the share by which it grows.
-_COLUMN_STEP = 64
-# TRL's fused output layer (1.16): rows (at most) and columns of the one tile of logits that exists at a time.
-_TILE_ROWS, _TILE_COLUMNS, _FOLDED_ARRAYS = 4096, 32768, 8
+from trl_gift.config import GiFTConfig
+from trl_gift.estimate.model import ModelShape, Quantization, Trained
+from trl_gift.estimate.work import PromptLengths
+from trl_gift.generation.engine import DEFAULT_ROWS, REFILL_SHARE, most_kept_tokens
+
+# A predicted peak may be off by this share, in both directions.
+UNCERTAINTY = 0.2
+
+_FLOAT32 = 4
+_QUANTIZED_BYTES = {"4bit-nested": 0.53, "4bit": 0.5625, "8bit": 1.0}
+# TRL from 1.16 computes the loss from one tile of logits after the other; a tile has at most these sizes.
+_TILED_LOSS_SINCE, _TILE_TOKENS, _TILE_COLUMNS = "1.16", 4096, 32768
 
 
 @dataclass(frozen=True, slots=True)
-class OptimizerStates:
-    """What an optimizer keeps for each trained parameter.
+class MemoryOptions:
+    """The options that memory depends on.
 
     Attributes:
-        copies: Numbers kept for a parameter.
-        eight_bit: Whether these are bytes (with a scale for each block) instead of the parameter's own type.
-        paged: Whether they live in memory that the driver moves to the RAM when the device is short.
+        weight_bytes: Bytes of a weight as loaded (`b`).
+        quantization: Kind of quantization of the weights.
+        autocast: Whether training runs under bf16 or fp16 autocast.
+        engine: `generation_engine`.
+        rows: Completions that are generated at once.
+        token_budget: `engine_token_budget`.
+        num_generations: Completions of a step, which share a prompt.
+        longest_prompt: Tokens of the longest prompt.
+        longest_row: Tokens of the longest prompt with its longest completion.
+        truncated: Whether some tokens are drawn with top-p.
+        max_length: Most tokens of a training example.
+        train_batch: `per_device_train_batch_size`.
+        accumulation: `gradient_accumulation_steps`.
+        checkpointing: `gradient_checkpointing`.
+        optim: `optim`.
+        tiled_loss: Whether the loss is computed without all logits at once.
+        processes: Number of processes, one device each.
+        on_cpu: Whether the device is the CPU.
     """
 
-    copies: int
-    eight_bit: bool = False
-    paged: bool = False
+    weight_bytes: int
+    quantization: Quantization
+    autocast: bool
+    engine: str
+    rows: int
+    token_budget: int | None
+    num_generations: int
+    longest_prompt: int
+    longest_row: int
+    truncated: bool
+    max_length: int
+    train_batch: int
+    accumulation: int
+    checkpointing: bool
+    optim: str
+    tiled_loss: bool
+    processes: int
+    on_cpu: bool
+
+    @property
+    def product_bytes(self) -> int:
+        """Bytes of a number in the matrix products of training (`c`)."""
+        return 2 if self.autocast else self.weight_bytes
 
 
-_STATES = {
-    "adamw_torch": OptimizerStates(2),
-    "adamw_torch_fused": OptimizerStates(2),
-    "adamw_anyprecision": OptimizerStates(2),
-    "adamw_torch_8bit": OptimizerStates(2, eight_bit=True),
-    "adamw_bnb_8bit": OptimizerStates(2, eight_bit=True),
-    "adamw_8bit": OptimizerStates(2, eight_bit=True),
-    "paged_adamw_32bit": OptimizerStates(2, paged=True),
-    "paged_adamw_8bit": OptimizerStates(2, eight_bit=True, paged=True),
-    "ademamix": OptimizerStates(3),
-    "ademamix_8bit": OptimizerStates(3, eight_bit=True),
-    "paged_ademamix_32bit": OptimizerStates(3, paged=True),
-    "paged_ademamix_8bit": OptimizerStates(3, eight_bit=True, paged=True),
-    "lion_32bit": OptimizerStates(1),
-    "lion_8bit": OptimizerStates(1, eight_bit=True),
-    "paged_lion_32bit": OptimizerStates(1, paged=True),
-    "paged_lion_8bit": OptimizerStates(1, eight_bit=True, paged=True),
-    "rmsprop": OptimizerStates(1),
-    "rmsprop_bnb": OptimizerStates(1),
-    "rmsprop_bnb_8bit": OptimizerStates(1, eight_bit=True),
-    "adagrad": OptimizerStates(1),
-    "sgd": OptimizerStates(0),
-}
+@dataclass(frozen=True, slots=True)
+class StageMemory:
+    """Bytes of a stage by item; the peak is their sum."""
+
+    items: Mapping[str, float]
+
+    @property
+    def peak(self) -> float:
+        """Bytes at the fullest moment."""
+        return sum(self.items.values())
 
 
-def optimizer_states(optim: str) -> OptimizerStates | None:
-    """What the optimizer of this name (`optim` of the training arguments) keeps; None for one that is not known."""
-    return _STATES.get(optim)
-
-
-def weight_bytes(shape: ModelShape, dtype_bytes: int, quantization: Quantization) -> float:
-    """The model's weights as loaded.
-
-    Quantisation replaces the weights of linear layers, the output layer left out; embeddings, norms and biases keep
-    their type.
-
-    Args:
-        shape: The model.
-        dtype_bytes: Bytes of a number in the type that it is loaded in.
-        quantization: The kind of quantisation.
-    """
-    if quantization == "none":
-        return shape.parameters * dtype_bytes
-    rest = shape.parameters - shape.linear_parameters
-    return rest * dtype_bytes + shape.linear_parameters * bytes_per_quantized_weight(quantization)
-
-
-def bytes_per_quantized_weight(quantization: Quantization) -> float:
-    """Bytes for one weight with its share of the scales (a float32 for each block; nested: a byte for each)."""
-    if quantization == "8bit":
-        return 1.0
-    if quantization == "4bit-nested":
-        return 0.5 + 1 / _WEIGHT_BLOCK + FLOAT32 / (_WEIGHT_BLOCK * _NESTED_BLOCK)
-    return 0.5 + FLOAT32 / _WEIGHT_BLOCK
-
-
-def adapter_number_bytes(trainable: Trainable, dtype_bytes: int, quantization: Quantization) -> int:
-    """Bytes of one trained number: an adapter is kept in float32, on a quantised model in bfloat16 (TRL, PEFT)."""
-    if not trainable.is_adapter:
-        return dtype_bytes
-    return 2 if quantization != "none" else max(FLOAT32, dtype_bytes)
-
-
-# Sampling -----------------------------------------------------------------------------------------------------------
-
-
-def kv_bytes_per_token(shape: ModelShape, dtype_bytes: int) -> int:
-    """Keys and values of one token in all layers: `2 * layers * kv_heads * head_dim * bytes`."""
-    return 2 * shape.layers * shape.kv_heads * shape.head_dim * dtype_bytes
-
-
-def slot_cache_columns(first_prompt: int, longest_row: int) -> tuple[int, int]:
-    """Columns that the compact engine's cache comes to have, at most: before its last growth, and in the end.
-
-    It begins with room for the first prompts and grows by half while a row in flight needs three quarters of it.
-    """
-    before = columns = first_prompt + _COLUMN_STEP
-    while 3 * columns < 4 * longest_row:
-        before, columns = columns, columns + max(columns // 2, _COLUMN_STEP)
-    return before, columns
-
-
-def slot_cache_bytes(shape: ModelShape, rows: int, columns: int, dtype_bytes: int) -> int:
-    """The compact engine's cache: keys and values for all rows and columns, and the attention mask."""
-    return rows * columns * (kv_bytes_per_token(shape, dtype_bytes) + dtype_bytes)
-
-
-def slot_cache_growth_bytes(shape: ModelShape, rows: int, columns_before: int, dtype_bytes: int) -> int:
-    """What the last growth of that cache needs besides its new size: the old half (keys or values) still in use."""
-    return rows * columns_before * kv_bytes_per_token(shape, dtype_bytes) // 2
-
-
-def prefix_cache_bytes(shape: ModelShape, tokens: int, dtype_bytes: int) -> int:
-    """Keys and values of earlier prompts that the compact engine keeps."""
-    return tokens * kv_bytes_per_token(shape, dtype_bytes)
-
-
-def dynamic_cache_bytes(shape: ModelShape, rows: int, columns: int, dtype_bytes: int) -> int:
-    """The cache of transformers' `generate`: it is copied layer by layer for each new token, so one layer counts twice."""
-    return rows * columns * kv_bytes_per_token(shape, dtype_bytes) * (shape.layers + 1) // shape.layers
-
-
-def drawing_bytes(rows: int, vocabulary: int, logits_bytes: int, truncated: bool) -> int:
-    """Drawing one token a row: logits, float32 copy, three float64 distributions; sorted ones for top-p on top."""
-    per_number = logits_bytes + FLOAT32 + 3 * FLOAT64
-    if truncated:
-        per_number += 3 * FLOAT64 + INT64 + 2
-    return rows * vocabulary * per_number
-
-
-def prefill_bytes(shape: ModelShape, prompts: int, length: int, dtype_bytes: int) -> int:
-    """A forward pass over prompts padded to `length`: their own cache, and the widest layer's activations."""
-    tokens = prompts * length
-    cache = tokens * kv_bytes_per_token(shape, dtype_bytes)
-    return cache + tokens * _widest_layer(shape) * dtype_bytes + _attention_bytes(shape, prompts, length, dtype_bytes)
-
-
-def scoring_bytes(shape: ModelShape, rows: int, prompt: int, completion: int, dtype_bytes: int) -> int:
-    """A scoring pass: logits of all positions of the completions in the model's type and in float32, and their
-    softmax's exponentials; the widest layer comes before them and is smaller for usual vocabularies.
-    """
-    logits = rows * (completion + 1) * shape.vocabulary * (dtype_bytes + 2 * FLOAT32)
-    layer = rows * (prompt + completion) * _widest_layer(shape) * dtype_bytes
-    return max(logits, layer)
-
-
-def _widest_layer(shape: ModelShape) -> int:
-    """Numbers a token that stand at once in a forward pass without gradients: the residual and the MLP's inside."""
-    return 2 * shape.hidden + (3 if shape.gated else 2) * shape.intermediate
-
-
-def _attention_bytes(shape: ModelShape, rows: int, length: int, dtype_bytes: int) -> int:
-    """The attention mask, and with eager attention the scores and their softmax in float32."""
-    mask = rows * length * length * dtype_bytes
-    return mask + (shape.heads * rows * length * length * (dtype_bytes + FLOAT32) if shape.eager_attention else 0)
-
-
-# Training -----------------------------------------------------------------------------------------------------------
-
-
-def gradient_bytes(trainable: Trainable, number_bytes: int) -> int:
-    """Gradients: one number for each trained parameter, in its own type."""
-    return trainable.parameters * number_bytes
-
-
-def optimizer_bytes(states: OptimizerStates, sizes: Sequence[int], number_bytes: int) -> float:
-    """States of the optimizer for trained tensors of these sizes.
-
-    Args:
-        states: What it keeps.
-        sizes: Elements of each trained tensor.
-        number_bytes: Bytes of a trained number; states that are not 8-bit have the same type.
-    """
-    total = 0.0
-    for size in sizes:
-        # bitsandbytes keeps small tensors in float32.
-        if states.eight_bit and size >= _SMALLEST_8BIT_TENSOR:
-            total += states.copies * (size + FLOAT32 * size / _STATE_BLOCK)
-        else:
-            total += states.copies * size * (FLOAT32 if states.eight_bit else number_bytes)
-    return total
-
-
-def layer_activation_bytes(
-    shape: ModelShape, tokens: int, compute_bytes: int, residual_bytes: int, weights_are_trained: bool
-) -> int:
-    """What one decoder layer keeps for the backward pass, without an adapter.
-
-    Twice (attention, MLP) a normalisation: its input in float32, the normalised values if its weight is trained, its
-    output (and that once more in the products' type under autocast). Attention: queries, keys, values (heads repeated
-    for grouped queries), its output and that output laid out for the next product. MLP, gated: gate, activation, up,
-    product; else: input and output of the activation.
-
-    Measured on Llama and Qwen2 layers on a CPU, within 5 %; layers with dropout or an activation that is written in
-    Python (GPT-2's) keep more.
-
-    Args:
-        shape: The model.
-        tokens: Tokens in the batch, padding included.
-        compute_bytes: Bytes of a number in matrix products (2 under bf16 or fp16 autocast).
-        residual_bytes: Bytes of a number in the residual stream (the type of the weights).
-        weights_are_trained: Whether the model's own weights are.
-    """
-    norm = FLOAT32 + residual_bytes + (residual_bytes if weights_are_trained else 0)
-    if compute_bytes != residual_bytes:
-        norm += compute_bytes
-    attention = 5 * shape.heads * shape.head_dim * compute_bytes
-    mlp = (4 if shape.gated else 2) * shape.intermediate * compute_bytes
-    return tokens * (2 * shape.hidden * norm + attention + mlp)
-
-
-def adapter_activation_bytes(
-    shape: ModelShape,
-    trainable: Trainable,
-    tokens: int,
-    number_bytes: int,
-    compute_bytes: int,
-    residual_bytes: int,
-    autocast: bool,
-    on_cpu: bool,
-) -> int:
-    """What LoRA adds to that in one layer.
-
-    Every adapted layer keeps a copy of its input of its own, in the adapter's type (in the products' under autocast),
-    dropped out where there is dropout, with a mask of a byte a number (of a whole number on a CPU). The frozen layer
-    then does not keep its input. Where no type changes and nothing is dropped out, it is one tensor and nothing is
-    added.
-
-    Args:
-        shape: The model.
-        trainable: What is trained.
-        tokens: Tokens in the batch.
-        number_bytes: Bytes of a trained number.
-        compute_bytes: Bytes of a number in matrix products.
-        residual_bytes: Bytes of a number in the residual stream.
-        autocast: Whether products run under autocast.
-        on_cpu: Whether the device is a CPU.
-    """
-    if not trainable.is_adapter or (number_bytes == residual_bytes and not autocast and not trainable.dropout):
-        return 0
-    own = compute_bytes if autocast else number_bytes
-    mask = (number_bytes if on_cpu else 1) if trainable.dropout else 0
-    norm_output = residual_bytes + (compute_bytes if compute_bytes != residual_bytes else 0)
-    shared = 2 * shape.hidden * norm_output + (shape.heads * shape.head_dim + shape.intermediate) * compute_bytes
-    return max(0, tokens * (trainable.adapted_inputs // shape.layers * (own + mask) - shared))
-
-
-def layer_gradient_bytes(shape: ModelShape, tokens: int, compute_bytes: int, residual_bytes: int) -> int:
-    """Gradients that stand at once in the backward pass of one layer: of the residual and of the MLP's inside."""
-    return tokens * (
-        2 * shape.hidden * residual_bytes + (3 if shape.gated else 2) * shape.intermediate * compute_bytes
+def sampling_memory(shape: ModelShape, trained: Trained, options: MemoryOptions) -> StageMemory:
+    """Peak of sampling and evaluation."""
+    size, tokens = options.weight_bytes, options.rows * options.longest_row
+    token = 2 * shape.layers * shape.keys * size
+    prompt_token = _forward_numbers(shape) * size
+    if options.engine == "generate":
+        held, prompts = float(tokens), options.rows
+    else:
+        kept = most_kept_tokens(options.on_cpu, options.token_budget, tokens)
+        held = 1.5 * min(tokens, options.token_budget or tokens) + kept
+        prompts = math.ceil(options.rows * max(1 / options.num_generations, REFILL_SHARE))
+        prompt_token += token
+    passing = {
+        "logits": options.rows * shape.vocabulary * (size + (62 if options.truncated else 28)),
+        "activations": prompts * options.longest_prompt * prompt_token,
+    }
+    larger = max(passing, key=lambda item: passing[item])
+    return StageMemory(
+        {**_weights(shape, trained, options), "keys and values": held * token, larger: float(passing[larger])}
     )
 
 
-def checkpoint_bytes(shape: ModelShape, tokens: int, residual_bytes: int) -> int:
-    """Gradient checkpointing: the input of every layer is kept, the rest computed again layer by layer."""
-    return shape.layers * tokens * shape.hidden * residual_bytes
+def training_memory(shape: ModelShape, trained: Trained, options: MemoryOptions) -> StageMemory:
+    """Peak of fine-tuning on batches of the longest examples."""
+    tokens = options.train_batch * options.max_length
+    layer = tokens * _layer_numbers(shape, trained, options)
+    activations = float(shape.layers * layer)
+    passing = {"logits": _loss_bytes(shape, trained, options, tokens)}
+    if options.checkpointing:
+        activations = float(shape.layers * tokens * shape.hidden * options.weight_bytes)
+        passing["one layer, computed again"] = 2.0 * layer
+    elif options.weight_bytes > options.product_bytes and options.quantization == "none":
+        activations += shape.linear_parameters * options.product_bytes
+    larger = max(passing, key=lambda item: passing[item])
+    moment = {"activations": activations, larger: passing[larger]}
+    gradients = {"gradients": float(trained.parameters * trained_bytes(trained, options))}
+    if options.accumulation > 1 or options.processes > 1:
+        moment |= gradients
+    else:
+        moment = max(moment, gradients, key=lambda items: sum(items.values()))
+    states, paged = optimizer_bytes(trained, options)
+    return StageMemory(
+        {**_weights(shape, trained, options), f"optimizer ({options.optim})": 0.0 if paged else states, **moment}
+    )
 
 
-def autocast_weight_bytes(
-    shape: ModelShape,
-    trainable: Trainable,
-    weights: int,
-    compute_bytes: int,
-    checkpointing: bool,
-    quantization: Quantization,
-) -> int:
-    """Copies of float32 weights in the type of the products under autocast.
+def host_bytes(trained: Trained, options: MemoryOptions) -> float:
+    """RAM beside a GPU: the copy of the weights that each round starts from, and optimizer states that are paged out."""
+    states, paged = optimizer_bytes(trained, options)
+    return trained.parameters * trained_bytes(trained, options) + (states if paged else 0.0)
 
-    Weights that are trained are cast once and kept for the forward pass; frozen ones are cast at each use and kept for
-    the backward pass of their layer only if gradient checkpointing cuts the graph there.
+
+def trained_bytes(trained: Trained, options: MemoryOptions) -> int:
+    """Bytes of a trained number (`t`)."""
+    if not trained.is_adapter:
+        return options.weight_bytes
+    return 2 if options.quantization != "none" else max(_FLOAT32, options.weight_bytes)
+
+
+def optimizer_bytes(trained: Trained, options: MemoryOptions) -> tuple[float, bool]:
+    """Bytes of the optimizer's states, and whether they are paged: the driver then moves them to the RAM."""
+    optim = options.optim
+    # An optimizer that is none of these is counted like AdamW: two moments.
+    fewer = {"sgd": 0, "lion": 1, "rmsprop": 1, "adagrad": 1, "ademamix": 3}
+    states = next((number for name, number in fewer.items() if name in optim), 2)
+    size = 1 if "8bit" in optim else trained_bytes(trained, options)
+    return float(trained.parameters * states * size), optim.startswith("paged")
+
+
+def memory_options(
+    config: GiFTConfig, prompts: PromptLengths, weight_bytes: int, quantization: Quantization, on_cpu: bool
+) -> MemoryOptions:
+    """The options of a run that memory depends on.
 
     Args:
-        shape: The model.
-        trainable: What is trained.
-        weights: Bytes of a weight as loaded.
-        compute_bytes: Bytes of a number in matrix products.
-        checkpointing: Whether gradient checkpointing is on.
-        quantization: Quantised weights are unpacked instead (`dequantized_bytes`).
+        config: The run's options.
+        prompts: Lengths of its prompts.
+        weight_bytes: Bytes of a weight as loaded.
+        quantization: Kind of quantization of the weights.
+        on_cpu: Whether the device is the CPU.
     """
-    if weights <= compute_bytes or quantization != "none":
-        return 0
-    linear = shape.linear_parameters
-    if trainable.is_adapter and checkpointing:
-        linear //= shape.layers
-    return linear * compute_bytes
+    describes = config.sampler in ("gibbs", "rewrite")
+    write, read = max(prompts.longest_write, prompts.longest_hinted, prompts.longest_evaluation), 0
+    if describes:
+        write = max(write, math.ceil(prompts.write_frame) + config.max_description_length)
+        shown = 0 if config.sampler == "rewrite" else config.max_completion_length
+        read = math.ceil(prompts.read_frame) + shown
+    longest_row = max(write + config.max_completion_length, read + config.max_description_length if describes else 0)
+    tiled = Version(version("trl")) >= Version(_TILED_LOSS_SINCE) and config.label_smoothing_factor == 0
+    return MemoryOptions(
+        weight_bytes=weight_bytes,
+        quantization=quantization,
+        autocast=bool(config.bf16 or config.fp16),
+        engine=config.generation_engine,
+        rows=config.engine_batch_size or DEFAULT_ROWS,
+        token_budget=config.engine_token_budget,
+        num_generations=config.num_generations,
+        longest_prompt=max(write, read),
+        longest_row=longest_row,
+        truncated=config.top_p < 1.0 or (describes and config.description_top_p < 1.0),
+        max_length=config.max_length or write + config.max_completion_length,
+        train_batch=config.per_device_train_batch_size,
+        accumulation=config.gradient_accumulation_steps,
+        checkpointing=bool(config.gradient_checkpointing),
+        optim=str(config.optim.value),
+        tiled_loss=tiled,
+        processes=config.world_size,
+        on_cpu=on_cpu,
+    )
 
 
-def fused_head_bytes(
-    shape: ModelShape, tokens: int, compute_bytes: int, residual_bytes: int, head_is_trained: bool, on_cpu: bool
-) -> int:
-    """TRL's fused output layer: one tile of logits, float32 gradients of its input, and of its weight if trained.
-
-    The tile has its full width whatever the vocabulary. Without Triton, on a CPU, what is computed from a tile stands
-    beside it: eight float32 arrays.
-    """
-    rows, columns = min(tokens, _TILE_ROWS), min(shape.vocabulary, _TILE_COLUMNS)
-    tile = rows * _TILE_COLUMNS * compute_bytes
-    folded = _FOLDED_ARRAYS * rows * columns * FLOAT32 if on_cpu else 0
-    inputs = tokens * shape.hidden * (FLOAT32 + residual_bytes)
-    weight = shape.vocabulary * shape.hidden * FLOAT32 if head_is_trained else 0
-    weight_chunk = columns * shape.hidden * FLOAT32
-    return tile + folded + inputs + weight + weight_chunk
+def _weights(shape: ModelShape, trained: Trained, options: MemoryOptions) -> dict[str, float]:
+    size = options.weight_bytes
+    linear = shape.linear_parameters * _QUANTIZED_BYTES.get(options.quantization, size)
+    items = {"weights": (shape.parameters - shape.linear_parameters) * size + linear}
+    copied = float(trained.parameters * trained_bytes(trained, options))
+    if trained.is_adapter:
+        items["adapter"] = copied
+    if options.on_cpu:
+        items["base weights"] = copied
+    return items
 
 
-def full_logits_bytes(shape: ModelShape, tokens: int, compute_bytes: int) -> int:
-    """Logits of the whole batch: as computed, in float32, log-softmax, and both gradients."""
-    return tokens * shape.vocabulary * (2 * compute_bytes + 3 * FLOAT32)
+def _forward_numbers(shape: ModelShape) -> int:
+    """Numbers of a token that exist at once in a forward pass: the residual stream and the inside of the MLP."""
+    return 2 * shape.hidden + (3 if shape.gated else 2) * shape.intermediate
 
 
-def dequantized_bytes(shape: ModelShape, quantization: Quantization, compute_bytes: int) -> int:
-    """The largest quantised layer, unpacked for its product."""
-    return 0 if quantization == "none" else shape.largest_linear * compute_bytes
+def _layer_numbers(shape: ModelShape, trained: Trained, options: MemoryOptions) -> float:
+    """Bytes of a token that one layer keeps for the backward pass."""
+    size, product, own = options.weight_bytes, options.product_bytes, trained_bytes(trained, options)
+    inputs = 2 * shape.hidden * size + (shape.attention + shape.intermediate) * product
+    if trained.is_adapter and (trained.dropout or options.autocast or own != size):
+        number = product if options.autocast else own
+        if trained.dropout:
+            number += number if options.on_cpu else 1
+        # Also with an adapter, layers without one share their inputs.
+        inputs = max(inputs, trained.adapted_inputs // shape.layers * number)
+    mlp = 3 if shape.gated else 1
+    return 2 * shape.hidden * (_FLOAT32 + size) + (4 * shape.attention + mlp * shape.intermediate) * product + inputs
+
+
+def _loss_bytes(shape: ModelShape, trained: Trained, options: MemoryOptions, tokens: int) -> float:
+    """Bytes of the logits and what is computed from them."""
+    product = options.product_bytes
+    if not options.tiled_loss:
+        return tokens * shape.vocabulary * (2.0 * product + 3 * _FLOAT32)
+    tile = min(tokens, _TILE_TOKENS)
+    # On a CPU, eight float32 arrays stand beside the tile; on a GPU one kernel computes the same in place.
+    arrays = 8 * tile * min(shape.vocabulary, _TILE_COLUMNS) * _FLOAT32 if options.on_cpu else 0
+    gradient = 0 if trained.is_adapter else shape.vocabulary * shape.hidden * _FLOAT32
+    return float(
+        tile * _TILE_COLUMNS * product + arrays + gradient + tokens * shape.hidden * (_FLOAT32 + options.weight_bytes)
+    )

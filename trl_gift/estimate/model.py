@@ -1,10 +1,10 @@
-"""What memory depends on in a model: its shape, its parameters and which of them are trained.
+"""What memory depends on in a model: its shape, its number of parameters and which of them are trained.
 
-Everything is read from the model's *config*: the modules are built on the meta device, where a tensor has a shape and
-no content, so that a model of any size is counted in seconds without its weights. LoRA is counted by letting PEFT
-attach itself to those modules, so that its own rules decide which layers it adapts.
+Everything is read from the model's *config*. The modules are built on the meta device, where a tensor has a shape but no
+content, so a model of any size is counted in seconds without its weights. PEFT attaches an adapter to those modules, so
+PEFT's own rules decide which layers the adapter changes.
 
-Not covered: mixtures of experts are counted as if every expert were at work.
+Not covered: a mixture of experts is counted as if every expert worked on every token.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from transformers import AutoModelForCausalLM
 from trl_gift.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from peft import PeftConfig
-    from transformers import BitsAndBytesConfig, PretrainedConfig
+    from transformers import PretrainedConfig
 
 Quantization = Literal["none", "4bit", "4bit-nested", "8bit"]
-DTYPE_BYTES = {torch.float32: 4, torch.float16: 2, torch.bfloat16: 2, torch.float64: 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,148 +36,118 @@ class ModelShape:
         hidden: Width of the residual stream.
         intermediate: Width inside the MLP.
         gated: Whether the MLP has two projections of that width (a gate) instead of one.
-        heads: Attention heads.
-        kv_heads: Heads of the keys and values.
-        head_dim: Numbers in one head.
+        attention: Width of the queries, heads times head size.
+        keys: Width of the keys, and of the values, heads times head size.
         vocabulary: Rows of the output layer.
-        eager_attention: Whether attention scores are materialised.
         parameters: All parameters, tied ones once.
-        linear_parameters: Those that quantisation replaces: weights of linear layers, the output layer left out.
-        largest_linear: The largest of these layers, in parameters.
+        linear_parameters: Weights of linear layers other than the output layer; these are what quantization replaces.
     """
 
     layers: int
     hidden: int
     intermediate: int
     gated: bool
-    heads: int
-    kv_heads: int
-    head_dim: int
+    attention: int
+    keys: int
     vocabulary: int
-    eager_attention: bool
     parameters: int
     linear_parameters: int
-    largest_linear: int
 
 
 @dataclass(frozen=True, slots=True)
-class Trainable:
-    """What is trained.
+class Trained:
+    """The part of a model that is trained.
 
     Attributes:
-        sizes: Number of elements of each trained tensor.
+        parameters: Number of trained parameters.
         is_adapter: Whether the model's own weights are frozen.
         adapted_inputs: Sum of the input widths of all adapted layers; 0 without an adapter.
-        dropout: Whether an adapter's input is dropped out.
+        dropout: Whether the adapter drops out parts of its input.
     """
 
-    sizes: tuple[int, ...]
+    parameters: int
     is_adapter: bool
     adapted_inputs: int = 0
     dropout: bool = False
 
-    @property
-    def parameters(self) -> int:
-        """Number of trained parameters."""
-        return sum(self.sizes)
 
-
-def quantization_kind(quantization: BitsAndBytesConfig | None) -> Quantization:
-    """The kind of quantisation that a config asks for."""
-    if quantization is None:
-        return "none"
-    options = quantization.to_dict()
-    if options["load_in_8bit"]:
+def quantization_kind(options: Mapping[str, Any]) -> Quantization:
+    """The kind of quantization that the options of a `BitsAndBytesConfig` name."""
+    if options.get("load_in_8bit"):
         return "8bit"
-    return "4bit-nested" if options["bnb_4bit_use_double_quant"] else "4bit"
+    if options.get("load_in_4bit"):
+        return "4bit-nested" if options.get("bnb_4bit_use_double_quant") else "4bit"
+    return "none"
 
 
-class MetaModel:
-    """A model on the meta device.
-
-    Args:
-        config: The model's config.
-        attn_implementation: As for `from_pretrained`.
+def model_shape(config: PretrainedConfig) -> ModelShape:
+    """Reads a model's shape.
 
     Raises:
-        ConfigError: for a config that is no causal language model's.
+        ConfigError: for a config that is not a causal language model's.
     """
+    model = _on_meta_device(config)
+    # The config itself maps attributes that have another name in some configs (n_layer, n_head, n_embd). Attributes that
+    # some configs lack are read from the dictionary.
+    config = config.get_text_config()
+    options = config.to_dict()
+    heads, hidden = config.num_attention_heads, config.hidden_size
+    head_size = options.get("head_dim") or hidden // heads
+    intermediate = options.get("intermediate_size") or options.get("n_inner") or 4 * hidden
+    head = model.get_output_embeddings()
+    linear = [module for module in model.modules() if _is_linear(module) and module is not head]
+    return ModelShape(
+        layers=config.num_hidden_layers,
+        hidden=hidden,
+        intermediate=intermediate,
+        gated=sum(_widths(module)[1] == intermediate for module in linear) >= 2 * config.num_hidden_layers,
+        attention=heads * head_size,
+        keys=(options.get("num_key_value_heads") or heads) * head_size,
+        vocabulary=head.weight.shape[0],
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        linear_parameters=sum(module.weight.numel() for module in linear),
+    )
 
-    def __init__(self, config: PretrainedConfig, attn_implementation: str | None = None) -> None:
-        self._config = config
-        self._eager = attn_implementation == "eager"
-        self.shape = self._shape(self._build())
 
-    def trainable(self, peft_config: PeftConfig | None) -> Trainable:
-        """What is trained: everything, or what PEFT leaves trainable.
+def trained_part(config: PretrainedConfig, peft_config: PeftConfig | None) -> Trained:
+    """Counts what is trained: the parameters that PEFT leaves trainable; all of them without an adapter.
 
-        Raises:
-            ConfigError: if the adapter does not fit the model.
-        """
-        model = self._build()
-        if peft_config is None:
-            return Trainable(tuple(parameter.numel() for parameter in model.parameters()), is_adapter=False)
-        widths = {name: _fan_in(module) for name, module in model.named_modules() if _is_linear(module)}
-        try:
-            with torch.device("meta"):
-                adapted = get_peft_model(model, peft_config)
-        except ValueError as error:
-            raise ConfigError(f"the adapter does not fit the model: {error}") from error
-        prefix = "base_model.model."
-        inputs = sum(
-            widths.get(name.removesuffix(".base_layer").removeprefix(prefix), 0)
-            for name, _ in adapted.named_modules()
-            if name.endswith(".base_layer")
-        )
-        sizes = tuple(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
-        dropout = bool(peft_config.to_dict().get("lora_dropout"))
-        return Trainable(sizes, is_adapter=True, adapted_inputs=inputs, dropout=dropout)
+    Raises:
+        ConfigError: for an adapter that does not fit the model.
+    """
+    model = _on_meta_device(config)
+    if peft_config is None:
+        return Trained(sum(parameter.numel() for parameter in model.parameters()), is_adapter=False)
+    inputs = {name: _widths(module)[0] for name, module in model.named_modules() if _is_linear(module)}
+    try:
+        with torch.device("meta"):
+            adapted = get_peft_model(model, peft_config)
+    except ValueError as error:
+        raise ConfigError(f"the adapter does not fit the model: {error}") from error
+    prefix, suffix = "base_model.model.", ".base_layer"
+    layers = [name for name, _ in adapted.named_modules() if name.endswith(suffix)]
+    return Trained(
+        sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad),
+        is_adapter=True,
+        adapted_inputs=sum(inputs.get(name.removesuffix(suffix).removeprefix(prefix), 0) for name in layers),
+        dropout=bool(peft_config.to_dict().get("lora_dropout")),
+    )
 
-    def _build(self) -> Any:
-        try:
-            with torch.device("meta"):
-                return AutoModelForCausalLM.from_config(self._config)
-        except ValueError as error:
-            raise ConfigError(f"the model cannot be estimated: {error}") from error
 
-    def _shape(self, model: Any) -> ModelShape:
-        # Attributes that have another name in some configs (n_layer, n_head, n_embd) are mapped by the config itself;
-        # those that some configs lack are read from the dictionary.
-        config = self._config.get_text_config()
-        options = config.to_dict()
-        heads, hidden = config.num_attention_heads, config.hidden_size
-        intermediate = options.get("intermediate_size") or options.get("n_inner") or 4 * hidden
-        head = model.get_output_embeddings()
-        linear = [module.weight for module in model.modules() if _is_linear(module) and module is not head]
-        wide = sum(
-            _fan_out(module) == intermediate
-            for module in model.modules()
-            if _is_linear(module) and module is not head
-        )  # fmt: skip
-        return ModelShape(
-            layers=config.num_hidden_layers,
-            hidden=hidden,
-            intermediate=intermediate,
-            gated=wide >= 2 * config.num_hidden_layers,
-            heads=heads,
-            kv_heads=options.get("num_key_value_heads") or heads,
-            head_dim=options.get("head_dim") or hidden // heads,
-            vocabulary=head.weight.shape[0],
-            eager_attention=self._eager,
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
-            linear_parameters=sum(weight.numel() for weight in linear),
-            largest_linear=max((weight.numel() for weight in linear), default=0),
-        )
+def _on_meta_device(config: PretrainedConfig) -> Any:
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except ValueError as error:
+        raise ConfigError(f"the model cannot be estimated: {error}") from error
 
 
 def _is_linear(module: torch.nn.Module) -> bool:
-    # GPT-2's Conv1D is a linear layer with a transposed weight; quantisation replaces it as well.
+    # GPT-2's Conv1D is a linear layer with a transposed weight; quantization replaces it as well.
     return isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
 
 
-def _fan_in(module: Any) -> int:
-    return int(module.weight.shape[1 if isinstance(module, torch.nn.Linear) else 0])
-
-
-def _fan_out(module: Any) -> int:
-    return int(module.weight.shape[0 if isinstance(module, torch.nn.Linear) else 1])
+def _widths(module: Any) -> tuple[int, int]:
+    """Widths of a linear layer's input and output."""
+    outputs, inputs = module.weight.shape if isinstance(module, torch.nn.Linear) else reversed(module.weight.shape)
+    return int(inputs), int(outputs)

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
-from packaging.version import Version
 from peft import LoraConfig, PeftModel
 
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
-from trl_gift.estimate import memory, work
+from trl_gift.estimate import work
 from trl_gift.estimate.advice import Candidate, Change, changes_that_fit
 from trl_gift.estimate.calibration import Calibration
 from trl_gift.estimate.device import Device, this_device
-from trl_gift.estimate.model import (
-    DTYPE_BYTES,
-    MetaModel,
-    ModelShape,
-    Quantization,
-    Trainable,
-    quantization_kind,
+from trl_gift.estimate.memory import (
+    UNCERTAINTY,
+    MemoryOptions,
+    StageMemory,
+    host_bytes,
+    memory_options,
+    optimizer_bytes,
+    sampling_memory,
+    trained_bytes,
+    training_memory,
 )
-from trl_gift.estimate.plan import MemoryPlan, Setting, host_bytes, sampling_plan, setting_for, training_plan
+from trl_gift.estimate.model import Quantization, model_shape, quantization_kind, trained_part
 from trl_gift.generation.generate import end_ids
+from trl_gift.sampling.workers import default_sandbox_workers
 from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-_FUSED_HEAD_SINCE = "1.16"
 _HOUR = 3600.0
 
 
@@ -47,13 +47,12 @@ class RunParts:
         config: The run's options.
         model_config: The model's config.
         tokenizer: Its tokenizer.
-        tasks: Seed tasks, at least one.
+        tasks: The tasks to sample for, at least one.
         eval_tasks: Evaluation tasks.
         dtype: The type that the weights are loaded in.
         peft_config: The adapter; None for full fine-tuning.
-        quantization: Quantisation of the weights.
-        attn_implementation: As for `from_pretrained`.
-        name: What the model is called; as its config says if not given.
+        quantization: Quantization of the weights.
+        name: The model's name; the one in its config if not given.
         end_ids: The tokens that end its completions.
     """
 
@@ -65,7 +64,6 @@ class RunParts:
     dtype: torch.dtype = torch.float32
     peft_config: PeftConfig | None = None
     quantization: BitsAndBytesConfig | None = None
-    attn_implementation: str | None = None
     name: str | None = None
     end_ids: frozenset[int] = frozenset()
 
@@ -81,7 +79,7 @@ class RunParts:
             tokenizer=trainer.processing_class,
             tasks=trainer.tasks,
             eval_tasks=trainer.eval_tasks,
-            dtype=model.dtype if model.dtype in DTYPE_BYTES else torch.float32,
+            dtype=model.dtype if model.dtype.is_floating_point else torch.float32,
             peft_config=adapter,
             end_ids=end_ids(model, trainer.processing_class),
         )
@@ -89,11 +87,11 @@ class RunParts:
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Hours of the whole run; programs run beside generation, so of these two the longer counts.
+    """Hours of the whole run. Programs run beside generation, so the longer of these two counts.
 
     Attributes:
-        generation: Sampling codes and descriptions.
-        execution: Running the programs of the rounds.
+        generation: Sampling programs and descriptions.
+        execution: Executing the programs of the rounds.
         training: Fine-tuning, at most; None if its speed is not known.
         evaluation: All evaluations.
     """
@@ -119,7 +117,7 @@ class RunEstimate:
         model: Name of the model.
         parameters: Its parameters.
         trained_parameters: Those that are trained.
-        num_tasks: Seed tasks.
+        num_tasks: Tasks to sample for.
         rounds: Rounds.
         lengths: Mean lengths of completions and where they come from.
         sampling: One round's sampling.
@@ -128,8 +126,8 @@ class RunEstimate:
         evaluations: How many there are.
         hours: Time; None without a calibration run.
         device: The device that the run has to fit on.
-        sampling_memory: Peak of sampling by part.
-        training_memory: Peak of fine-tuning by part.
+        sampling_memory: Peak of sampling by item.
+        training_memory: Peak of fine-tuning by item.
         host_memory: RAM besides, in bytes.
         changes: Which options would make it fit; empty if it does.
         disk: Bytes on disk.
@@ -149,8 +147,8 @@ class RunEstimate:
     evaluations: int
     hours: Hours | None
     device: Device
-    sampling_memory: MemoryPlan
-    training_memory: MemoryPlan
+    sampling_memory: StageMemory
+    training_memory: StageMemory
     host_memory: float
     changes: tuple[Change, ...]
     disk: work.Disk
@@ -173,14 +171,15 @@ class RunEstimate:
         return self.rounds * self.sampling.prompt_tokens + self.evaluations * self.evaluation.prompt_tokens
 
     @property
-    def programs(self) -> int:
+    def executions(self) -> int:
         """Programs executed in the whole run, at most."""
-        return self.rounds * self.sampling.programs + self.evaluations * self.evaluation.programs
+        return self.rounds * self.sampling.executions + self.evaluations * self.evaluation.executions
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: every field, and what follows from them."""
         content = asdict(self)
         content["fits"] = self.fits
+        content["memory_uncertainty"] = UNCERTAINTY
         content["device"]["usable"] = self.device.usable
         content["sampling_memory"]["peak"] = self.sampling_memory.peak
         content["training_memory"]["peak"] = self.training_memory.peak
@@ -188,7 +187,7 @@ class RunEstimate:
         content["total"] = {
             "completion_tokens": self.completion_tokens,
             "prompt_tokens": self.prompt_tokens,
-            "programs": self.programs,
+            "executions": self.executions,
             "hours": self.hours.total if self.hours else None,
         }
         return content
@@ -219,37 +218,25 @@ def estimate_run(
     config = parts.config
     here = this_device(config.use_cpu)
     device = device or here
-    model = MetaModel(parts.model_config, parts.attn_implementation)
-    trainable = model.trainable(parts.peft_config)
+    shape, trained = model_shape(parts.model_config), trained_part(parts.model_config, parts.peft_config)
     quantization = _quantization(parts)
     prompts = work.prompt_lengths(
-        config.prompts(parts.tokenizer, parts.end_ids),
-        parts.tasks,
-        parts.eval_tasks,
-        config.num_description_examples,
-        config.sampler,
-        config.hint,
+        config.prompts(parts.tokenizer, parts.end_ids), parts.tasks, parts.eval_tasks, config
     )
     assumed = work.assumed_lengths(config, prompts)
-    lengths = work.at_most(calibration.lengths(assumed) if calibration else assumed, config)
-    setting = setting_for(
-        config,
-        prompts,
-        dtype_bytes=DTYPE_BYTES[parts.dtype],
-        quantization=quantization,
-        processes=config.world_size,
-        on_cpu=device.kind == "cpu",
-        fused_head=Version(version("trl")) >= Version(_FUSED_HEAD_SINCE) and config.label_smoothing_factor == 0,
-    )
+    lengths = calibration.lengths(assumed).cut(config) if calibration else assumed
+    options = memory_options(config, prompts, parts.dtype.itemsize, quantization, device.kind == "cpu")
     sampling = work.sampling_work(config, len(parts.tasks), prompts, lengths)
     evaluation = work.evaluation_work(config, len(parts.eval_tasks), prompts, lengths)
     num_references = sum(task.reference is not None for task in parts.tasks)
     training = work.training_work(config, len(parts.tasks), num_references, prompts, lengths, config.world_size)
     evaluations = 1 + config.num_rounds if parts.eval_tasks else 0
+    line = (calibration and calibration.record_bytes) or work.record_bytes(prompts, lengths)
+    saved = float(trained.parameters * trained_bytes(trained, options))
     return RunEstimate(
         model=parts.name or str(parts.model_config.name_or_path),
-        parameters=model.shape.parameters,
-        trained_parameters=trainable.parameters,
+        parameters=shape.parameters,
+        trained_parameters=trained.parameters,
         num_tasks=len(parts.tasks),
         rounds=config.num_rounds,
         lengths=lengths,
@@ -259,21 +246,26 @@ def estimate_run(
         evaluations=evaluations,
         hours=_hours(config, sampling, training, evaluation, evaluations, calibration),
         device=device,
-        sampling_memory=sampling_plan(model.shape, trainable, setting),
-        training_memory=training_plan(model.shape, trainable, setting),
-        host_memory=host_bytes(trainable, setting),
+        sampling_memory=sampling_memory(shape, trained, options),
+        training_memory=training_memory(shape, trained, options),
+        host_memory=host_bytes(trained, options),
         changes=tuple(
             changes_that_fit(
-                model.shape,
-                Candidate(setting, trainable),
+                shape,
+                Candidate(options, trained),
                 device.usable,
                 config.num_generations,
-                lora=lambda: model.trainable(LoraConfig(r=16, target_modules="all-linear")),
+                lora=lambda: trained_part(parts.model_config, LoraConfig(r=16, target_modules="all-linear")),
             )
         ),
-        disk=_disk(config, model.shape, trainable, setting, sampling, training, prompts, lengths, calibration),
+        disk=work.Disk(
+            samples=config.num_rounds * sampling.programs * line * (1 + work.PARQUET_SHARE),
+            checkpoint=saved + (0.0 if config.save_only_model else optimizer_bytes(trained, options)[0]),
+            checkpoints=work.checkpoint_count(config, training.steps),
+            final=saved,
+        ),
         calibration=calibration,
-        notes=tuple(_notes(parts, setting, quantization, calibration, None if device == here else device)),
+        notes=tuple(_notes(parts, options, quantization, calibration, None if device == here else device)),
     )
 
 
@@ -289,14 +281,14 @@ def _hours(
     if calibration is None:
         return None
     processes, speed = int(config.world_size), calibration.tokens_per_s
-    workers = config.sandbox_workers or len(os.sched_getaffinity(0))
-    program = calibration.program_s or 0.0
+    # Time is that of this machine, whatever device is asked about.
+    workers = config.sandbox_workers or default_sandbox_workers(this_device(config.use_cpu).kind == "cpu")
 
-    def generated(work_done: work.SamplingWork) -> float:
-        return work_done.completion_tokens / speed / processes / _HOUR
+    def generated(amount: work.SamplingWork) -> float:
+        return amount.completion_tokens / speed / processes / _HOUR
 
-    def executed(work_done: work.SamplingWork) -> float:
-        return work_done.programs * program / workers / _HOUR
+    def executed(amount: work.SamplingWork) -> float:
+        return amount.executions * (calibration.execution_s or 0.0) / workers / _HOUR
 
     trained = None
     if calibration.training_tokens_per_s:
@@ -309,68 +301,38 @@ def _hours(
     )
 
 
-def _disk(
-    config: GiFTConfig,
-    shape: ModelShape,
-    trainable: Trainable,
-    setting: Setting,
-    sampling: work.SamplingWork,
-    training: work.TrainingWork,
-    prompts: work.PromptLengths,
-    lengths: work.Lengths,
-    calibration: Calibration | None,
-) -> work.Disk:
-    number = memory.adapter_number_bytes(trainable, setting.dtype_bytes, setting.quantization)
-    states = memory.optimizer_states(setting.optim) or memory.OptimizerStates(2)
-    optimizer = 0.0 if config.save_only_model else memory.optimizer_bytes(states, trainable.sizes, number)
-    weights = float(trainable.parameters * number)
-    line = calibration.record_bytes if calibration else work.record_bytes(prompts, lengths)
-    return work.Disk(
-        samples=config.num_rounds * sampling.codes * line * (1 + work.PARQUET_SHARE),
-        checkpoint=weights + optimizer,
-        checkpoints=work.checkpoint_count(config, training.steps),
-        final=weights,
-    )
-
-
 def _quantization(parts: RunParts) -> Quantization:
     """What the run asks for, or what the checkpoint comes with."""
-    if parts.quantization is not None:
-        return quantization_kind(parts.quantization)
-    stored = parts.model_config.to_dict().get("quantization_config") or {}
-    if stored.get("load_in_4bit"):
-        return "4bit-nested" if stored.get("bnb_4bit_use_double_quant") else "4bit"
-    return "8bit" if stored.get("load_in_8bit") else "none"
+    stored = parts.model_config.to_dict().get("quantization_config")
+    return quantization_kind(parts.quantization.to_dict() if parts.quantization else stored or {})
 
 
 def _notes(
     parts: RunParts,
-    setting: Setting,
+    options: MemoryOptions,
     quantization: Quantization,
     calibration: Calibration | None,
     elsewhere: Device | None,
 ) -> list[str]:
-    """The assumptions behind this estimate, in words."""
-    config = parts.config
-    notes = ["training is what it is at most: every task solved, no pair too long."]
+    """The assumptions of this estimate, in words."""
+    notes = ["training is the most there can be: every task solved, no pair too long."]
     if calibration is None:
         notes.append("no calibration run: lengths are assumed and no hours are given.")
     else:
-        rows = setting.rows
         if elsewhere is not None:
             notes.append(f"time is that of this machine, not of {elsewhere.name}.")
-        if calibration.rows < rows:
+        if calibration.rows < options.rows:
             notes.append(
-                f"speed was measured with {calibration.rows} completions at once; the run has up to {rows}, which is "
-                "faster."
+                f"speed was measured with {calibration.rows} completions at once; the run has up to {options.rows}, "
+                "which is faster."
+            )
+        if calibration.training_batch < options.train_batch:
+            notes.append(
+                f"training was timed with batches of {calibration.training_batch}; the run has batches of "
+                f"{options.train_batch}, which are faster."
             )
         if calibration.training_tokens_per_s is None:
             notes.append("training did not fit during calibration; its hours are not known.")
-    if memory.optimizer_states(setting.optim) is None:
-        notes.append(f"optim={setting.optim!r} is not known here; counted like AdamW, with two states a parameter.")
-    stored = parts.model_config.to_dict().get("quantization_config")
-    if stored and quantization == "none":
-        notes.append("the checkpoint is quantised in a way that is not known here; counted as if it were not.")
-    if config.generation_engine not in ("compact", "generate"):
-        notes.append(f"the memory of generation_engine={config.generation_engine!r} is counted as that of 'compact'.")
+    if parts.model_config.to_dict().get("quantization_config") and quantization == "none":
+        notes.append("the kind of quantization in the checkpoint is unknown; counted as if it had none.")
     return notes

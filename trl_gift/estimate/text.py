@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trl_gift.estimate.device import GIB
-from trl_gift.estimate.plan import MemoryPlan
+from trl_gift.estimate.device import GIB, Device
+from trl_gift.estimate.memory import UNCERTAINTY
 from trl_gift.estimate.run import Hours, RunEstimate
 
 _WIDTH = 34
@@ -31,29 +31,30 @@ def estimate_text(estimate: RunEstimate) -> str:
 
 
 def _work(estimate: RunEstimate) -> Iterable[str]:
-    sampling, training, evaluation = estimate.sampling, estimate.training, estimate.evaluation
-    rounds, evaluations = estimate.rounds, estimate.evaluations
-    lengths = estimate.lengths
-    yield _row("", "a round", "the run")
-    yield _row(f"codes of {lengths.code:.0f} tokens", _count(sampling.codes), _count(rounds * sampling.codes))
-    yield _row(
-        f"descriptions of {lengths.description:.0f} tokens",
-        _count(sampling.descriptions),
-        _count(rounds * sampling.descriptions),
-    )
-    yield _row(
-        "tokens sampled", _count(sampling.completion_tokens), _count(rounds * sampling.completion_tokens)
+    sampling, training, evaluation, lengths = (
+        estimate.sampling, estimate.training, estimate.evaluation, estimate.lengths,
     )  # fmt: skip
-    yield _row("tokens of prompts", _count(sampling.prompt_tokens), _count(rounds * sampling.prompt_tokens))
-    yield _row("programs to execute, at most", _count(sampling.programs), _count(rounds * sampling.programs))
-    yield _row("training pairs, at most", _count(training.pairs), _count(rounds * training.pairs))
-    yield _row("optimizer steps, at most", _count(training.steps), _count(rounds * training.steps))
-    yield _row("tokens trained, at most", _count(training.tokens), _count(rounds * training.tokens))
-    if evaluations:
-        yield _row("", "each", f"all {evaluations}")
-        tokens = evaluation.completion_tokens
-        yield _row("evaluation, codes", _count(evaluation.codes), _count(evaluations * evaluation.codes))
-        yield _row("evaluation, tokens sampled", _count(tokens), _count(evaluations * tokens))
+    a_round = {
+        f"programs of {lengths.program:.0f} tokens": sampling.programs,
+        f"descriptions of {lengths.description:.0f} tokens": sampling.descriptions,
+        "tokens sampled": sampling.completion_tokens,
+        "tokens of prompts": sampling.prompt_tokens,
+        "programs to execute, at most": sampling.executions,
+        "training pairs, at most": training.pairs,
+        "optimizer steps, at most": training.steps,
+        "tokens trained, at most": training.tokens,
+    }
+    yield _row("", "a round", "the run")
+    yield from (_row(label, _count(amount), _count(estimate.rounds * amount)) for label, amount in a_round.items())
+    if estimate.evaluations:
+        yield _row("", "each", f"all {estimate.evaluations}")
+        each = {
+            "evaluation, programs": evaluation.programs,
+            "evaluation, tokens sampled": evaluation.completion_tokens,
+        }
+        yield from (
+            _row(label, _count(amount), _count(estimate.evaluations * amount)) for label, amount in each.items()
+        )
 
 
 def _hours(estimate: RunEstimate) -> Iterable[str]:
@@ -68,8 +69,8 @@ def _hours(estimate: RunEstimate) -> Iterable[str]:
         yield (
             f"  measured: {measured.tokens_per_s:,.0f} tokens/s sampled, "
             + (f"{measured.training_tokens_per_s:,.0f} tokens/s trained, " if measured.training_tokens_per_s else "")
-            + (f"{1000 * measured.program_s:,.0f} ms a program, " if measured.program_s is not None else "")
-            + (f"{measured.passed:.0%} passed " if measured.passed is not None else "nothing run ")
+            + (f"{1000 * measured.execution_s:,.0f} ms a program, " if measured.execution_s is not None else "")
+            + (f"{measured.passed:.0%} passed " if measured.passed is not None else "nothing executed ")
             + f"({measured.seconds:.0f} s)"
         )
 
@@ -85,26 +86,25 @@ def _hour_rows(hours: Hours) -> Iterable[str]:
 def _memory(estimate: RunEstimate) -> Iterable[str]:
     device = estimate.device
     yield f"memory: {device.name}, {device.memory / GIB:.1f} GiB, of which a run can use {device.usable / GIB:.1f} GiB"
-    for name, plan in (("sampling", estimate.sampling_memory), ("training", estimate.training_memory)):
-        verdict = "fits" if plan.peak <= device.usable else "DOES NOT FIT"
-        yield _row(f"{name}, peak", _size(plan.peak), verdict)
-        yield from _parts(plan)
+    yield f"(may be off by {UNCERTAINTY:.0%})"
+    for name, stage in (("sampling", estimate.sampling_memory), ("training", estimate.training_memory)):
+        yield _row(f"{name}, peak", _size(stage.peak), _verdict(stage.peak, device))
+        yield from (_row(f"  {item}", _size(size)) for item, size in stage.items.items())
     if device.kind == "gpu":
         yield _row("RAM besides", _size(estimate.host_memory))
     if estimate.changes:
-        yield (
-            "  what would make it fit, one after the other:"
-            if estimate.changes[-1].fits
-            else ("  nothing makes it fit; closest come, one after the other:")
-        )
+        fits = estimate.changes[-1].fits
+        yield f"  {'these options make it fit' if fits else 'no option makes it fit; these come closest'}, step by step:"
         for change in estimate.changes:
             peaks = f"sampling {_size(change.sampling)}, training {_size(change.training)}"
-            yield f"    {change.options}: {peaks}{' (fits)' if change.fits else ''}"
+            verdict = _verdict(max(change.sampling, change.training), device)
+            yield f"    {change.options}: {peaks}{f' ({verdict})' if change.fits else ''}"
 
 
-def _parts(plan: MemoryPlan) -> Iterable[str]:
-    for part, size in plan.parts.items():
-        yield _row(f"  {part}", _size(size))
+def _verdict(peak: float, device: Device) -> str:
+    if peak > device.usable:
+        return "DOES NOT FIT"
+    return "fits" if peak * (1 + UNCERTAINTY) <= device.usable else "fits, just"
 
 
 def _disk(estimate: RunEstimate) -> Iterable[str]:

@@ -1,9 +1,8 @@
 """How much there is to do: tokens, programs, optimizer steps and bytes on disk, as functions of the options.
 
-Counts of requests are exact. Tokens are requests times mean lengths: those of the prompts come from the tokenizer and
-the tasks, those of the completions from a calibration run or an assumption (`Lengths`). Where the outcome of a run
-decides how much there is (how many tasks are solved, which programs cannot be found in a completion), the figure is
-the most that can happen.
+Counts of requests are exact. Tokens are requests times mean lengths: the tokenizer and the tasks give those of the
+prompts, a calibration run or an assumption gives those of the completions (`Lengths`). Where only the run itself decides
+how much there is (how many tasks are solved, which completions hold a program), the figure is the most there can be.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from statistics import fmean
 
 from trl_gift.config import GiFTConfig
@@ -19,8 +17,8 @@ from trl_gift.prompts import Example, PromptFormat
 from trl_gift.sampling.hints import hint_for
 from trl_gift.tasks import Task
 
-# Tasks whose prompts are tokenised; the means of larger sets are taken over so many, evenly spread.
-MOST_TOKENISED = 256
+# Tasks whose prompts are tokenized; of a larger set, this many are taken, evenly spread.
+MOST_TOKENIZED = 256
 # Characters of a sample's record without texts, token ids and outcome; of an outcome; of one token id; of a token.
 _RECORD_CHARS, _OUTCOME_CHARS, _ID_CHARS, _CHARS_PER_TOKEN = 600, 900, 6, 3.3
 # Parquet of the same samples, as a share of the JSON lines.
@@ -32,14 +30,22 @@ class Lengths:
     """Mean lengths of what the model writes, in tokens.
 
     Attributes:
-        code: A completion of a write prompt, the end token included.
+        program: A completion of a write prompt, the end token included.
         description: A completion of a read or rewrite prompt.
         source: Where the numbers come from, in words.
     """
 
-    code: float
+    program: float
     description: float
     source: str
+
+    def cut(self, config: GiFTConfig) -> Lengths:
+        """The same lengths, cut at the most that the options allow."""
+        return replace(
+            self,
+            program=min(self.program, config.max_completion_length),
+            description=min(self.description, config.max_description_length),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +53,24 @@ class PromptLengths:
     """Lengths of prompts, in tokens.
 
     Attributes:
-        seed: Mean write prompt of a seed task.
-        frame: Mean write prompt without its description.
-        read_frame: Mean read (or rewrite) prompt without the code (or with the description) that it shows.
-        description: Mean seed description alone.
+        write: Mean write prompt of a task.
+        write_frame: Mean write prompt without its description.
+        read_frame: Mean read (or rewrite) prompt without the program (or with the description) that it shows.
+        description: Mean description of a task alone.
         reference: Mean reference solution with its end token; None where no task has one.
-        longest_seed: The longest write prompt of a seed task.
+        longest_write: The longest write prompt of a task.
         evaluation: Mean write prompt of an evaluation task; 0 without any.
         longest_evaluation: The longest one.
-        hinted: Mean write prompt with a hint; `seed` where the sampler gives none.
+        hinted: Mean write prompt with a hint; `write` where the sampler gives none.
         longest_hinted: The longest one.
     """
 
-    seed: float
-    frame: float
+    write: float
+    write_frame: float
     read_frame: float
     description: float
     reference: float | None
-    longest_seed: int
+    longest_write: int
     evaluation: float
     longest_evaluation: int
     hinted: float
@@ -73,28 +79,28 @@ class PromptLengths:
 
 @dataclass(frozen=True, slots=True)
 class SamplingWork:
-    """One round's sampling.
+    """The sampling of one round, or of one evaluation.
 
     Attributes:
-        codes: Codes drawn.
-        descriptions: Descriptions drawn.
-        code_tokens: Tokens sampled for codes.
+        programs: Completions of write prompts.
+        descriptions: Completions of read and rewrite prompts.
+        program_tokens: Tokens sampled for programs.
         description_tokens: Tokens sampled for descriptions.
         prompt_tokens: Tokens of prompts, each prompt once.
-        programs: Programs to execute, at most.
+        executions: Programs to execute, at most.
     """
 
-    codes: int
+    programs: int
     descriptions: int
-    code_tokens: float
+    program_tokens: float
     description_tokens: float
     prompt_tokens: float
-    programs: int
+    executions: int
 
     @property
     def completion_tokens(self) -> float:
         """All tokens sampled."""
-        return self.code_tokens + self.description_tokens
+        return self.program_tokens + self.description_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,7 @@ class TrainingWork:
     Attributes:
         pairs: Training examples.
         steps: Optimizer steps.
-        tokens: Tokens that pass through the model, padding left out.
+        tokens: Tokens that pass through the model, without padding.
     """
 
     pairs: int
@@ -135,44 +141,38 @@ class Disk:
 
 
 def prompt_lengths(
-    prompts: PromptFormat,
-    tasks: Sequence[Task],
-    eval_tasks: Sequence[Task],
-    num_examples: int,
-    sampler: str,
-    hint: str = "reference",
+    prompts: PromptFormat, tasks: Sequence[Task], eval_tasks: Sequence[Task], config: GiFTConfig
 ) -> PromptLengths:
-    """Tokenises prompts of the tasks, of at most `MOST_TOKENISED` for the means.
+    """Tokenizes the prompts of at most `MOST_TOKENIZED` tasks.
 
     Args:
         prompts: How the model is asked.
-        tasks: Seed tasks, at least one.
+        tasks: The tasks to sample for, at least one.
         eval_tasks: Evaluation tasks.
-        num_examples: In-context examples of a read prompt.
-        sampler: Name of the sampler; a rewriting one asks for another wording instead of a reading.
-        hint: What a sampler with hints gives away.
+        config: The run's options.
     """
-    some = spread(tasks, MOST_TOKENISED)
-    seeds = [len(prompts.write(task, task.description)) for task in some]
+    some = spread(tasks, MOST_TOKENIZED)
+    writes = [len(prompts.write(task, task.description)) for task in some]
     frames = [len(prompts.write(task, "")) for task in some]
     referenced = [task for task in some if task.reference]
     examples = [Example(task.task_id, task.reference or "", task.description) for task in referenced]
+    shown = min(config.num_description_examples, len(examples))
     reads = []
     for place, task in enumerate(some):
-        shown = [examples[(place + 1 + turn) % len(examples)] for turn in range(min(num_examples, len(examples)))]
-        reads.append(len(prompts.rewrite(task) if sampler == "rewrite" else prompts.read(task, "", shown)))
+        others = [examples[(place + 1 + turn) % len(examples)] for turn in range(shown)]
+        reads.append(len(prompts.rewrite(task) if config.sampler == "rewrite" else prompts.read(task, "", others)))
     targets = [(task, prompts.target(task, task.reference or "")) for task in referenced]
     references = [len(prompts.encode_target(task, target)) for task, target in targets if target is not None]
-    hints = [(task, hint_for(hint, task, ())) for task in some] if sampler == "hinted" else []
-    hinted = [len(prompts.write_with_hint(task, task.description, shown)) for task, shown in hints if shown] or seeds
-    evaluations = [len(prompts.write(task, task.description)) for task in spread(eval_tasks, MOST_TOKENISED)]
+    hints = [(task, hint_for(config.hint, task, ())) for task in some] if config.sampler == "hinted" else []
+    hinted = [len(prompts.write_with_hint(task, task.description, hint)) for task, hint in hints if hint] or writes
+    evaluations = [len(prompts.write(task, task.description)) for task in spread(eval_tasks, MOST_TOKENIZED)]
     return PromptLengths(
-        seed=fmean(seeds),
-        frame=fmean(frames),
+        write=fmean(writes),
+        write_frame=fmean(frames),
         read_frame=fmean(reads),
-        description=max(1.0, fmean(seeds) - fmean(frames)),
+        description=max(1.0, fmean(writes) - fmean(frames)),
         reference=fmean(references) if references else None,
-        longest_seed=max(seeds),
+        longest_write=max(writes),
         evaluation=fmean(evaluations) if evaluations else 0.0,
         longest_evaluation=max(evaluations, default=0),
         hinted=fmean(hinted),
@@ -181,60 +181,56 @@ def prompt_lengths(
 
 
 def assumed_lengths(config: GiFTConfig, prompts: PromptLengths) -> Lengths:
-    """Lengths without a calibration run: as the references and the seeds' descriptions, or half of what is allowed."""
+    """Lengths without a calibration run: as the references and descriptions of the tasks, or half of what is allowed."""
     if prompts.reference is not None:
-        code, origin = min(prompts.reference, config.max_completion_length), "as long as the references"
+        program, origin = prompts.reference, "as long as the references"
     else:
-        code, origin = config.max_completion_length / 2, "half of max_completion_length"
-    description = min(prompts.description, config.max_description_length)
-    return Lengths(code, description, f"assumed: codes {origin}, descriptions as long as those of the seeds")
+        program, origin = config.max_completion_length / 2, "half of max_completion_length"
+    source = f"assumed: programs {origin}, descriptions as long as those of the tasks"
+    return Lengths(program, prompts.description, source).cut(config)
 
 
 def sampling_work(config: GiFTConfig, num_tasks: int, prompts: PromptLengths, lengths: Lengths) -> SamplingWork:
-    """One round's sampling, at most: every chain has a code to read after each step."""
-    steps, width = config.num_steps, config.num_generations
+    """One round's sampling, at most: every chain has a program to read after each step."""
+    steps = config.num_steps
     described = {"gibbs": steps - 1, "rewrite": steps}.get(config.sampler, 0)
-    from_seed = steps - described
-    later = prompts.frame + lengths.description
-    shown = 0.0 if config.sampler == "rewrite" else lengths.code
-    # If nothing is solved, the later half of the steps shows a hint.
-    hinted = steps // 2 * (prompts.hinted - prompts.seed) if config.sampler == "hinted" else 0.0
+    shown = 0.0 if config.sampler == "rewrite" else lengths.program
+    described_prompts = prompts.write_frame + lengths.description + prompts.read_frame + shown
+    # If no task is solved, the later half of the steps shows a hint.
+    hinted = steps // 2 * (prompts.hinted - prompts.write) if config.sampler == "hinted" else 0.0
+    programs, descriptions = num_tasks * steps * config.num_generations, num_tasks * described
     return SamplingWork(
-        codes=num_tasks * steps * width,
-        descriptions=num_tasks * described,
-        code_tokens=num_tasks * steps * width * lengths.code,
-        description_tokens=num_tasks * described * lengths.description,
-        prompt_tokens=num_tasks
-        * (from_seed * prompts.seed + described * (later + prompts.read_frame + shown) + hinted),
-        programs=num_tasks * steps * width if config.verify else 0,
+        programs=programs,
+        descriptions=descriptions,
+        program_tokens=programs * lengths.program,
+        description_tokens=descriptions * lengths.description,
+        prompt_tokens=num_tasks * ((steps - described) * prompts.write + described * described_prompts + hinted),
+        executions=programs if config.verify else 0,
     )
 
 
 def evaluation_work(config: GiFTConfig, num_tasks: int, prompts: PromptLengths, lengths: Lengths) -> SamplingWork:
-    """One evaluation: a greedy code for each task, and the sampled ones of pass@k."""
-    codes = num_tasks * (1 + config.eval_num_generations)
+    """One evaluation: a greedy program for each task, and the sampled ones of pass@k."""
+    programs = num_tasks * (1 + config.eval_num_generations)
     requests = num_tasks * (2 if config.eval_num_generations else 1)
-    return SamplingWork(codes, 0, codes * lengths.code, 0.0, requests * prompts.evaluation, codes)
+    return SamplingWork(programs, 0, programs * lengths.program, 0.0, requests * prompts.evaluation, programs)
 
 
 def training_work(
     config: GiFTConfig, num_tasks: int, num_references: int, prompts: PromptLengths, lengths: Lengths, processes: int
 ) -> TrainingWork:
     """One round's fine-tuning on `processes` devices, if every task is solved."""
-    codes = config.num_steps * config.num_generations
-    drawn = codes if config.num_selected is None else config.num_selected
-    selected = num_tasks * (drawn if config.selection_with_replacement else min(drawn, codes))
+    sampled = config.num_steps * config.num_generations
+    drawn = sampled if config.num_selected is None else config.num_selected
+    selected = num_tasks * (drawn if config.selection_with_replacement else min(drawn, sampled))
     references = num_references if config.train_on_references else 0
     pairs = selected + references
-    reference = lengths.code if prompts.reference is None else prompts.reference
-    tokens = selected * (prompts.seed + lengths.code) + references * (prompts.seed + reference)
+    reference = lengths.program if prompts.reference is None else prompts.reference
+    tokens = selected * (prompts.write + lengths.program) + references * (prompts.write + reference)
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes
-    steps = math.ceil(config.num_train_epochs * math.ceil(pairs / batch))
+    steps, tokens = math.ceil(config.num_train_epochs * math.ceil(pairs / batch)), tokens * config.num_train_epochs
     if config.max_steps > 0:
-        tokens *= config.max_steps / max(steps, 1)
-        steps = config.max_steps
-    else:
-        tokens *= config.num_train_epochs
+        steps, tokens = config.max_steps, tokens * config.max_steps / max(steps, 1)
     return TrainingWork(pairs, steps, tokens)
 
 
@@ -242,23 +238,24 @@ def record_bytes(prompts: PromptLengths, lengths: Lengths) -> float:
     """One line of the store: the record's own fields, three texts (completion, program, target), its description, its
     token ids and the outcome; 3.3 characters a token are assumed.
     """
-    texts = 3 * lengths.code + prompts.frame + lengths.description
-    return _RECORD_CHARS + _CHARS_PER_TOKEN * texts + _ID_CHARS * lengths.code + _OUTCOME_CHARS
+    texts = 3 * lengths.program + prompts.write_frame + lengths.description
+    return _RECORD_CHARS + _CHARS_PER_TOKEN * texts + _ID_CHARS * lengths.program + _OUTCOME_CHARS
 
 
 def checkpoint_count(config: GiFTConfig, steps_per_round: int) -> int:
     """Checkpoints at the fullest moment: one at the end of each round, those of `save_steps`, one more while an old
     one is being replaced; none with `save_strategy="no"`.
     """
-    if str(config.save_strategy.value) == "no":
+    strategy = str(config.save_strategy.value)
+    if strategy == "no":
         return 0
-    per_round = {1}
-    if str(config.save_strategy.value) == "steps" and config.save_steps >= 1:
-        ends = {*range(int(config.save_steps), steps_per_round + 1, int(config.save_steps)), steps_per_round}
-        per_round = ends
-    elif str(config.save_strategy.value) == "epoch":
-        per_round = set(range(math.ceil(config.num_train_epochs)))
-    total = config.num_rounds * len(per_round)
+    per_round = 1
+    if strategy == "steps" and config.save_steps >= 1:
+        every = int(config.save_steps)
+        per_round = steps_per_round // every + (steps_per_round % every > 0)
+    elif strategy == "epoch":
+        per_round = math.ceil(config.num_train_epochs)
+    total = config.num_rounds * per_round
     return total if config.save_total_limit is None else min(total, config.save_total_limit + 1)
 
 
@@ -266,14 +263,4 @@ def spread(tasks: Sequence[Task], count: int) -> list[Task]:
     """At most `count` of the tasks, evenly spread over all of them."""
     if len(tasks) <= count:
         return list(tasks)
-    ends = [round(place * len(tasks) / count) for place in range(count + 1)]
-    return [tasks[first] for first, _ in pairwise(ends)]
-
-
-def at_most(lengths: Lengths, config: GiFTConfig) -> Lengths:
-    """The same lengths, cut at what the options allow."""
-    return replace(
-        lengths,
-        code=min(lengths.code, config.max_completion_length),
-        description=min(lengths.description, config.max_description_length),
-    )
+    return [tasks[round(place * len(tasks) / count)] for place in range(count)]

@@ -1,4 +1,4 @@
-"""How many programs run at once: the one place that decides it, for a run and for its estimate."""
+"""How many programs run at once beside a model, where the user does not say."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 
 
 def default_sandbox_workers(model_on_cpu: bool) -> int:
-    """The number of sandbox workers where the user names none.
+    """The CPUs that this process may use; one fewer, but at least one, if the model itself keeps a CPU busy.
+
+    A program that competes with the model for its CPU slows both down.
 
     Args:
-        model_on_cpu: Whether the model computes on the CPU. It keeps one CPU busy, and programs that compete for that CPU
-            slow down both.
-
-    Returns:
-        The number of CPUs of this process, less one for a model on the CPU; at least 1.
+        model_on_cpu: Whether the model runs on the CPU.
     """
-    return max(1, len(os.sched_getaffinity(0)) - model_on_cpu)
+    cpus = len(os.sched_getaffinity(0))
+    return max(1, cpus - 1) if model_on_cpu else cpus
