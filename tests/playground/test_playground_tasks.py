@@ -84,7 +84,7 @@ def test_every_idiom_passes_and_a_mutant_fails_in_the_sandbox(sandbox):
 
 def test_unknown_split_and_limit_are_named():
     with pytest.raises(ConfigError, match="split='heldout' is unknown"):
-        playground_tasks("test")
+        playground_tasks("heldout")
     with pytest.raises(ConfigError, match="split='practice' is unknown"):
         playground_tasks("practice")
     with pytest.raises(ConfigError, match="limit=0 is out of range"):
