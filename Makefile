@@ -1,4 +1,14 @@
 # Everything that a newcomer or a contributor runs. `make quickstart` and `make test` need nothing but Python 3.11+.
+#
+#   make quickstart   train the embedded model on its own verified programs (offline, CPU, minutes)
+#   make test         run the fast tests; ARGS="-k name" passes arguments on, here and below
+#   make test-slow    run the slow tests too
+#   make test-min     run the contract tests with the oldest supported releases (constraints-min.txt)
+#   make test-latest  run the contract tests with the newest releases
+#   make attacks      run every hostile program against the sandbox and print each outcome
+#   make check        what main must pass: format, lint, types, layers (each a target too) and the fast tests
+#   make docs         build the documentation into site/
+#   make clean        remove the environments and everything that was built
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +19,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 
 .PHONY: quickstart test test-slow test-min test-latest attacks check static format lint types layers docs clean
 
-# Tests that say whether a set of library versions is one that we work with: what we rely on, and whole small runs.
+# The contract tests tell whether we work with a set of library versions: what we rely on, and whole small runs.
 CONTRACT := tests/test_contracts.py tests/test_own_warnings.py tests/test_drop_in.py tests/training/test_quantization.py \
 	tests/generation/test_engines.py tests/generation/test_compact.py tests/hub \
 	"tests/test_trainer.py::test_a_run_leaves_what_it_promises" \
@@ -17,31 +27,24 @@ CONTRACT := tests/test_contracts.py tests/test_own_warnings.py tests/test_drop_i
 # One build of torch for both: other versions of it need other builds of what it runs on.
 TORCH ?= $(shell grep ^torch== constraints.txt)
 
-## Watch the embedded model improve on its own verified code (offline, CPU, minutes).
 quickstart: $(VENV)/core
 	$(BIN)/trl-gift quickstart $(ARGS)
 
-## Run the fast tests.
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(ARGS)
 
-## Run the slow tests too.
 test-slow: $(VENV)/dev
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
 
-## Run the contract part of the suite against the oldest supported releases (constraints-min.txt).
 test-min: $(VENV)-min/ready
 	$(VENV)-min/bin/python -m pytest $(CONTRACT) $(ARGS)
 
-## Run the contract part of the suite against the newest releases; `make clean` first to look for newer ones.
 test-latest: $(VENV)-latest/ready
 	$(VENV)-latest/bin/python -m pytest $(CONTRACT) $(ARGS)
 
-## Run every hostile program against the sandbox and print what became of it.
 attacks: $(VENV)/dev
 	$(BIN)/python -m tests.sandbox.attacks $(ARGS)
 
-## Everything that main must pass: format, lint, types, import layers, fast tests.
 check: static test
 
 static: format lint types layers
@@ -58,12 +61,11 @@ types: $(VENV)/dev
 layers: $(VENV)/dev
 	$(BIN)/lint-imports
 
-## Build the documentation into site/.
 docs: $(VENV)/docs
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(VENV)-min $(VENV)-latest site build *.egg-info
+	rm -rf $(VENV) $(VENV)-min $(VENV)-latest site build dist *.egg-info
 
 $(VENV)/python $(VENV)-min/python $(VENV)-latest/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version.split()[0] + '; set PYTHON=...')"

@@ -1,3 +1,10 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "trl-gift[bitsandbytes]",
+#     "trl",
+# ]
+# ///
 """Self-training on verified code, as a script in the form of TRL's own.
 
 On one GPU, with LoRA:
@@ -9,7 +16,17 @@ On one GPU, with LoRA:
         --learning_rate 2e-4 \
         --output_dir gift-mbpp
 
-From a file, or another method of the same pipeline:
+With uv, which installs what the header names, here or on a GPU of Hugging Face Jobs (both need the package on PyPI):
+
+    uv run examples/gift.py --config examples/gift_mbpp_12gb.yaml
+    hf jobs uv run --flavor a10g-small --secrets HF_TOKEN examples/gift.py \
+        --model_name_or_path Qwen/Qwen2.5-Coder-1.5B \
+        --dataset_name google-research-datasets/mbpp \
+        --use_peft --lora_r 32 --lora_target_modules all-linear \
+        --learning_rate 2e-4 \
+        --output_dir gift-mbpp --push_to_hub
+
+From a file, or with another method of the same pipeline:
 
     accelerate launch examples/gift.py --config examples/gift_mbpp_12gb.yaml
     python examples/gift.py --config examples/gift_mbpp_12gb.yaml --sampler conditional --perplexity_weight 0

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parent.parent
-PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"]
+ROOT_PAGES = [REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "RELEASE", "SECURITY")]
+PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), *ROOT_PAGES]
 SOURCES = sorted((REPOSITORY / "trl_gift").rglob("*.py"))
 GENERATED = {"options.md"}
 OPTIONAL = {"ray", "evaluate"}

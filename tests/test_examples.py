@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import runpy
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
 
 from trl_gift import GiFTConfig
@@ -71,6 +75,24 @@ def test_a_config_is_read_by_the_script(path):
     arguments, config, _ = parser.parse_args_and_config(["--config", str(path), *ON_CPU])
     content = yaml.safe_load(path.read_text())
     assert (arguments.dataset_name, config.num_steps) == (content["dataset_name"], content["num_steps"])
+
+
+def test_the_script_names_its_dependencies():
+    """PEP 723: what `uv run` and `hf jobs uv run` install covers every library that the script imports."""
+    text = (EXAMPLES / "gift.py").read_text()
+    (block,) = re.findall(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$", text)
+    header = tomllib.loads("".join(line.removeprefix("#").removeprefix(" ") for line in block[0].splitlines(True)))
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert header["requires-python"] == project["requires-python"]
+    requirements = {canonicalize_name(found.name): found for found in map(Requirement, header["dependencies"])}
+    assert requirements["trl-gift"].extras <= project["optional-dependencies"].keys()
+    imported = {
+        name.partition(".")[0]
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    }
+    assert {canonicalize_name(name) for name in imported - sys.stdlib_module_names} == requirements.keys()
 
 
 def test_the_script_trains(tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from trl_gift import __version__
 from trl_gift.cli.lines import LineParser
 from trl_gift.sandbox import probe_isolation
 
-LIBRARIES = ("trl-gift", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm")
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -27,7 +28,7 @@ def run(argv: Sequence[str]) -> int:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "device": _device(),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {"trl-gift": __version__} | {name: _version(name) for name in LIBRARIES},
         "isolation": [asdict(layer) for layer in layers],
         "isolated": any(layer.enforced for layer in layers),
     }

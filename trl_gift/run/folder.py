@@ -23,6 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from trl_gift import __version__
 from trl_gift.common.files import whole_file, write_json
 from trl_gift.errors import ResumeError
 from trl_gift.tasks import Task, fingerprint
@@ -130,7 +131,7 @@ def describe_run(
         "model": model,
         "tasks": {"count": len(tasks), "fingerprint": fingerprint(tasks)},
         "eval_tasks": {"count": len(eval_tasks), "fingerprint": fingerprint(eval_tasks)},
-        "versions": {"python": platform.python_version(), "trl_gift": version("trl-gift")}
+        "versions": {"python": platform.python_version(), "trl_gift": __version__}
         | {library: version(library) for library in _LIBRARIES},
     }
 

@@ -1,0 +1,83 @@
+"""The package installs and is found: one version, a README that a registry can render, pages and settings that agree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import trl_gift
+
+REPOSITORY = Path(__file__).parent.parent
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+
+
+def text(name: str) -> str:
+    return (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+def test_the_version_stands_in_one_place():
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    assert PROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "trl_gift.__version__"}
+    # A plain text, so that setuptools reads it without importing the package.
+    assert f'\n__version__ = "{trl_gift.__version__}"\n' in text("trl_gift/__init__.py")
+    assert f"## {Version(trl_gift.__version__).base_version} (" in text("CHANGELOG.md")
+
+
+def test_the_command_prints_the_version_without_loading_libraries():
+    code = "import sys; from trl_gift.cli.main import main; assert main(['--version']) == 0; assert 'torch' not in sys.modules"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert process.stdout.strip() == trl_gift.__version__
+
+
+def test_the_readme_has_only_absolute_links():
+    """A package registry renders the README without the repository around it."""
+    targets = re.findall(r"\]\(([^)\s]+)", text("README.md")) + re.findall(
+        r'(?:src|href)="([^"]+)"', text("README.md")
+    )
+    assert targets
+    assert all(target.startswith("https://") for target in targets), targets
+
+
+@pytest.mark.parametrize("entry", re.findall(r"^- (.+)$", text("CHANGELOG.md"), re.MULTILINE))
+def test_an_entry_of_the_changelog_is_short(entry):
+    assert len(entry.split()) <= 25, entry
+
+
+def test_every_extra_is_pinned_and_can_be_installed_with_the_constraints():
+    """vLLM pins a torch of its own, so the server's extra is the one that the constraints leave out."""
+    constraints = [line for line in text("constraints.txt").splitlines() if not line.startswith("#")]
+    pinned = {canonicalize_name(found.name): found.specifier for found in map(Requirement, constraints)}
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = [item for name, items in extras.items() if name != "server" for item in items]
+    for requirement in map(Requirement, [*PROJECT["project"]["dependencies"], *wanted]):
+        pin = pinned[canonicalize_name(requirement.name)]
+        (version,) = (item.version for item in pin if item.operator == "==")
+        assert requirement.specifier.contains(version), f"{requirement} excludes the pinned {version}"
+
+
+def test_the_hooks_and_the_workflow_run_what_exists():
+    config = yaml.safe_load(text(".pre-commit-config.yaml"))
+    commands = [hook["entry"].split()[0] for repository in config["repos"] for hook in repository["hooks"]]
+    targets = text("Makefile").replace("$(BIN)", ".venv/bin")
+    assert all(f"\t{command}" in targets for command in commands)
+    (job,) = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"].values()
+    assert job["steps"][-1] == {"run": ".ci/run"}
+    promised = [name.rpartition(" ")[2] for name in PROJECT["project"]["classifiers"] if "Python :: 3." in name]
+    assert job["strategy"]["matrix"]["python"] == promised
+
+
+def test_the_makefile_lists_its_targets():
+    makefile = text("Makefile")
+    listed = set(re.findall(r"^#   make ([a-z-]+)", makefile, re.MULTILINE))
+    steps = {"static", "format", "lint", "types", "layers"}  # parts of `make check`
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert listed == set(phony.split()) - steps
