@@ -352,3 +352,27 @@ def test_a_chat_model_sees_the_hint_after_the_question(chat_tokenizer):
 def test_clean_description():
     assert clean_description(" Adds.\n### Code\nmore") == "Adds."
     assert clean_description("\n \n") == ""
+
+
+DOCUMENTED = 'def solve(xs):\n    """Secret."""\n    return sum(xs)'
+
+
+def test_readers_see_no_docstring_of_any_program(tokenizer, chat_tokenizer):
+    """A description that stands in the code would be copied; neither the code nor the example may show one."""
+    example = Example("o", 'def other(x):\n    """Hidden."""\n    return x', "Gives it back.")
+    base = tokenizer.decode(BasePrompts(tokenizer).read(TASK, DOCUMENTED, [example]))
+    chat = chat_tokenizer.decode(ChatPrompts(chat_tokenizer).read(TASK, DOCUMENTED, [example]))
+    for text in (base, chat):
+        assert "return sum(xs)" in text
+        assert "Secret" not in text
+        assert "Hidden" not in text
+    assert base.count("### Code\n") == base.count("### Description\n") == 2
+    assert "### Description\nGives it back.\n" in base
+    assert base.index("def other(x):\n    return x") < base.index("Gives it back.") < base.index("def solve(xs):")
+
+
+def test_base_models_end_programs_and_descriptions_at_different_texts(tokenizer):
+    prompts = prompt_format(tokenizer)
+    assert "\ndef " in prompts.code_stops
+    assert "\n###" in prompts.description_stops
+    assert not set(prompts.code_stops) & set(prompts.description_stops)

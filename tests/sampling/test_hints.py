@@ -49,3 +49,13 @@ def test_the_hint_is_the_reference_or_the_latest_failure():
     secretive = replace(task, hidden_tests=AssertTests("assert solve() == 3", "solve"))
     hidden = [replace(one, status="failed", outcome={"first_failure": 2})]
     assert hint_for("failing_test", secretive, hidden).text == "assert solve() == 2"
+
+
+@pytest.mark.parametrize("failures", [[0, 1, 2], [2, 0, 1], [1, 2, 0]])
+def test_the_hint_is_the_first_test_that_the_latest_try_failed(failures):
+    write, read, _ = joint_world(3, 4, 0.5)
+    tests = AssertTests("assert solve() == 0\nassert solve() == 1\nassert solve() == 2", "solve")
+    task = replace(make_task(), tests=tests)
+    (one, *_) = sample([task], TableEngine(write, read), num_steps=1)
+    tries = [replace(one, status="failed", outcome={"first_failure": failure}) for failure in failures]
+    assert hint_for("failing_test", task, tries).text == f"assert solve() == {failures[-1]}"

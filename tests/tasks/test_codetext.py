@@ -161,3 +161,11 @@ def test_no_text_makes_it_raise(text):
 @pytest.mark.parametrize("text", ["(" * 3000, "-" * 100_000 + "1", "x = " + "9" * 10_000, "a\0b", "if 1:\n" * 120])
 def test_odd_sources_are_no_python(text):
     assert codetext.parse(text) is None or codetext.normalise(text)
+
+
+def test_the_first_fence_that_holds_the_function_is_the_answer():
+    first, second = "def f(x):\n    return x", "def f(x):\n    return -x"
+    text = f"So:\n```python\n{first}\n```\nor else\n```python\n{second}\n```"
+    assert codetext.extract(text, "f") == codetext.extract(text, None) == first
+    helper = f"```\nimport math\n```\n```text\ndef f(x): no\n```\n{text}"
+    assert codetext.extract(helper, "f") == first

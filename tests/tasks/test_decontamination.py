@@ -153,3 +153,43 @@ def test_the_index_finds_what_comparing_every_pair_finds(texts, threshold):
             kept.append(index)
     found = find_near_duplicates(tasks, threshold, "tasks")
     assert {item.task_id: item.matched for item in found} == gone
+
+
+def test_a_share_that_reaches_the_threshold_is_an_overlap():
+    """The least share that counts does count: of six 2-grams three are shared, or of five."""
+    seed, measured = "one two three four five six seven", "one two three four 5 6 7"
+    for threshold, is_overlap in ((0.5, True), (0.5 + 1e-9, False), (0.5 - 1e-9, True)):
+        assert bool(matches(task("a", seed), task("b", measured), 2, threshold)) == is_overlap
+        cleaning = clean(
+            [task("a", seed), task("c", "Another.")],
+            [task("b", measured)],
+            CleaningSettings(ngram=2, threshold=threshold),
+        )
+        assert [item.task_id for item in cleaning.removed] == (["a"] if is_overlap else [])
+    (found,) = matches(task("a", seed), task("b", measured), 2, 0.5)
+    assert found.share == 0.5
+
+
+def test_a_jaccard_index_that_reaches_the_threshold_is_a_near_duplicate():
+    """Three of the nine 3-grams of both are shared."""
+    one, two = "a b c d e f g h", "a b c d e 6 7 8"
+    for threshold, is_near in ((1 / 3, True), (1 / 3 + 1e-9, False)):
+        found = find_near_duplicates([task("a", one), task("b", two)], threshold, "seeds")
+        assert [item.task_id for item in found] == (["b"] if is_near else [])
+
+
+def test_a_reference_of_just_enough_nodes_is_compared():
+    from trl_gift.tasks import codetext
+    from trl_gift.tasks.overlap import LEAST_CODE_NODES
+
+    nodes = 7  # Module, FunctionDef, arguments, arg, Return, Call without arguments, Name
+    assert codetext.skeleton("def f(x):\n    return x()", nodes) is not None
+    assert codetext.skeleton("def f(x):\n    return x()", nodes + 1) is None
+    assert LEAST_CODE_NODES == 11
+
+
+def test_the_number_of_words_in_a_row_is_that_of_the_settings():
+    seeds = [task("a", "one two three four five"), task("b", "Another.")]
+    measured = [task("m", "zero one two three four 5 six seven eight")]
+    for ngram, removed in ((4, 1), (5, 0)):
+        assert len(clean(seeds, measured, CleaningSettings(ngram=ngram, threshold=0.1)).removed) == removed
