@@ -8,7 +8,7 @@ import pytest
 from tests.sampling.worlds import TESTS, TablePrompts, make_task
 from tests.support.engines import ScriptedEngine, TemperedTableEngine
 from tests.support.sandboxes import InstantSandbox
-from trl_gift.evaluation import Attempt, Evaluation, EvaluationSettings, evaluate, paired_difference
+from trl_gift.evaluation import Attempt, Evaluation, EvaluationSettings, attempt_tasks, paired_difference
 from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k, wilson_interval
 from trl_gift.sandbox import AssertTests, Status
 from trl_gift.tasks import Task
@@ -20,7 +20,7 @@ TABLE = np.array([[0.3, 0.4, 0.3]])
 def measure(tasks, engine, judge=lambda program, tests: True, prompts=None, on_attempt=None, **changes):
     chosen = EvaluationSettings(**{"max_completion_length": 1, **changes})
     given = {"on_attempt": on_attempt} if on_attempt else {}
-    return evaluate(tasks, engine, InstantSandbox(judge), prompts or TablePrompts(), chosen, **given)
+    return attempt_tasks(tasks, engine, InstantSandbox(judge), prompts or TablePrompts(), chosen, **given)
 
 
 def tasks_of(count):
