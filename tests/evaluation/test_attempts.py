@@ -112,7 +112,7 @@ def test_a_completion_without_code_is_a_failed_attempt():
     engine = ScriptedEngine(lambda request, position: "" if position == 0 else "c1")
     sandbox = InstantSandbox()
     chosen = EvaluationSettings(1, num_generations=4, k=(1,))
-    result = evaluate(tasks_of(2), engine, sandbox, TablePrompts(), chosen)
+    result = attempt_tasks(tasks_of(2), engine, sandbox, TablePrompts(), chosen)
     assert len(result.attempts) == 2 * 5
     without = [attempt for attempt in result.attempts if attempt.status == "no_code"]
     assert [(attempt.task_id, attempt.index, attempt.code) for attempt in without] == [

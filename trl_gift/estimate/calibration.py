@@ -184,7 +184,7 @@ def _executing(config: GiFTConfig) -> AbstractContextManager[LocalSandbox | None
     if not config.verify:
         return nullcontext()
     workers = config.sandbox_workers or default_sandbox_workers(config.device.type == "cpu")
-    return LocalSandbox(workers, config.limits(), config.isolation, in_process=False)
+    return LocalSandbox(num_workers=workers, limits=config.limits(), isolation=config.isolation, in_process=False)
 
 
 class _TimeIsUp(Exception):

@@ -213,7 +213,9 @@ class Rollouts:
             return
         settings = self.settings
         workers = settings.sandbox_workers or default_sandbox_workers(self._accelerator.device.type == "cpu")
-        with LocalSandbox(workers, settings.limits, settings.isolation, in_process=False) as sandbox:
+        with LocalSandbox(
+            num_workers=workers, limits=settings.limits, isolation=settings.isolation, in_process=False
+        ) as sandbox:
             self._sandbox = sandbox
             try:
                 yield
