@@ -35,7 +35,6 @@ from trl_gift.config import GiFTConfig
 from trl_gift.trainer import _REFUSED
 
 REPOSITORY = Path(trl_gift.__file__).parent.parent
-NEWER = Version(transformers.__version__) >= Version("5.23")
 
 
 def parameters(function):
@@ -85,8 +84,6 @@ def test_only_public_names_are_imported_and_they_are_there():
     for library, name, where in found:
         assert not name.startswith("_"), f"{where} imports the private {library}.{name}"
         assert library in (*LIBRARIES, *PUBLIC_SUBPACKAGES), f"{where} imports {library}.{name}; use the top level"
-        if name.startswith("ContinuousBatching") and not NEWER:
-            continue  # the engine says so itself: it needs transformers 5.23
         if library not in there:
             there[library] = set(dir(importlib.import_module(library)))
         assert name in there[library], f"{library} no longer has {name}, which {where} imports"
@@ -540,27 +537,6 @@ def test_configs_say_what_a_model_is(model_factory):
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
     assert all(parameter.is_meta for parameter in model.parameters()), "estimate counts on the meta device"
-
-
-@pytest.mark.skipif(not NEWER, reason="the engine itself asks for transformers 5.23")
-def test_continuous_batching():
-    where = "trl_gift.generation.continuous"
-    takes(
-        transformers.ContinuousBatchingConfig,
-        "max_requests_per_batch", "return_logprobs", "per_request_processors", "auto_switch_to_flash",
-        "disable_nccl_graph_mixing", "seed", "page_size", "num_blocks", "max_batch_tokens", "use_async_batching",
-        used_in=where,
-    )  # fmt: skip
-    takes(
-        transformers.LlamaForCausalLM.init_continuous_batching,
-        "generation_config", "continuous_batching_config",
-        used_in=where,
-    )  # fmt: skip
-    manager = transformers.ContinuousBatchingManager
-    offers(manager, "warmup", "start", "is_running", "cancel_request", "pause", "stop", "destroy", used_in=where)
-    takes(manager.add_request, "request_id", "max_new_tokens", "streaming", used_in=where)
-    takes(manager.get_result, "timeout", used_in=where)
-    takes(manager.stop, "block", "hard_stop", used_in=where)
 
 
 # Tokenizers (trl_gift.prompts, trl_gift.generation.stops) --------------------------------------------------------------

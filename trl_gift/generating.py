@@ -6,7 +6,6 @@ A process samples and measures its own share; what it has goes into the store or
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import sys
@@ -147,12 +146,6 @@ class GeneratingTrainer(PublishingTrainer):
                 yield CompactEngine(model, tokenizer, args.generation_batch_size, args.generation_token_budget)
             case "generate":
                 yield GenerateEngine(model, tokenizer, args.generation_batch_size)
-            case "continuous":
-                from trl_gift.generation.continuous import ContinuousEngine
-
-                engine = ContinuousEngine(model, tokenizer, args.generation_batch_size)
-                with contextlib.closing(engine):
-                    yield engine
             case _:
                 from trl_gift.generation.serving import serving
 
