@@ -28,12 +28,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from trl_gift.common.randomness import generator, stream_key
-from trl_gift.generation import scoring
-from trl_gift.generation.compact import CompactEngine
+from trl_gift.generation import DEFAULT_ROWS, GenerateEngine, GenerationRequest, SamplingParams, scoring
+from trl_gift.generation.compact import CompactEngine, SlotCache
 from trl_gift.generation.decoding import draw_tokens
-from trl_gift.generation.engine import DEFAULT_ROWS, GenerationRequest, SamplingParams
-from trl_gift.generation.generate import GenerateEngine
-from trl_gift.generation.slot_cache import SlotCache
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.prompts import BasePrompts, clean_description
 from trl_gift.sampling.chain import gibbs

@@ -37,7 +37,6 @@ from trl_gift.config import GiFTConfig
 from trl_gift.trainer import _REFUSED
 
 REPOSITORY = Path(trl_gift.__file__).parent.parent
-NEWER = Version(transformers.__version__) >= Version("5.23")
 
 
 def parameters(function):
@@ -87,8 +86,6 @@ def test_only_public_names_are_imported_and_they_are_there():
     for library, name, where in found:
         assert not name.startswith("_"), f"{where} imports the private {library}.{name}"
         assert library in (*LIBRARIES, *PUBLIC_SUBPACKAGES), f"{where} imports {library}.{name}; use the top level"
-        if name.startswith("ContinuousBatching") and not NEWER:
-            continue  # the engine says so itself: it needs transformers 5.23
         if library not in there:
             there[library] = set(dir(importlib.import_module(library)))
         assert name in there[library], f"{library} no longer has {name}, which {where} imports"
@@ -487,10 +484,10 @@ def test_parser_and_model_config(tmp_path):
 
 
 def test_the_cache_interface_of_the_compact_engine():
-    changed = "transformers' cache has changed; revise trl_gift.generation.slot_cache"
+    changed = "transformers' cache has changed; revise trl_gift.generation.compact.slot_cache"
     assert parameters(transformers.Cache.update)[:4] == ["self", "key_states", "value_states", "layer_idx"], changed
-    takes(transformers.Cache.__init__, "layers", used_in="trl_gift.generation.slot_cache")
-    takes(transformers.Cache.get_seq_length, "layer_idx", used_in="trl_gift.generation.slot_cache")
+    takes(transformers.Cache.__init__, "layers", used_in="trl_gift.generation.compact.slot_cache")
+    takes(transformers.Cache.get_seq_length, "layer_idx", used_in="trl_gift.generation.compact.slot_cache")
     cache = transformers.DynamicCache()
     keys = torch.randn(2, 3, 4, 5)
     cache.update(keys, keys, 0)
@@ -561,27 +558,6 @@ def test_configs_say_what_a_model_is(model_factory):
     assert all(parameter.is_meta for parameter in model.parameters()), "estimate counts on the meta device"
 
 
-@pytest.mark.skipif(not NEWER, reason="the engine itself asks for transformers 5.23")
-def test_continuous_batching():
-    where = "trl_gift.generation.continuous"
-    takes(
-        transformers.ContinuousBatchingConfig,
-        "max_requests_per_batch", "return_logprobs", "per_request_processors", "auto_switch_to_flash",
-        "disable_nccl_graph_mixing", "seed", "page_size", "num_blocks", "max_batch_tokens", "use_async_batching",
-        used_in=where,
-    )  # fmt: skip
-    takes(
-        transformers.LlamaForCausalLM.init_continuous_batching,
-        "generation_config", "continuous_batching_config",
-        used_in=where,
-    )  # fmt: skip
-    manager = transformers.ContinuousBatchingManager
-    offers(manager, "warmup", "start", "is_running", "cancel_request", "pause", "stop", "destroy", used_in=where)
-    takes(manager.add_request, "request_id", "max_new_tokens", "streaming", used_in=where)
-    takes(manager.get_result, "timeout", used_in=where)
-    takes(manager.stop, "block", "hard_stop", used_in=where)
-
-
 # Tokenizers (trl_gift.prompts, trl_gift.generation.stops) --------------------------------------------------------------
 
 
@@ -601,13 +577,15 @@ def test_tokenizers_and_chat_templates(tokenizer):
     assert tokenizer.decode(encoded["input_ids"]) == "<user>hello<a>", changed
 
 
-# peft (trl_gift.generation.serving, trl_gift.estimate) -----------------------------------------------------------------
+# peft (trl_gift.generation.server.serving, trl_gift.estimate) -----------------------------------------------------------------
 
 
 def test_adapters(tmp_path, model_factory):
     model = peft.get_peft_model(model_factory(), peft.LoraConfig(r=4, target_modules="all-linear"))
     config = model.peft_config[model.active_adapter]
-    assert isinstance(config, peft.LoraConfig), "the active adapter's config is read in trl_gift.generation.serving"
+    assert isinstance(config, peft.LoraConfig), (
+        "the active adapter's config is read in trl_gift.generation.server.serving"
+    )
     assert config.r == 4
     assert "base_model_name_or_path" in vars(config), "serving loads the base model by it"
     model.save_pretrained(tmp_path, save_embedding_layers=False)

@@ -12,9 +12,8 @@ import torch
 from tests.generation.test_engines import run
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
+from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
 from trl_gift.generation.compact import CompactEngine
-from trl_gift.generation.engine import GenerationRequest, SamplingParams
-from trl_gift.generation.generate import GenerateEngine
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import LocalSandbox
 from trl_gift.trainer import GiFTTrainer

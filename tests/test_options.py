@@ -13,7 +13,7 @@ from trl_gift import GiFTConfig
 from trl_gift.cli.arguments import TaskArguments
 from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of
 from trl_gift.errors import ConfigError
-from trl_gift.generation.server_process import VLLM_COMMAND, VLLM_LORA_COMMAND
+from trl_gift.generation.server.process import VLLM_COMMAND, VLLM_LORA_COMMAND
 from trl_gift.sampling import SAMPLERS
 from trl_gift.sampling.hints import HINTS
 

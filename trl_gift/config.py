@@ -19,7 +19,7 @@ from trl import SFTConfig
 from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation.attempts import EvaluationSettings
-from trl_gift.generation.engine import SamplingParams
+from trl_gift.generation import SamplingParams
 from trl_gift.presets import preset_options
 from trl_gift.prompts import PromptFormat, prompt_format
 from trl_gift.sampling.context import ChainSettings
@@ -31,7 +31,7 @@ from trl_gift.training.selection import SelectionSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from trl_gift.generation.serving import ServerOptions
+    from trl_gift.generation.server import ServerOptions
 
 
 @described
@@ -436,7 +436,7 @@ class GiFTConfig(SFTConfig):
 
     def server_options(self) -> ServerOptions:
         """The options of the server engine."""
-        from trl_gift.generation.serving import ServerOptions
+        from trl_gift.generation.server import ServerOptions
 
         return ServerOptions(
             url=self.vllm_server_base_url,

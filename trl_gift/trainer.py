@@ -29,8 +29,8 @@ from trl_gift.common.randomness import stream_key
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_rollouts
-from trl_gift.generation.compact import refuse_other_attention
-from trl_gift.generation.generate import end_ids
+from trl_gift.generation import end_ids
+from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin
 from trl_gift.run.folder import RunFolder, describe_run, write_selection
 from trl_gift.run.next_step import NextStep, Stage, next_step
@@ -182,7 +182,7 @@ class GiFTTrainer(RoundTrainer):
             args.server_options().check(self.model)
         model_now = self.accelerator.unwrap_model(self.model)
         if args.generation_engine == "compact":
-            refuse_other_attention(model_now)
+            check_attention(model_now)
         self.prompts = args.prompts(self.processing_class, end_ids(model_now, self.processing_class))
         self.run = RunFolder(args.output_dir)
         self.tracking = Tracking(self.callback_handler.callbacks, args, self.accelerator.is_main_process)

@@ -78,7 +78,7 @@ def train(trainer) -> None:
 
 def sample(trainer) -> None:
     """Samples for the longest prompts that the estimate counts, all completions to their end."""
-    from trl_gift.generation.engine import GenerationRequest, SamplingParams
+    from trl_gift.generation import GenerationRequest, SamplingParams
 
     config = trainer.args
     params = SamplingParams(max_new_tokens=config.max_completion_length, top_p=0.95)

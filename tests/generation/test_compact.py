@@ -8,10 +8,8 @@ import pytest
 import torch
 
 from tests.generation.test_engines import requests_for, run
-from trl_gift.generation import compact
+from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams, compact
 from trl_gift.generation.compact import CompactEngine
-from trl_gift.generation.engine import GenerationRequest, SamplingParams
-from trl_gift.generation.generate import GenerateEngine
 from trl_gift.generation.stops import StopFinder, TokenTexts
 
 

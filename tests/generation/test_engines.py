@@ -12,15 +12,14 @@ import pytest
 import torch
 import transformers
 from packaging.version import Version
-
-from tests.generation.completion_server import serve
-from trl_gift.generation.compact import CompactEngine
-from trl_gift.generation.completion_client import CompletionClient
 from trl_gift.generation.continuous import ContinuousEngine
+
+from tests.support.completion_server import serve
+from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
+from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.decoding import draw_tokens, truncate
-from trl_gift.generation.engine import GenerationRequest, SamplingParams
-from trl_gift.generation.generate import GenerateEngine
-from trl_gift.generation.server import ServerEngine
+from trl_gift.generation.server.client import CompletionClient
+from trl_gift.generation.server.engine import ServerEngine
 
 # Engines that draw from the streams they are given. Our completion server does so with its seeds, so that the client
 # has to bring every request and every answer through unchanged.

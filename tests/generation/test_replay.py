@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from tests.generation.test_compact import Memory, ids
 from tests.generation.test_engines import requests_for, run
+from trl_gift.generation import Completion, GenerateEngine, GenerationRequest, SamplingParams
 from trl_gift.generation.compact import CompactEngine
+from trl_gift.generation.compact.replay import NOTHING, Trace, Traces, in_common
 from trl_gift.generation.decoding import draw_tokens
-from trl_gift.generation.engine import Completion, GenerationRequest, SamplingParams
-from trl_gift.generation.generate import GenerateEngine
-from trl_gift.generation.replay import NOTHING, Trace, Traces, in_common
 
 PARAMS = SamplingParams(8)
 

@@ -9,13 +9,12 @@ import time
 import numpy as np
 import pytest
 
-from tests.generation.completion_server import serve
 from tests.generation.test_engines import requests_for, run
+from tests.support.completion_server import serve
 from trl_gift.errors import ConfigError
-from trl_gift.generation.completion_client import CompletionClient, GenerationUnavailable
-from trl_gift.generation.engine import GenerationRequest, SamplingParams
-from trl_gift.generation.generate import GenerateEngine
-from trl_gift.generation.server import Adapter, ServerEngine
+from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
+from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable
+from trl_gift.generation.server.engine import Adapter, ServerEngine
 
 
 @pytest.fixture

@@ -12,18 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.generation.completion_server import serve
 from tests.generation.test_engines import requests_for, run
+from tests.support.completion_server import serve
 from trl_gift.errors import ConfigError
-from trl_gift.generation.completion_client import CompletionClient, GenerationUnavailable
-from trl_gift.generation.engine import SamplingParams
-from trl_gift.generation.generate import GenerateEngine
-from trl_gift.generation.server import Adapter, ServerEngine
-from trl_gift.generation.server_process import ManagedServer
+from trl_gift.generation import GenerateEngine, SamplingParams
+from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable
+from trl_gift.generation.server.engine import Adapter, ServerEngine
+from trl_gift.generation.server.process import ManagedServer
 
 ROOT = Path(__file__).parents[2]
 # The server is a module of the tests; its folder is where `python -m` looks.
-COMMAND = f"{sys.executable} -m tests.generation.completion_server --port {{port}}"
+COMMAND = f"{sys.executable} -m tests.support.completion_server --port {{port}}"
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
@@ -76,7 +75,7 @@ TRAINER = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
-from trl_gift.generation.server_process import ManagedServer
+from trl_gift.generation.server.process import ManagedServer
 command, log = sys.argv[1:]
 with ManagedServer(command, Path(log), grace_s=0.5) as server:
     print("ready", flush=True)

@@ -9,15 +9,14 @@ import threading
 import pytest
 import torch
 
-from tests.generation.completion_server import serve
 from tests.generation.test_engines import requests_for, run
 from tests.generation.test_server import assert_same
 from tests.generation.test_server_process import COMMAND, ENVIRONMENT
+from tests.support.completion_server import serve
 from trl_gift.errors import ConfigError
-from trl_gift.generation.completion_client import GenerationUnavailable
-from trl_gift.generation.engine import SamplingParams
-from trl_gift.generation.generate import GenerateEngine
-from trl_gift.generation.serving import ServerOptions, parked, serving
+from trl_gift.generation import GenerateEngine, SamplingParams
+from trl_gift.generation.server.client import GenerationUnavailable
+from trl_gift.generation.server.serving import ServerOptions, parked, serving
 
 
 @pytest.fixture

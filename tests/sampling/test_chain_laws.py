@@ -21,7 +21,7 @@ from tests.sampling.worlds import (
     make_task,
     sample,
 )
-from trl_gift.generation.engine import SamplingParams
+from trl_gift.generation import SamplingParams
 from trl_gift.prompts import Example
 
 WORLD = joint_world(4, 5, stickiness=0.5)

@@ -23,7 +23,7 @@ from tests.sampling.worlds import (
 )
 from tests.support.engines import ended_by
 from tests.support.sandboxes import InstantSandbox
-from trl_gift.generation.engine import SamplingParams
+from trl_gift.generation import SamplingParams
 from trl_gift.sampling.context import MAX_INFRASTRUCTURE_FAILURES, ExecutionUnavailable
 from trl_gift.sandbox import AssertTests, Outcome, Status
 from trl_gift.tasks import Task

@@ -6,7 +6,7 @@ import pytest
 
 from tests.sampling.worlds import sample
 from tests.support.prompts import CHATML, CODE, FENCED, OPENS, TASK
-from trl_gift.generation.engine import Completion, GenerationResult
+from trl_gift.generation import Completion, GenerationResult
 from trl_gift.prompts import ChatPrompts
 from trl_gift.training.pairs import make_pair
 

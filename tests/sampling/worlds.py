@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from trl_gift.common.randomness import uniforms
-from trl_gift.generation.engine import Completion, GenerationResult, SamplingParams
+from trl_gift.generation import Completion, GenerationResult, SamplingParams
 from trl_gift.prompts import Extraction, clean_description
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext, ChainSettings

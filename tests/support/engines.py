@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.sampling.worlds import TableEngine
 from trl_gift.common.randomness import uniforms
-from trl_gift.generation.engine import Completion, GenerationResult
+from trl_gift.generation import Completion, GenerationResult
 
 
 class TemperedTableEngine(TableEngine):

@@ -18,8 +18,8 @@ from transformers import TrainerCallback
 from tests.conftest import make_model
 from tests.support.sandboxes import InstantSandbox
 from trl_gift import GiFTConfig, GiFTTrainer
+from trl_gift.generation import GenerateEngine
 from trl_gift.generation.compact import CompactEngine
-from trl_gift.generation.generate import GenerateEngine
 from trl_gift.sampling.store import read_samples
 from trl_gift.sandbox import Case, StdioTests
 from trl_gift.tasks import Task

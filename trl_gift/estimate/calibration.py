@@ -29,7 +29,7 @@ from transformers import PrinterCallback
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.estimate.work import Lengths, spread
-from trl_gift.generation.engine import Engine, GenerationRequest, GenerationResult
+from trl_gift.generation import Engine, GenerationRequest, GenerationResult
 from trl_gift.prompts import Example
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext

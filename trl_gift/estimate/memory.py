@@ -52,7 +52,7 @@ from packaging.version import Version
 from trl_gift.config import GiFTConfig
 from trl_gift.estimate.model import ModelShape, Quantization, Trained
 from trl_gift.estimate.work import PromptLengths
-from trl_gift.generation.engine import DEFAULT_ROWS, REFILL_SHARE, most_kept_tokens
+from trl_gift.generation.compact import DEFAULT_ROWS, REFILL_SHARE, most_kept_tokens
 
 # A predicted peak may be off by this share, in both directions.
 UNCERTAINTY = 0.2

@@ -27,7 +27,7 @@ from trl_gift.estimate.memory import (
     training_memory,
 )
 from trl_gift.estimate.model import Quantization, model_shape, quantization_kind, trained_part
-from trl_gift.generation.generate import end_ids
+from trl_gift.generation import end_ids
 from trl_gift.sampling.workers import default_sandbox_workers
 from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer

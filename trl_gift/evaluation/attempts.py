@@ -12,7 +12,7 @@ from typing import Any
 
 from trl_gift.common.randomness import stream_key
 from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k, wilson_interval
-from trl_gift.generation.engine import Engine, GenerationRequest, SamplingParams
+from trl_gift.generation import Engine, GenerationRequest, SamplingParams
 from trl_gift.prompts import PromptFormat
 from trl_gift.sampling.scheduler import Execute, Generate, Scheduler
 from trl_gift.sandbox import Sandbox, Status

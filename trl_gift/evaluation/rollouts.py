@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation.attempts import Evaluation, EvaluationSettings, attempt_tasks
-from trl_gift.generation.generate import end_ids
+from trl_gift.generation import end_ids
 from trl_gift.prompts import prompt_format
 from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.rollouts import Rollouts, RolloutSettings

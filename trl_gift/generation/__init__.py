@@ -1,1 +1,52 @@
-"""Engines: prompts in; texts, token ids and log-probabilities out. They know nothing of tasks."""
+"""Engines: prompts go in; completions with texts, token ids and log-probabilities come out.
+
+The interface and the data that it exchanges are in `engine`. Three engines implement it: `trl_gift.generation.compact`
+(the default: our own decoding loop), `GenerateEngine` (transformers' `generate`, the reference) and
+`trl_gift.generation.server` (a client of vLLM or of another completion server). An engine knows nothing of tasks.
+
+Public names:
+
+- `Engine`, `GenerationRequest`, `SamplingParams`, `Completion`, `GenerationResult`, `FinishReason`: the interface.
+- `GenerateEngine`: the reference engine.
+- `end_ids`: the tokens that end a completion of a model.
+- `draw_tokens`, `score`: the two steps that all engines over a local model share: logits to tokens, and
+  log-probabilities of given completions.
+
+What needs torch is loaded on first use.
+"""
+
+from typing import TYPE_CHECKING
+
+from trl_gift.common.lazy import lazy_names
+from trl_gift.generation.engine import (
+    Completion,
+    Engine,
+    FinishReason,
+    GenerationRequest,
+    GenerationResult,
+    SamplingParams,
+)
+
+if TYPE_CHECKING:
+    from trl_gift.generation.decoding import draw_tokens
+    from trl_gift.generation.generate import GenerateEngine
+    from trl_gift.generation.model import end_ids
+    from trl_gift.generation.scoring import score
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {"GenerateEngine": "generate", "draw_tokens": "decoding", "end_ids": "model", "score": "scoring"},
+    )
+
+__all__ = [
+    "Completion",
+    "Engine",
+    "FinishReason",
+    "GenerateEngine",
+    "GenerationRequest",
+    "GenerationResult",
+    "SamplingParams",
+    "draw_tokens",
+    "end_ids",
+    "score",
+]

@@ -67,13 +67,16 @@ def draw_tokens(logits: torch.Tensor, uniforms: torch.Tensor, params: SamplingPa
 
 
 def truncate(probabilities: torch.Tensor, params: SamplingParams) -> torch.Tensor:
-    """Zeroes what top-k and then top-p exclude; rows `(rows, vocabulary)` are not renormalised."""
+    """Zeroes the tokens that top-k, then top-p, then min-p exclude; rows `(rows, vocabulary)` are not renormalised."""
     vocabulary = probabilities.shape[-1]
     if 0 < params.top_k < vocabulary:
         threshold = probabilities.topk(params.top_k, dim=-1).values[:, -1:]
         probabilities = probabilities.masked_fill(probabilities < threshold, 0.0)
     if params.top_p < 1.0:
         threshold = _nucleus_threshold(probabilities, params.top_p)
+        probabilities = probabilities.masked_fill(probabilities < threshold, 0.0)
+    if params.min_p > 0.0:
+        threshold = params.min_p * probabilities.max(dim=-1, keepdim=True).values
         probabilities = probabilities.masked_fill(probabilities < threshold, 0.0)
     return probabilities
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from trl_gift.common.randomness import generator, stream_key
 from trl_gift.errors import StageUnavailable
-from trl_gift.generation.engine import Completion, GenerationRequest, SamplingParams
+from trl_gift.generation import Completion, GenerationRequest, SamplingParams
 from trl_gift.prompts import Example, Extraction, Hint, PromptFormat
 from trl_gift.sampling.chain import Origin
 from trl_gift.sampling.hints import hint_for

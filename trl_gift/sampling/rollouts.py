@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from accelerate.utils import gather_object
 
+from trl_gift.generation import Engine, GenerateEngine
 from trl_gift.generation.compact import CompactEngine
-from trl_gift.generation.engine import Engine
-from trl_gift.generation.generate import GenerateEngine
 from trl_gift.prompts import Example, PromptFormat
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext, ChainSettings
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from trl_gift.generation.serving import ServerOptions
+    from trl_gift.generation.server import ServerOptions
 
 T = TypeVar("T")
 _POLL_INTERVAL_S = 0.2
@@ -190,7 +189,7 @@ class Rollouts:
             case "generate":
                 yield GenerateEngine(self.model, self._tokenizer, settings.batch_size)
             case _:
-                from trl_gift.generation.serving import serving
+                from trl_gift.generation.server import serving
 
                 assert settings.server is not None, "the engine 'server' has server options"
                 with serving(

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from trl_gift.generation.engine import Completion, Engine, GenerationRequest
+from trl_gift.generation import Completion, Engine, GenerationRequest
 from trl_gift.sampling.executions import SharedExecutions
 from trl_gift.sandbox import Outcome, Sandbox, Tests
 

@@ -1,6 +1,6 @@
 """Stands between a trainer and the server that it started: no server outlives its trainer, whatever ends either.
 
-Run as a script by `trl_gift.generation.server_process`, with the standard library alone: `server_guard.py GRACE_S
+Run as a script by `trl_gift.generation.server.process`, with the standard library alone: `guard.py GRACE_S
 COMMAND...`. The guard starts the command in a session of its own and ends it, with all its descendants, when its
 standard input is closed, when its parent is no more, or on SIGTERM. It adopts descendants that lost their parent
 (child subreaper), so that none gets away; if the guard itself is killed, the kernel kills the command.

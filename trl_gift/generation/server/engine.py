@@ -24,11 +24,11 @@ from typing import Any, Protocol
 from transformers import PreTrainedTokenizerBase
 
 from trl_gift.errors import ConfigError
-from trl_gift.generation import completion_protocol as protocol
 from trl_gift.generation import decoding
-from trl_gift.generation.completion_client import CompletionClient, GenerationUnavailable, UnknownModel
 from trl_gift.generation.engine import Completion, FinishReason, GenerationRequest, GenerationResult
-from trl_gift.generation.workers import Workers
+from trl_gift.generation.server import protocol
+from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable, UnknownModel
+from trl_gift.generation.server.threads import Workers
 
 # How long a step waits for an answer before it lets the caller go about its own business.
 _POLL_S = 0.02
@@ -39,7 +39,7 @@ _SAME_LOGPROB = 0.05
 
 
 class RestartableServer(Protocol):
-    """A server that the engine may have started again (`trl_gift.generation.server_process.ManagedServer`)."""
+    """A server that the engine may have started again (`trl_gift.generation.server.process.ManagedServer`)."""
 
     def is_alive(self) -> bool:
         """Whether its process runs."""

@@ -1,6 +1,6 @@
 """The life of a completion server that belongs to a run: started, waited for, started again once, ended with its tree.
 
-The command runs under a guard (`trl_gift.generation.server_guard`), which ends it when the trainer ends, however that
+The command runs under a guard (`trl_gift.generation.server.guard`), which ends it when the trainer ends, however that
 comes about.
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 
 from trl_gift.errors import ConfigError
-from trl_gift.generation import server_guard
-from trl_gift.generation.completion_client import CompletionClient, GenerationUnavailable
+from trl_gift.generation.server import guard
+from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable
 
 # The neutral generation config and raw log-probabilities are what the engine relies on; the trainer's own CUDA context
 # keeps a little of the memory.
@@ -156,7 +156,7 @@ class ManagedServer:
             log.write(f"$ {shlex.join(self._command)}\n".encode())
             log.flush()
             self._process = subprocess.Popen(
-                [sys.executable, "-I", server_guard.__file__, str(self._grace_s), *self._command],
+                [sys.executable, "-I", guard.__file__, str(self._grace_s), *self._command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -176,7 +176,7 @@ class ManagedServer:
         deadline = time.monotonic() + self._start_timeout_s
         while not client.is_healthy():
             code = self._process.poll()
-            if code == server_guard.NOT_FOUND:
+            if code == guard.NOT_FOUND:
                 raise ConfigError(
                     f"server_command starts {self._command[0]!r}, which does not run here: {self._tail()} Install it "
                     "(for the default, `pip install vllm`), or give the command of another server."

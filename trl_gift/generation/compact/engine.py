@@ -1,48 +1,36 @@
-"""The default engine: an own decoding loop that computes nothing twice and never pays for a finished row.
+"""The default engine: our own decoding loop, which computes nothing twice and never pays for a finished row.
 
 Completions whose prompt and tokens so far are equal are one row: they share the prefill, and every decoding step until
-their draws differ. Each draws the next token from the row's distribution with its own stream; those that drew another
-token than the rest leave on a row of their own. What a completion comes to is the same as if it had been alone. Rows
-decode together over a preallocated cache (`trl_gift.generation.slot_cache`); a finished row leaves at once and waiting
-requests take the free places. What a prompt begins with is taken from earlier prompts that began alike
-(`trl_gift.generation.prefix_cache`). Sampling log-probabilities come with the tokens.
+their draws differ. Each draws the next token from the row's distribution with its own stream. Those that drew another
+token than the rest continue in a row of their own. A completion comes out as if it had been alone. Rows decode together
+over a preallocated cache (`slot_cache`); a finished row leaves at once and waiting requests take the free places. The
+beginning of a prompt is taken from earlier prompts that began alike (`prefix_cache`), and tokens that an earlier
+completion drew with the same numbers are not drawn again (`replay`). Sampling log-probabilities come with the tokens.
 
 Not covered: models with sliding-window or linear attention layers, which keep other state than keys and values of all
-tokens, and models whose positions are biases on the attention (ALiBi); they are refused with a pointer to the
+tokens, and models whose positions are biases on the attention (ALiBi). They are refused with a pointer to the
 `generate` engine.
 """
 
 from __future__ import annotations
 
 import heapq
-import inspect
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
 
-import numpy as np
 import torch
-from peft import PeftModel
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from trl_gift.common.randomness import uniforms
-from trl_gift.errors import ConfigError
 from trl_gift.generation import decoding, scoring
-from trl_gift.generation.engine import (
-    DEFAULT_ROWS,
-    REFILL_SHARE,
-    Completion,
-    GenerationRequest,
-    GenerationResult,
-    SamplingParams,
-    most_kept_tokens,
-)
-from trl_gift.generation.generate import end_ids, evaluating
-from trl_gift.generation.prefix_cache import PrefixCache
-from trl_gift.generation.replay import Trace, Traces, in_common
-from trl_gift.generation.slot_cache import SlotCache
+from trl_gift.generation.compact.attention import check_attention
+from trl_gift.generation.compact.prefix_cache import PrefixCache
+from trl_gift.generation.compact.replay import Trace, Traces, in_common
+from trl_gift.generation.compact.rows import Flight, Row, Strand, next_numbers
+from trl_gift.generation.compact.sizes import DEFAULT_ROWS, REFILL_SHARE, most_kept_tokens
+from trl_gift.generation.compact.slot_cache import SlotCache
+from trl_gift.generation.engine import Completion, GenerationRequest, GenerationResult, SamplingParams
+from trl_gift.generation.model import end_ids, evaluation_mode
 from trl_gift.generation.stops import StopFinder, TokenTexts
 
 logger = logging.getLogger(__name__)
@@ -51,103 +39,6 @@ logger = logging.getLogger(__name__)
 _PASS_IN_TOKENS = 64
 # After running out of memory: so many decoding steps without trouble until the number of places is doubled again.
 _CALM_STEPS = 512
-
-
-# A token's number, its log-probability and its bounds.
-Draw: TypeAlias = Sequence[float]
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A request, the indices of its completions that wait, and those that are done."""
-
-    request: GenerationRequest
-    waiting: list[int]
-    finished: dict[int, Completion] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Strand:
-    """One completion in flight: where it belongs, and the numbers it draws with."""
-
-    flight: _Flight
-    index: int
-    uniforms: np.ndarray
-
-    @property
-    def budget(self) -> int:
-        """Most tokens that it can come to, its prompt included."""
-        request = self.flight.request
-        return len(request.prompt_ids) + request.params.max_new_tokens
-
-
-@dataclass(slots=True)
-class _Row:
-    """Completions in flight that are the same text so far."""
-
-    prompt_ids: tuple[int, ...]
-    params: SamplingParams
-    finder: StopFinder
-    strands: list[_Strand]
-    token_ids: list[int]
-    logprobs: list[float]
-    low: list[float]
-    high: list[float]
-    stopped: bool = False
-
-    @classmethod
-    def behind(cls, known: Trace, strands: list[_Strand], finder: StopFinder) -> _Row:
-        """The row of strands that all begin with what is known."""
-        for token in known.token_ids:
-            finder.add(token)
-        request = strands[0].flight.request
-        drawn = list(known.token_ids), list(known.logprobs), known.low.tolist(), known.high.tolist()
-        return cls(request.prompt_ids, request.params, finder, strands, *drawn)
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """The prompt and the tokens so far."""
-        return (*self.prompt_ids, *self.token_ids)
-
-    @property
-    def last_id(self) -> int:
-        """The last token so far."""
-        return self.token_ids[-1] if self.token_ids else self.prompt_ids[-1]
-
-    @property
-    def length(self) -> int:
-        """Tokens so far, those of the prompt included."""
-        return len(self.prompt_ids) + len(self.token_ids)
-
-    def drawn(self, draws: Sequence[Draw]) -> list[_Row]:
-        """This row one token further, as one row for each different token among those that its strands drew."""
-        if len(draws) == 1 or all(draw[0] == draws[0][0] for draw in draws):
-            self._take(draws[0])
-            return [self]
-        parting: dict[float, list[int]] = {}
-        for place, draw in enumerate(draws):
-            parting.setdefault(draw[0], []).append(place)
-        rows = []
-        for places in parting.values():
-            rows.append(self._copy([self.strands[place] for place in places]))
-            rows[-1]._take(draws[places[0]])
-        return rows
-
-    def _take(self, draw: Draw) -> None:
-        token, logprob, low, high = draw
-        self.token_ids.append(int(token))
-        self.logprobs.append(logprob)
-        self.low.append(low)
-        self.high.append(high)
-        self.stopped = self.finder.add(int(token))
-
-    def trace(self, completion: Completion | None = None) -> Trace:
-        """What it drew so far."""
-        return Trace(tuple(self.token_ids), tuple(self.logprobs), np.array(self.low), np.array(self.high), completion)
-
-    def _copy(self, strands: list[_Strand]) -> _Row:
-        drawn = self.token_ids.copy(), self.logprobs.copy(), self.low.copy(), self.high.copy()
-        return _Row(self.prompt_ids, self.params, self.finder.copy(), strands, *drawn)
 
 
 class CompactEngine:
@@ -175,7 +66,7 @@ class CompactEngine:
         batch_size: int | None = None,
         token_budget: int | None = None,
     ) -> None:
-        refuse_other_attention(model)
+        check_attention(model)
         self._model = model
         self._tokenizer = tokenizer
         self._most_places = batch_size or DEFAULT_ROWS
@@ -184,13 +75,13 @@ class CompactEngine:
         self._end_ids = end_ids(model, tokenizer)
         self._texts = TokenTexts(tokenizer)
         # (falling priority, order of submission, flight): what waits, first of all the longest way to go.
-        self._waiting: list[tuple[int, int, _Flight]] = []
+        self._waiting: list[tuple[int, int, Flight]] = []
         self._submitted = 0
         self._pending = 0
         self._cache = SlotCache()
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         # Rows on their way in, each behind the number of its tokens that are to go through the model; the most last.
-        self._joining: list[tuple[int, _Row]] = []
+        self._joining: list[tuple[int, Row]] = []
         self._on_cpu = model.device.type == "cpu"
         self._most_padding = _PASS_IN_TOKENS if self._on_cpu else math.inf
         self._prefixes = PrefixCache(0)
@@ -211,11 +102,11 @@ class CompactEngine:
         """Queues a request."""
         self._pending += 1
         self._submitted += 1
-        self._queue(_Flight(request, list(range(len(request.stream_keys)))), self._submitted)
+        self._queue(Flight(request, list(range(len(request.stream_keys)))), self._submitted)
 
     def step(self) -> list[GenerationResult]:
         """Decodes until at least one request is finished."""
-        with evaluating(self._model), torch.inference_mode():
+        with evaluation_mode(self._model), torch.inference_mode():
             while not self._done and self._pending:
                 try:
                     self._admit()
@@ -232,7 +123,7 @@ class CompactEngine:
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
         """Log-probability of each completion token behind its prompt."""
         batch_size = self._places
-        with evaluating(self._model):
+        with evaluation_mode(self._model):
             while True:
                 try:
                     return scoring.score(self._model, pairs, batch_size)
@@ -241,7 +132,7 @@ class CompactEngine:
                         raise
                     batch_size //= 2
 
-    def _queue(self, flight: _Flight, order: int) -> None:
+    def _queue(self, flight: Flight, order: int) -> None:
         heapq.heappush(self._waiting, (-flight.request.priority, order, flight))
 
     def _admit(self) -> None:
@@ -250,11 +141,11 @@ class CompactEngine:
         if not self._waiting or (self._rows and free < self._places * REFILL_SHARE):
             return
         tokens = sum(strand.budget for row in self._rows for strand in row.strands)
-        joining: dict[tuple[tuple[int, ...], SamplingParams], list[tuple[_Strand, Trace]]] = {}
+        joining: dict[tuple[tuple[int, ...], SamplingParams], list[tuple[Strand, Trace]]] = {}
         while self._waiting and free > 0:
             flight = self._waiting[0][-1]
             request = flight.request
-            strand = _strand(flight)
+            strand = Strand.next_of(flight)
             known = self._traces.follow(request.prompt_ids, request.params, strand.uniforms)
             if known.completion is None:
                 tokens += strand.budget
@@ -270,7 +161,7 @@ class CompactEngine:
         # From here on they count as in flight: should memory run out, they are among those that wait again.
         self._in_flight += sum(len(together) for together in joining.values())
         rows = [
-            _Row.behind(
+            Row.after(
                 in_common([known for _, known in together]),
                 [strand for strand, _ in together],
                 StopFinder(self._texts, params.stop),
@@ -282,9 +173,9 @@ class CompactEngine:
         while self._joining:
             self._prefill(self._next_to_join())
 
-    def _next_to_join(self) -> list[_Row]:
+    def _next_to_join(self) -> list[Row]:
         """The rows whose prefill takes longest, and others as long as padding costs less than another pass."""
-        rows: list[_Row] = []
+        rows: list[Row] = []
         width, padding = self._joining[-1][0], 0
         while self._joining:
             new = self._joining[-1][0]
@@ -294,7 +185,7 @@ class CompactEngine:
             rows.append(self._joining.pop()[1])
         return rows
 
-    def _prefill(self, rows: list[_Row]) -> None:
+    def _prefill(self, rows: list[Row]) -> None:
         """One forward pass over the prompts of rows that join, and over what is known of their completions.
 
         What prompts begin with is taken from earlier ones, so that the pass is no wider than the most new tokens.
@@ -360,25 +251,25 @@ class CompactEngine:
         groups: dict[SamplingParams, list[int]] = {}
         for place, row in enumerate(rows):
             groups.setdefault(row.params, []).append(place)
-        grown: list[list[_Row]] = [[]] * len(rows)
+        grown: list[list[Row]] = [[]] * len(rows)
         for params, places in groups.items():
             chosen = logits if len(places) == len(rows) else logits[torch.tensor(places, device=logits.device)]
-            draws = decoding.draw_tokens(chosen, _next_numbers([rows[place] for place in places]), params)
+            draws = decoding.draw_tokens(chosen, next_numbers([rows[place] for place in places]), params)
             # One transfer from the device; a token's number is exact in any of these types.
             every = torch.stack([draws.tokens.to(draws.low.dtype), *draws[1:]], dim=-1).tolist()
             for place, drawn in zip(places, every, strict=True):
-                grown[place] = rows[place].drawn(drawn[: len(rows[place].strands)])
+                grown[place] = rows[place].extended(drawn[: len(rows[place].strands)])
         self._settle(first, grown)
 
-    def _settle(self, first: int, grown: Sequence[Sequence[_Row]]) -> None:
+    def _settle(self, first: int, grown: Sequence[Sequence[Row]]) -> None:
         """Gives every row that goes on a slot, its old one where that can be; finished rows leave.
 
         Args:
             first: The slot of the first row that grew.
             grown: What became of the rows from that slot on.
         """
-        going: list[tuple[_Row, int]] = []
-        finished: list[_Row] = []
+        going: list[tuple[Row, int]] = []
+        finished: list[Row] = []
         for slot, rows in enumerate(grown, first):
             for row in rows:
                 if self._is_finished(row):
@@ -386,8 +277,8 @@ class CompactEngine:
                 else:
                     going.append((row, slot))
         count = first + len(going)
-        settled: dict[int, _Row] = {}
-        moving: list[tuple[_Row, int]] = []
+        settled: dict[int, Row] = {}
+        moving: list[tuple[Row, int]] = []
         for row, slot in going:
             if slot < count and slot not in settled:
                 settled[slot] = row
@@ -401,10 +292,10 @@ class CompactEngine:
         # Last, because memory may run out here: the rows must stand as they are to wait again.
         self._cache.arrange(count, free, [slot for _, slot in moving], most=self._in_flight)
 
-    def _is_finished(self, row: _Row) -> bool:
+    def _is_finished(self, row: Row) -> bool:
         return row.stopped or row.token_ids[-1] in self._end_ids or len(row.token_ids) >= row.params.max_new_tokens
 
-    def _finish(self, row: _Row) -> None:
+    def _finish(self, row: Row) -> None:
         completion = decoding.completion_from(
             self._tokenizer, row.prompt_ids, row.token_ids, row.logprobs, self._end_ids, row.params.stop
         )
@@ -413,7 +304,7 @@ class CompactEngine:
         for strand in row.strands:
             self._deliver(strand, completion)
 
-    def _deliver(self, strand: _Strand, completion: Completion) -> None:
+    def _deliver(self, strand: Strand, completion: Completion) -> None:
         self.tokens_generated += len(completion.token_ids)
         flight = strand.flight
         flight.finished[strand.index] = completion
@@ -457,20 +348,6 @@ class CompactEngine:
             self._calm = 0
 
 
-def _strand(flight: _Flight) -> _Strand:
-    """The completion of a flight that is next in its turn."""
-    index, request = flight.waiting[0], flight.request
-    return _Strand(flight, index, uniforms(request.stream_keys[index], request.params.max_new_tokens))
-
-
-def _next_numbers(rows: Sequence[_Row]) -> torch.Tensor:
-    """What the strands of each row draw their next token with, `(rows, most strands)`, filled up with zeros."""
-    most = max(len(row.strands) for row in rows)
-    numbers = [[strand.uniforms[len(row.token_ids)] for strand in row.strands] for row in rows]
-    filled = [line + [0.0] * (most - len(line)) for line in numbers]
-    return torch.from_numpy(np.array(filled))
-
-
 def _affordable_tokens(prefill: DynamicCache, device: torch.device) -> int | None:
     """Tokens whose keys and values take half of the device's free memory; None where that is not known."""
     if device.type != "cuda":
@@ -482,30 +359,3 @@ def _affordable_tokens(prefill: DynamicCache, device: torch.device) -> int | Non
     )
     free, _ = torch.cuda.mem_get_info(device)
     return int(free // (2 * per_token))
-
-
-def refuse_other_attention(model: PreTrainedModel) -> None:
-    """Checks that a model can be decoded over a cache of keys and values at explicit positions.
-
-    Raises:
-        ConfigError: for layers without full attention, and for models that do not take positions (ALiBi).
-    """
-    config = model.config.get_text_config().to_dict()
-    kinds = set(config.get("layer_types") or ())
-    window = config.get("sliding_window") if not kinds else None
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    missing = {"past_key_values", "position_ids"} - set(inspect.signature(inner.forward).parameters)
-    if kinds - {"full_attention"}:
-        seen = ", ".join(sorted(kinds))
-    elif window is not None:
-        seen = f"sliding_window={window}"
-    elif missing:
-        seen = f"no {min(missing)} in its forward pass"
-    elif config.get("alibi"):
-        seen = "alibi=True"
-    else:
-        return
-    raise ConfigError(
-        f"generation_engine='compact' needs full attention in every layer and this model ({model.config.model_type}) has "
-        f"{seen}; use generation_engine='generate'."
-    )

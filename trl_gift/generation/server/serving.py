@@ -25,10 +25,10 @@ from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trl_gift.errors import ConfigError
-from trl_gift.generation.completion_client import API_KEY_VARIABLE, CompletionClient, GenerationUnavailable
-from trl_gift.generation.generate import end_ids
-from trl_gift.generation.server import Adapter, ServerEngine
-from trl_gift.generation.server_process import VLLM_COMMAND, VLLM_ENVIRONMENT, VLLM_LORA_COMMAND, ManagedServer
+from trl_gift.generation import end_ids
+from trl_gift.generation.server.client import API_KEY_VARIABLE, CompletionClient, GenerationUnavailable
+from trl_gift.generation.server.engine import Adapter, ServerEngine
+from trl_gift.generation.server.process import VLLM_COMMAND, VLLM_ENVIRONMENT, VLLM_LORA_COMMAND, ManagedServer
 
 _URL_FILE = "server-url"
 _POLL_S = 0.2

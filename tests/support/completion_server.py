@@ -1,6 +1,6 @@
 """A small real completion server over a tiny transformers model, in vLLM's dialect, with switches to misbehave.
 
-As a process: `python -m tests.generation.completion_server --port 8000 --model FOLDER`. As a thread: `serve(...)`. Its
+As a process: `python -m tests.support.completion_server --port 8000 --model FOLDER`. As a thread: `serve(...)`. Its
 samples are those of the reference engine for the same seed, so that the engines' suite holds through it word by word.
 Without `--model` it is a stub that needs no torch: every completion is one token.
 """
@@ -77,8 +77,7 @@ class Backend:
             return {"choices": [self._choice(model, body, index) for index in range(body.get("n", 1))]}
 
     def _choice(self, model, body, index):
-        from trl_gift.generation.engine import GenerationRequest, SamplingParams
-        from trl_gift.generation.generate import GenerateEngine
+        from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
 
         engine = GenerateEngine(model, self.tokenizer, batch_size=1)
         prompt = tuple(body["prompt"])
