@@ -53,7 +53,7 @@ def test_an_entry_of_the_changelog_is_short(entry):
 
 
 def test_every_extra_is_pinned_and_can_be_installed_with_the_constraints():
-    """vLLM pins a torch of its own, so the server's extra is the one that the constraints leave out."""
+    """Except the server: vLLM needs an older transformers and an older torch, hence an environment of its own."""
     constraints = [line for line in text("constraints.txt").splitlines() if not line.startswith("#")]
     pinned = {canonicalize_name(found.name): found.specifier for found in map(Requirement, constraints)}
     extras = PROJECT["project"]["optional-dependencies"]
