@@ -158,6 +158,8 @@ ROWS: dict[str, Row | Elsewhere] = {
     "temperature": in_params("write", 0.7, "temperature"),
     "top_p": in_params("write", 0.9, "top_p"),
     "top_k": in_params("write", 3, "top_k"),
+    "min_p": in_params("write", 0.05, "min_p"),
+    "repetition_penalty": in_params("write", 1.1, "repetition_penalty"),
     "max_completion_length": in_params("write", 2, "max_new_tokens"),
     "description_temperature": in_params("describe", 0.8, "temperature"),
     "description_top_p": in_params("describe", 0.85, "top_p"),

@@ -104,6 +104,13 @@ class GiFTConfig(SFTConfig):
     top_k: Annotated[int, Bounds(low=0)] = 0
     """Number of most likely tokens kept for sampling programs. 0 keeps all tokens."""
 
+    min_p: Annotated[float | None, Bounds(low=0, high=1)] = None
+    """Keep only tokens that are at least this share as likely as the most likely token, for sampling programs. None keeps all
+    tokens."""
+
+    repetition_penalty: Annotated[float, Bounds(above=0)] = 1.0
+    """Penalty on tokens that occur in the prompt or in the program so far, for sampling programs. 1 disables it."""
+
     max_completion_length: Annotated[int, Bounds(low=1)] = 512
     """Maximum number of tokens of a sampled program, in sampling and in evaluation."""
 
@@ -381,7 +388,14 @@ class GiFTConfig(SFTConfig):
             round=round_index,
             num_steps=self.num_steps,
             num_generations=self.num_generations,
-            code_params=SamplingParams(self.max_completion_length, self.temperature, self.top_p, self.top_k),
+            code_params=SamplingParams(
+                self.max_completion_length,
+                self.temperature,
+                self.top_p,
+                self.top_k,
+                min_p=self.min_p or 0.0,
+                repetition_penalty=self.repetition_penalty,
+            ),
             description_params=SamplingParams(
                 self.max_description_length, self.description_temperature, self.description_top_p
             ),

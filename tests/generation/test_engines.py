@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from packaging.version import Version
-from trl_gift.generation.continuous import ContinuousEngine
 
 from tests.support.completion_server import serve
 from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
@@ -24,14 +22,8 @@ from trl_gift.generation.server.engine import ServerEngine
 # Engines that draw from the streams they are given. Our completion server does so with its seeds, so that the client
 # has to bring every request and every answer through unchanged.
 ENGINES = {"generate": GenerateEngine, "compact": CompactEngine, "server": ServerEngine}
-# Engines that promise the model's distribution and log-probabilities, whatever their samples are.
-ALL_ENGINES = {**ENGINES, "continuous": ContinuousEngine}
-# The engine refuses older versions itself.
-CONTINUOUS = pytest.mark.skipif(
-    Version(transformers.__version__) < Version("5.23"), reason="continuous batching needs transformers 5.23"
-)
 # Every draw through HTTP takes long, and the draws are those of `generate`.
-OWN_SAMPLERS = ALL_ENGINES.keys() - {"server"}
+OWN_SAMPLERS = ENGINES.keys() - {"server"}
 PARAMS = SamplingParams(max_new_tokens=24)
 
 
@@ -71,14 +63,10 @@ def engine_class(request):
         yield partial(served, servers) if request.param == "server" else ENGINES[request.param]
 
 
-def marked(names):
-    return [pytest.param(name, marks=CONTINUOUS if name == "continuous" else ()) for name in sorted(names)]
-
-
-@pytest.fixture(params=marked(ALL_ENGINES))
+@pytest.fixture(params=sorted(ENGINES))
 def any_engine_class(request):
     with ExitStack() as servers:
-        yield partial(served, servers) if request.param == "server" else ALL_ENGINES[request.param]
+        yield partial(served, servers) if request.param == "server" else ENGINES[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +122,7 @@ def test_greedy_is_the_model_s_own_greedy(any_engine_class, model, tokenizer):
 
 def test_logprobs_are_those_of_a_fresh_forward_pass(any_engine_class, model, tokenizer):
     """Whatever the temperature and truncation, the log-probabilities are the untouched model's."""
-    params = SamplingParams(24, temperature=0.7, top_p=0.9, top_k=50)
+    params = SamplingParams(24, temperature=0.7, top_p=0.9, top_k=50, min_p=0.01, repetition_penalty=1.2)
     requests = requests_for(tokenizer, params, count=5, copies=2)
     engine = any_engine_class(model, tokenizer, batch_size=4)
     results = run(engine, requests)
@@ -193,7 +181,7 @@ def test_the_model_is_left_as_it_was(engine_class, model_factory, tokenizer):
     assert [c.token_ids for c in results[0]] == [c.token_ids for c in clean[0]]
 
 
-@pytest.mark.parametrize("kind", marked(OWN_SAMPLERS))
+@pytest.mark.parametrize("kind", sorted(OWN_SAMPLERS))
 def test_first_tokens_follow_the_model(kind, model, tokenizer):
     """20,000 first tokens against the exact distribution: chi-square over the likely tokens."""
     from scipy.stats import chisquare
@@ -203,7 +191,7 @@ def test_first_tokens_follow_the_model(kind, model, tokenizer):
     requests = [
         GenerationRequest(i, prompt, SamplingParams(1), tuple(range(40 * i, 40 * i + 40))) for i in range(draws // 40)
     ]
-    results = run(ALL_ENGINES[kind](model, tokenizer, batch_size=400), requests)
+    results = run(ENGINES[kind](model, tokenizer, batch_size=400), requests)
     tokens = [c.token_ids[0] for cs in results.values() for c in cs]
     with torch.no_grad():
         probabilities = model(input_ids=torch.tensor([prompt])).logits[0, -1].double().softmax(-1).numpy()
@@ -211,8 +199,7 @@ def test_first_tokens_follow_the_model(kind, model, tokenizer):
     likely = probabilities * draws >= 5
     observed = [*counts[likely], counts[~likely].sum()]
     wanted = [*(probabilities[likely] * draws), probabilities[~likely].sum() * draws]
-    # Those of `continuous` are other draws every time: an unlucky one must be rarer than the tests are run.
-    assert chisquare(observed, wanted).pvalue > (1e-6 if kind == "continuous" else 1e-3)
+    assert chisquare(observed, wanted).pvalue > 1e-3
 
 
 def test_truncation_matches_its_definition():
@@ -220,6 +207,46 @@ def test_truncation_matches_its_definition():
     assert truncate(probabilities, SamplingParams(1, top_k=2)).tolist() == [[0.5, 0.3, 0.0, 0.0]]
     assert truncate(probabilities, SamplingParams(1, top_p=0.6)).tolist() == [[0.5, 0.3, 0.0, 0.0]]
     assert truncate(probabilities, SamplingParams(1, top_p=1e-9)).tolist() == [[0.5, 0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"min_p": 0.2},
+        {"repetition_penalty": 1.3},
+        {"repetition_penalty": 0.8, "temperature": 0.7, "top_k": 12, "top_p": 0.9, "min_p": 0.1},
+    ],
+)
+def test_the_distribution_is_that_of_transformers_processors(options):
+    """Order and meaning: repetition penalty, temperature, top-k, top-p, min-p."""
+    random = torch.Generator().manual_seed(1)
+    logits = 3 * torch.randn(1, 40, generator=random)
+    context = [3, 5, 5, 17]
+    params = SamplingParams(1, **options)
+    scores = logits.double()
+    for processor in (
+        transformers.RepetitionPenaltyLogitsProcessor(params.repetition_penalty),
+        transformers.TemperatureLogitsWarper(params.temperature),
+        transformers.TopKLogitsWarper(params.top_k or 40),
+        transformers.TopPLogitsWarper(params.top_p),
+        transformers.MinPLogitsWarper(params.min_p),
+    ):
+        scores = processor(torch.tensor([context]), scores)
+    wanted = scores.softmax(-1)[0]
+    numbers = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+    draws = draw_tokens(logits, numbers[None], params, [context])
+    found = torch.bincount(draws.tokens[0], minlength=40) / 20_000
+    assert torch.allclose(found.double(), wanted, atol=1e-4)
+    own = logits.double().log_softmax(-1)[0]
+    assert torch.allclose(draws.logprobs[0], own[draws.tokens[0]]), "log-probabilities are the untouched model's"
+
+
+def test_greedy_decoding_obeys_the_repetition_penalty_alone():
+    logits = torch.tensor([[1.0, 1.2, -0.1]])
+    number = torch.zeros(1, 1, dtype=torch.float64)
+    greedy = SamplingParams(1, temperature=0.0, min_p=0.9, repetition_penalty=1.3)
+    assert draw_tokens(logits, number, greedy, [[1]]).tokens.tolist() == [[0]]
+    assert draw_tokens(logits, number, greedy, [[0]]).tokens.tolist() == [[1]]
 
 
 def test_draw_never_leaves_the_support():

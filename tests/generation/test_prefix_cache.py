@@ -10,8 +10,8 @@ from transformers import DynamicCache
 
 from tests.generation.test_compact import Memory, ids
 from tests.generation.test_engines import requests_for, run
-from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams, most_kept_tokens
-from trl_gift.generation.compact import CompactEngine
+from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
+from trl_gift.generation.compact import CompactEngine, most_kept_tokens
 from trl_gift.generation.compact.prefix_cache import PrefixCache
 
 PROMPTS = st.lists(st.integers(0, 2), min_size=1, max_size=7).map(tuple)

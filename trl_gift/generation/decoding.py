@@ -41,29 +41,50 @@ class Draws(NamedTuple):
     high: torch.Tensor
 
 
-def draw_tokens(logits: torch.Tensor, uniforms: torch.Tensor, params: SamplingParams) -> Draws:
+def draw_tokens(
+    logits: torch.Tensor, uniforms: torch.Tensor, params: SamplingParams, contexts: Sequence[Sequence[int]] = ()
+) -> Draws:
     """Draws tokens for each row, one for each of its numbers.
 
     Args:
         logits: `(rows, vocabulary)`, any floating type.
         uniforms: `(rows, draws)`, numbers in [0, 1); on any device.
-        params: Temperature and truncation.
+        params: Penalty, temperature and truncation.
+        contexts: For each row the token ids of its prompt and of its completion so far; only needed with a repetition
+            penalty.
     """
     logits = logits.float()
+    penalised = logits
+    if params.repetition_penalty != 1.0:
+        penalised = penalise(logits, contexts, params.repetition_penalty)
     if params.temperature == 0.0:
-        tokens = logits.argmax(dim=-1, keepdim=True).expand(-1, uniforms.shape[1])
+        tokens = penalised.argmax(dim=-1, keepdim=True).expand(-1, uniforms.shape[1])
         logprobs = logits.gather(-1, tokens) - logits.logsumexp(dim=-1, keepdim=True)
         return Draws(tokens, logprobs, torch.zeros_like(logprobs), torch.ones_like(logprobs))
     # Double precision keeps the boundaries between tokens still when a batch's composition moves the last bits.
-    wide = logits if logits.device.type == "mps" else logits.double()
-    own = torch.softmax(wide, dim=-1)
-    tempered = own if params.temperature == 1.0 else torch.softmax(wide / params.temperature, dim=-1)
+    wide = torch.float32 if logits.device.type == "mps" else torch.float64
+    own = torch.softmax(logits.to(wide), dim=-1)
+    is_own = penalised is logits and params.temperature == 1.0
+    tempered = own if is_own else torch.softmax(penalised.to(wide) / params.temperature, dim=-1)
     cumulative = truncate(tempered, params).cumsum(dim=-1)
     numbers = uniforms.to(cumulative.dtype).to(cumulative.device).clamp(max=_ALMOST_ONE)
     mass = cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, numbers * mass, right=True)
     before = cumulative.gather(-1, (tokens - 1).clamp(min=0)).masked_fill(tokens == 0, 0.0)
     return Draws(tokens, own.gather(-1, tokens).log(), before / mass, cumulative.gather(-1, tokens) / mass)
+
+
+def penalise(logits: torch.Tensor, contexts: Sequence[Sequence[int]], penalty: float) -> torch.Tensor:
+    """Makes tokens of the contexts less likely, as transformers' `repetition_penalty` does; `(rows, vocabulary)`.
+
+    A positive logit of a token in the row's context is divided by the penalty, a negative one is multiplied by it.
+    """
+    penalised = logits.clone()
+    for row, context in enumerate(contexts):
+        ids = torch.tensor(sorted(set(context)), device=logits.device)
+        values = logits[row, ids]
+        penalised[row, ids] = torch.where(values < 0, values * penalty, values / penalty)
+    return penalised
 
 
 def truncate(probabilities: torch.Tensor, params: SamplingParams) -> torch.Tensor:

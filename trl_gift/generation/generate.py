@@ -10,7 +10,6 @@ Not covered: sharing the prefill among the codes of one step, and refilling a ba
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -29,6 +28,7 @@ from transformers import (
 from trl_gift.common.randomness import uniforms
 from trl_gift.generation import decoding, scoring
 from trl_gift.generation.engine import Completion, GenerationRequest, GenerationResult, SamplingParams
+from trl_gift.generation.model import end_ids, evaluation_mode
 from trl_gift.generation.stops import StopFinder, TokenTexts
 
 _DEFAULT_ROWS = 32
@@ -81,7 +81,7 @@ class GenerateEngine:
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
         """Log-probability of each completion token behind its prompt."""
-        with evaluating(self._model):
+        with evaluation_mode(self._model):
             return scoring.score(self._model, pairs, self._batch_size)
 
     def _take(self, params: SamplingParams) -> list[GenerationRequest]:
@@ -119,7 +119,7 @@ class GenerateEngine:
             eos_token_id=sorted(self._end_ids),
             pad_token_id=pad,
         )
-        with evaluating(self._model), torch.inference_mode():
+        with evaluation_mode(self._model), torch.inference_mode():
             output = self._model.generate(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
@@ -153,12 +153,17 @@ class _Drawer(LogitsProcessor):
         self.logprobs: list[torch.Tensor] = []
         self._params = params
         self._width = width
+        self._prompts = [request.prompt_ids for request, _ in rows]
         numbers = np.stack([uniforms(key, params.max_new_tokens) for _, key in rows])
         self._uniforms = torch.from_numpy(numbers)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         position = input_ids.shape[1] - self._width
-        draws = decoding.draw_tokens(scores, self._uniforms[:, position, None], self._params)
+        contexts: list[list[int]] = []
+        if self._params.repetition_penalty != 1.0:
+            drawn = input_ids[:, self._width :].tolist()  # the prompts in `input_ids` are padded
+            contexts = [[*prompt, *ids] for prompt, ids in zip(self._prompts, drawn, strict=True)]
+        draws = decoding.draw_tokens(scores, self._uniforms[:, position, None], self._params, contexts)
         self.logprobs.append(draws.logprobs[:, 0].cpu())
         return torch.full_like(scores, -torch.inf).scatter(-1, draws.tokens, 0.0)
 
@@ -177,23 +182,3 @@ class _StopTexts(StoppingCriteria):
             if self.ended_at[index] is None and self._finders[index].add(token):
                 self.ended_at[index] = length
         return torch.tensor([place is not None for place in self.ended_at], device=input_ids.device)
-
-
-def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The tokens that end a completion: the tokenizer's end token and those of the model's generation config."""
-    configured = model.generation_config.eos_token_id
-    several = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in (*several, tokenizer.eos_token_id) if token is not None)
-
-
-@contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """The model in evaluation mode, as it was before afterwards."""
-    was_training = model.training
-    if was_training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if was_training:
-            model.train()

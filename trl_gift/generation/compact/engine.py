@@ -254,7 +254,9 @@ class CompactEngine:
         grown: list[list[Row]] = [[]] * len(rows)
         for params, places in groups.items():
             chosen = logits if len(places) == len(rows) else logits[torch.tensor(places, device=logits.device)]
-            draws = decoding.draw_tokens(chosen, next_numbers([rows[place] for place in places]), params)
+            together = [rows[place] for place in places]
+            contexts = [row.ids for row in together] if params.repetition_penalty != 1.0 else ()
+            draws = decoding.draw_tokens(chosen, next_numbers(together), params, contexts)
             # One transfer from the device; a token's number is exact in any of these types.
             every = torch.stack([draws.tokens.to(draws.low.dtype), *draws[1:]], dim=-1).tolist()
             for place, drawn in zip(places, every, strict=True):

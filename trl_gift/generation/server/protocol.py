@@ -70,8 +70,8 @@ def generation_body(
         "top_p": params.top_p,
         # -1 disables in every server that knows the field; 0 does not.
         "top_k": params.top_k or -1,
-        "min_p": 0.0,
-        "repetition_penalty": 1.0,
+        "min_p": params.min_p,
+        "repetition_penalty": params.repetition_penalty,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
         "stop": list(params.stop),
