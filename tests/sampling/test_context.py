@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -133,7 +134,7 @@ def test_the_chain_that_has_the_longest_way_to_go_comes_first():
         ("write", 0), ("describe", 1), ("write", 1), ("describe", 2), ("write", 2), ("describe", 3), ("write", 3)
     ]  # fmt: skip
     numbers = [priority for *_, priority in priorities]
-    assert all(earlier > later for earlier, later in zip(numbers, numbers[1:], strict=False))
+    assert all(earlier > later for earlier, later in itertools.pairwise(numbers))
     assert numbers[-1] > 0
 
 

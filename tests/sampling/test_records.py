@@ -48,5 +48,11 @@ def test_what_counts_as_passed_and_what_may_be_selected(status, passed, eligible
 
 
 def test_names_of_samples_differ():
-    names = {sample_id(number, task, step, index) for number in (1, 2) for task in "tu" for step in (0, 1) for index in (0, 1)}
+    names = {
+        sample_id(number, task, step, index)
+        for number in (1, 2)
+        for task in "tu"
+        for step in (0, 1)
+        for index in (0, 1)
+    }
     assert len(names) == 16

@@ -88,13 +88,13 @@ class TinyRun:
         rounds: The content of each round's `metrics.json`.
     """
 
-    def __init__(self, folder, tokenizer, measured=False, **options):
+    def __init__(self, folder, tokenizer, measured=False, judge=None, **options):
         self.gift = Path(folder) / "_gift"
         self.watch = Watch()
         self.requests, self.scored, self.engines = [], [], []
         model = make_model(tokenizer)
         self.base = weights_of(model)
-        self.sandbox = InstantSandbox(self._judge)
+        self.sandbox = InstantSandbox(judge or self._judge)
         self.tokenizer = tokenizer
         self.trainer = GiFTTrainer(
             model=model,
