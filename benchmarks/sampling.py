@@ -28,8 +28,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from trl_gift.common.randomness import generator, stream_key
-from trl_gift.generation import DEFAULT_ROWS, GenerateEngine, GenerationRequest, SamplingParams, scoring
-from trl_gift.generation.compact import CompactEngine, SlotCache
+from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams, scoring
+from trl_gift.generation.compact import DEFAULT_ROWS, CompactEngine, SlotCache
 from trl_gift.generation.decoding import draw_tokens
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.prompts import BasePrompts, clean_description

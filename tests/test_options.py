@@ -161,7 +161,7 @@ def test_options_with_a_name_of_trl_s_take_its_values():
     inherited = {item.name for item in fields(SFTConfig)}
     # These are the only other names that we share with GRPOConfig, and they mean the same there.
     assert (theirs & OPTIONS.keys()) - shared.keys() - inherited <= {
-        "num_generations", "temperature", "top_p", "top_k", "max_completion_length",
+        "num_generations", "temperature", "top_p", "min_p", "repetition_penalty", "top_k", "max_completion_length",
         "chat_template_kwargs",
     }  # fmt: skip
 

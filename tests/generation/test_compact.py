@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.generation.test_engines import requests_for, run
-from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams, compact
+from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
 from trl_gift.generation.compact import CompactEngine
+from trl_gift.generation.compact import engine as compact
 from trl_gift.generation.stops import StopFinder, TokenTexts
 
 
