@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The largest number below one that survives a product in double precision with room to spare.
 _ALMOST_ONE = 1.0 - 2.0**-40
-# So many tokens hold a nucleus almost always.
+# This many tokens contain the nucleus almost always.
 _LIKELY_TOKENS = 64
 # Enough prompt tokens for a tokenizer that joins tokens to see what a completion follows.
 _CONTEXT_TOKENS = 8
@@ -122,7 +122,7 @@ def _nucleus_threshold(probabilities: torch.Tensor, top_p: float) -> torch.Tenso
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> str:
-    """The text that `token_ids` add behind a prompt.
+    """The text that `token_ids` add after a prompt.
 
     Decoded together with the end of the prompt: some tokenizers drop the white space at the start of a text, and in
     Python that space is code.

@@ -4,7 +4,7 @@ Every row draws its tokens from its own stream, in a logits processor that leave
 that `generate` runs greedily and a batch cannot change a sample. The processor also notes the raw log-probabilities.
 Slow and simple: a batch lasts as long as its longest row. The other engines are tested against this one.
 
-Not covered: sharing the prefill among the codes of one step, and refilling a batch while it runs.
+Not covered: sharing the prefill among the completions of one step, and refilling a batch while it runs.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class GenerateEngine:
         ]
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
-        """Log-probability of each completion token behind its prompt."""
+        """Log-probability of each completion token after its prompt."""
         with evaluation_mode(self._model):
             return scoring.score(self._model, pairs, self._batch_size)
 

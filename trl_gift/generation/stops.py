@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerBase
 
 
 class TokenTexts:
-    """The text that each token adds behind another, looked up once a token.
+    """The text that each token adds after another token, looked up once for each token.
 
-    Decoded behind an anchor: some tokenizers drop the white space of a text's first token. A token that holds part of a
+    Tokens are decoded after an anchor: some tokenizers drop the white space of a text's first token. A token that holds part of a
     character decodes to a replacement character, which no stop text contains.
     """
 

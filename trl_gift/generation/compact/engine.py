@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 # What a forward pass costs on a CPU besides its tokens, in tokens of a small model. On a GPU it costs far more.
 _PASS_IN_TOKENS = 64
-# After running out of memory: so many decoding steps without trouble until the number of places is doubled again.
+# After running out of memory, this many decoding steps without an error double the number of places again.
 _CALM_STEPS = 512
 
 
@@ -80,7 +80,7 @@ class CompactEngine:
         self._pending = 0
         self._cache = SlotCache()
         self._rows: list[Row] = []
-        # Rows on their way in, each behind the number of its tokens that are to go through the model; the most last.
+        # Rows that are about to join, each with the number of its tokens that the model must compute; the largest number last.
         self._joining: list[tuple[int, Row]] = []
         self._on_cpu = model.device.type == "cpu"
         self._most_padding = _PASS_IN_TOKENS if self._on_cpu else math.inf
@@ -121,7 +121,7 @@ class CompactEngine:
         return done
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
-        """Log-probability of each completion token behind its prompt."""
+        """Log-probability of each completion token after its prompt."""
         batch_size = self._places
         with evaluation_mode(self._model):
             while True:
@@ -188,7 +188,7 @@ class CompactEngine:
     def _prefill(self, rows: list[Row]) -> None:
         """One forward pass over the prompts of rows that join, and over what is known of their completions.
 
-        What prompts begin with is taken from earlier ones, so that the pass is no wider than the most new tokens.
+        Beginnings of prompts are copied from earlier prompts, so that the pass is only as wide as the largest number of new tokens.
         """
         self._rows.extend(rows)
         device = self._model.device
@@ -264,7 +264,7 @@ class CompactEngine:
         self._settle(first, grown)
 
     def _settle(self, first: int, grown: Sequence[Sequence[Row]]) -> None:
-        """Gives every row that goes on a slot, its old one where that can be; finished rows leave.
+        """Gives every continuing row a slot, its old slot where possible; finished rows leave.
 
         Args:
             first: The slot of the first row that grew.
@@ -316,7 +316,7 @@ class CompactEngine:
             self._done.append(GenerationResult(flight.request.key, completions))
 
     def _retreat(self) -> None:
-        """Puts the completions in flight back among those that wait, and goes on with half the places.
+        """Puts the completions in flight back into the queue, and continues with half the places.
 
         They leave traces: what all completions of a prompt began with is not drawn again.
         """
@@ -324,7 +324,7 @@ class CompactEngine:
         rows = [*self._rows, *(row for _, row in self._joining)]
         for row in rows:
             if len(row.token_ids) > 1:
-                # The last token may have ended the row, and a trace without a completion must go on.
+                # The last token may have ended the row, and a trace without a completion must be continuable.
                 self._traces.add(row.prompt_ids, row.params, row.trace().first(len(row.token_ids) - 1))
         for strand in (strand for row in rows for strand in row.strands):
             strand.flight.waiting.append(strand.index)

@@ -27,7 +27,7 @@ _MOST_TOKENS = 2**21
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Tokens that were drawn behind a prompt.
+    """Tokens that were drawn after a prompt.
 
     Attributes:
         token_ids: The tokens.

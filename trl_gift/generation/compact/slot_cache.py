@@ -3,7 +3,7 @@
 Rows live in slots 0..n-1 of one buffer per layer and share the column of the next token: a row that joins late is laid
 so that its prompt ends where the others stand (its first column is its `start`). A step writes in place; rows that part are
 copied into free slots, the slot of a row that is finished is taken by another; nothing is ever concatenated. When the
-columns run out, all rows move left over the columns that nobody needs any more, and only if that is not enough the
+columns run out, all rows move left over the columns that no row needs any more, and only if that is not enough the
 buffer grows.
 """
 

@@ -1,15 +1,18 @@
-"""HTTP client of an OpenAI-compatible completion server: patience with what passes, clear words for what does not.
+"""HTTP client of an OpenAI-compatible completion server: it retries temporary failures and explains the others.
 
-Standard library only, and no proxy: an environment's proxy settings must not get between a trainer and a server on the
-same machine. One connection for each request, so that no stale one has to be told from a dead server.
+The client uses the standard library and no proxy: the environment's proxy settings must not get between a trainer and a server
+on the same machine. It opens one connection for each request, so that a stale connection cannot look like a dead server.
+HTTP libraries with a synchronous interface cannot break off a request that is under way, which `close` must do: a
+completion may take ten minutes.
 
-Three kinds of trouble are kept apart:
+The client distinguishes three kinds of failures:
 
-- what passes by itself (no connection, 429, 5xx, an aborted completion) is tried again with growing pauses;
-- a server that is gone, or stays in trouble for longer than `patience_s`, is a `GenerationUnavailable`;
-- what the user can mend (a refused request, an unknown model, a wrong key) is a `ConfigError` with the server's words.
+- temporary failures (no connection, 429, 5xx, an aborted completion) are retried with growing pauses;
+- a server that is gone, or fails for longer than `patience_s`, raises `GenerationUnavailable`;
+- a failure that the user can fix (a refused request, an unknown model, a wrong key) raises `ConfigError` with the server's
+  message.
 
-An empty completion is none of these: it is an answer.
+An empty completion is an answer and not a failure.
 """
 
 from __future__ import annotations
@@ -33,12 +36,12 @@ _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
 _TRANSIENT = frozenset({408, 425, 429})
 _MOST_WORDS = 500
-# Pauses differ between waiting threads; this generator is nobody's but theirs.
+# Pauses differ between waiting threads. The generator is separate, so that it does not move any other random stream.
 _jitter = random.SystemRandom()
 
 
 class GenerationUnavailable(StageUnavailable):
-    """The completion server is gone. What was sampled is kept; unfinished requests are owed again."""
+    """The completion server is gone. The samples so far are kept; a resumed run sends unfinished requests again."""
 
 
 class UnknownModel(ConfigError):
@@ -71,8 +74,8 @@ class CompletionClient:
     Args:
         url: The server, such as `http://127.0.0.1:8000`; a trailing `/v1` is allowed.
         api_key: Sent as a bearer token if given.
-        timeout_s: Most seconds until the answer to one request begins; a completion is answered as a whole.
-        patience_s: So many seconds without any success are borne before the server counts as gone.
+        timeout_s: Longest time in seconds until the answer to one request begins. A server answers a completion as a whole.
+        patience_s: Seconds without any success after which the server counts as gone.
 
     Raises:
         ConfigError: for a URL that is not http or https.
@@ -84,7 +87,7 @@ class CompletionClient:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(
-                f"vllm_server_base_url={url!r} is no address of a server; give one like 'http://127.0.0.1:8000'."
+                f"vllm_server_base_url={url!r} is not the address of a server; give one like 'http://127.0.0.1:8000'."
             )
         self.url = url.rstrip("/").removesuffix("/v1").rstrip("/")
         self._secure = parts.scheme == "https"
@@ -105,7 +108,7 @@ class CompletionClient:
 
         Args:
             body: The request, in the form of `/v1/completions`.
-            is_alive: Asked before another attempt; False gives up at once.
+            is_alive: Called before each retry; False gives up at once.
 
         Raises:
             GenerationUnavailable: if the server is gone.
@@ -132,7 +135,7 @@ class CompletionClient:
         return [str(card["id"]) for card in json.loads(reply.body)["data"]]
 
     def load_adapter(self, name: str, path: str) -> None:
-        """Makes the server load a LoRA adapter, unless it has it.
+        """Makes the server load a LoRA adapter, unless the server has it.
 
         Args:
             name: What requests call it; another adapter must have another name.
@@ -166,7 +169,7 @@ class CompletionClient:
         return status == 200
 
     def close(self) -> None:
-        """Breaks off all requests; their threads see a `GenerationUnavailable`."""
+        """Breaks off all requests; their threads get a `GenerationUnavailable`."""
         self._closing.set()
         with self._lock:
             sockets = [connection.sock for connection in self._open]
@@ -175,7 +178,7 @@ class CompletionClient:
                 try:
                     item.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    continue  # was closed in the meantime
+                    continue  # the request has ended in the meantime
 
     def _patiently(
         self,
@@ -185,7 +188,7 @@ class CompletionClient:
         is_alive: Callable[[], bool] = lambda: True,
         trouble: Callable[[_Reply], str | None] | None = None,
     ) -> _Reply:
-        """The first answer without passing trouble."""
+        """The first answer that is not a temporary failure."""
         started = time.monotonic()
         pause = _FIRST_PAUSE_S
         while True:
@@ -238,7 +241,7 @@ class CompletionClient:
 
 
 def _busy(reply: _Reply) -> str | None:
-    """Trouble that even a wrong request would not explain."""
+    """A temporary failure, which the request itself cannot have caused."""
     if reply.status in _TRANSIENT or reply.status in (502, 503, 504):
         return f"HTTP {reply.status}: {reply.words}"
     return None
@@ -251,7 +254,7 @@ def _server_trouble(reply: _Reply) -> str | None:
 
 
 def _trouble_in_completion(reply: _Reply) -> str | None:
-    """Also an answer that is no finished completion: a proxy's page, or one that the server broke off."""
+    """Also an answer that is not a finished completion: a proxy's page, or a completion that the server broke off."""
     if reply.status != 200:
         return _server_trouble(reply)
     try:

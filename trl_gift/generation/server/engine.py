@@ -1,4 +1,4 @@
-"""A completion server as an engine: vLLM, or whatever else speaks OpenAI's `/v1/completions`.
+"""A completion server as an engine: vLLM, or another server that speaks OpenAI's `/v1/completions`.
 
 Each completion is a request of its own, seeded by its stream key, and many are under way at once, so that the server
 batches them as it likes. A sample therefore does not depend on order, on other samples or on a crash as far as the
@@ -30,7 +30,7 @@ from trl_gift.generation.server import protocol
 from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable, UnknownModel
 from trl_gift.generation.server.threads import Workers
 
-# How long a step waits for an answer before it lets the caller go about its own business.
+# How long a step waits for an answer before it returns to the caller.
 _POLL_S = 0.02
 _DEFAULT_REQUESTS = 128
 _URGENT = float("inf")
@@ -77,7 +77,7 @@ class _Flight:
 
 @dataclass(slots=True)
 class _Job:
-    """One completion that is owed; `life` is the server's life in which it was asked for."""
+    """One missing completion; `life` counts the server's restarts before the request was sent."""
 
     flight: _Flight
     index: int
@@ -124,7 +124,7 @@ class ServerEngine:
         self._model: str | None = None
         self._life = 0
         self._trouble: GenerationUnavailable | None = None
-        self._owed: list[_Job] = []
+        self._missing: list[_Job] = []
         self._finished: queue.SimpleQueue[tuple[_Job, Future[Completion]]] = queue.SimpleQueue()
         self._flights = 0
         self._gives_raw_logprobs: bool | None = None
@@ -140,18 +140,18 @@ class ServerEngine:
         """Queues a request; it goes out with the next step."""
         self._flights += 1
         flight = _Flight(request)
-        self._owed.extend(_Job(flight, index) for index in range(len(request.stream_keys)))
+        self._missing.extend(_Job(flight, index) for index in range(len(request.stream_keys)))
 
     def step(self) -> list[GenerationResult]:
-        """Sends what is owed, waits a moment, and returns the requests that are finished, possibly none.
+        """Sends the missing requests, waits a moment, and returns the requests that are finished, possibly none.
 
         Raises:
             GenerationUnavailable: if the server is gone, and for the second time if it is ours. What has come in was
-                returned before; everything else is owed again and goes out with the next step.
+                returned before; all other requests are sent again with the next step.
             ConfigError: if the server refuses a request.
         """
         try:
-            if self._owed and self._trouble is None:
+            if self._missing and self._trouble is None:
                 self._send()
         except GenerationUnavailable as trouble:
             self._trouble = trouble
@@ -161,7 +161,7 @@ class ServerEngine:
         return results
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
-        """Log-probability of each completion token behind its prompt; goes before all completions that wait.
+        """Log-probability of each completion token after its prompt; scoring goes before all waiting completions.
 
         Raises:
             GenerationUnavailable: if the server is gone, and for the second time if it is ours.
@@ -207,11 +207,11 @@ class ServerEngine:
     def _send(self) -> None:
         model = self._prepare()
         if self._gives_raw_logprobs is None:
-            touched = [job for job in self._owed if not job.flight.request.params.is_untouched]
+            touched = [job for job in self._missing if not job.flight.request.params.is_untouched]
             if touched:
                 self._gives_raw_logprobs = self._probe(model, touched[0].flight.request)
-        owed, self._owed = self._owed, []
-        for job in owed:
+        missing, self._missing = self._missing, []
+        for job in missing:
             job.life = self._life
             future = self._workers.start(partial(self._complete, model, job), job.flight.request.priority)
             future.add_done_callback(partial(self._note, job))
@@ -241,7 +241,7 @@ class ServerEngine:
             wait = False
             completion = self._result(job, future)
             if completion is None:
-                self._owed.append(job)
+                self._missing.append(job)
                 continue
             request = job.flight.request
             self.tokens_generated += len(completion.token_ids)
@@ -252,7 +252,7 @@ class ServerEngine:
                 self._flights -= 1
 
     def _result(self, job: _Job, future: Future[Completion]) -> Completion | None:
-        """The completion, or None if it is owed again."""
+        """The completion, or None if it must be requested again."""
         try:
             return future.result()
         except GenerationUnavailable as trouble:
@@ -260,7 +260,7 @@ class ServerEngine:
             if job.life == self._life:
                 self._trouble = trouble
         except UnknownModel:
-            # A server that somebody started again has lost its adapters.
+            # A server that its owner restarted has lost its adapters.
             job.misses += 1
             if self._adapter is None or job.misses > 1:
                 raise

@@ -1,8 +1,8 @@
-"""Stands between a trainer and the server that it started: no server outlives its trainer, whatever ends either.
+"""Runs between a trainer and the server that it started, so that the server never outlives the trainer.
 
 Run as a script by `trl_gift.generation.server.process`, with the standard library alone: `guard.py GRACE_S
 COMMAND...`. The guard starts the command in a session of its own and ends it, with all its descendants, when its
-standard input is closed, when its parent is no more, or on SIGTERM. It adopts descendants that lost their parent
+standard input is closed, when its parent has ended, or on SIGTERM. It adopts descendants that lost their parent
 (child subreaper), so that none gets away; if the guard itself is killed, the kernel kills the command.
 
 Not covered: descendants of a command whose guard was killed with SIGKILL; systems other than Linux, where the command
@@ -114,7 +114,7 @@ def _reap(server: int) -> None:
 
 
 def _has_zombies(server: int) -> bool:
-    """Whether a child other than the server waits to be reaped; asks the kernel before anybody walks `/proc`."""
+    """Whether a child other than the server waits to be reaped; asks the kernel, which is cheaper than a walk through `/proc`."""
     try:
         waiting = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

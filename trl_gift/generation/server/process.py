@@ -130,7 +130,7 @@ class ManagedServer:
             ended = "" if code is None else f" and ended with exit code {code}"
             raise GenerationUnavailable(
                 f"the completion server failed for the second time: {reason}{ended}. What was sampled is kept; resume "
-                f"the run when it is mended. {self._tail()}"
+                f"the run when it is fixed. {self._tail()}"
             )
         self._start()
 
@@ -198,7 +198,7 @@ class ManagedServer:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on at the moment."""
+    """A port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -1,7 +1,7 @@
 """What is said to a completion server and how its answers are read; vLLM's dialect of OpenAI's `/v1/completions`.
 
 Everything that a server could fill in from a model's `generation_config.json` is sent with its neutral value: a
-repetition penalty or a top-k that nobody asked for would change the distribution in silence.
+repetition penalty or a top-k that the run did not set would silently change the distribution.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def likeliest(choice: Mapping[str, Any]) -> float | None:
 
 
 def scoring_body(model: str, prompt_ids: Sequence[int], token_ids: Sequence[int], echo: bool) -> dict[str, Any]:
-    """The request for the log-probabilities of given tokens behind a prompt.
+    """The request for the log-probabilities of given tokens after a prompt.
 
     Args:
         model: Its name.

@@ -1,6 +1,6 @@
-"""A round's weights behind a completion server: exported, served, sampled from, and the device given back.
+"""Serves the weights of a round with a completion server: exports them, serves them, and frees the device afterwards.
 
-Two ways: a server that somebody else runs (`url`), which can follow a LoRA run by loading each round's adapter; or one
+Two ways: a server that the user runs (`url`), which can follow a LoRA run by loading each round's adapter; or one
 of our own (`command`), for which the trainer's model leaves its device, so that one GPU serves both phases. Merging an
 adapter into a 4-bit model would ruin it, so adapters are always served as adapters. After full fine-tuning the weights
 themselves are written and a server of our own is started on them.
@@ -39,7 +39,7 @@ class ServerOptions:
     """Which server, and how much patience it gets.
 
     Attributes:
-        url: A server that somebody else runs; one of our own if not given.
+        url: A server that the user runs; the run starts a server of its own if not given.
         command: The command that starts one of our own; vLLM's if not given. `{model}`, `{host}`, `{port}`,
             `{rank}` and `{gpu_memory_utilization}` are filled in.
         model: Name that the server serves the base model by; the first that it lists if not given.
@@ -69,14 +69,14 @@ class ServerOptions:
         if self.url is not None and self.command is not None:
             raise ConfigError(
                 f"vllm_server_base_url={self.url!r} and server_command={self.command!r} exclude each other; give "
-                "the one for a server that runs already, the other for one that the run shall start."
+                "the first is for a server that runs already, the second for a server that the run should start."
             )
 
     def check(self, model: PreTrainedModel) -> None:
         """Tells early what could not work after the first round.
 
         Raises:
-            ConfigError: for full fine-tuning with a server that somebody else runs, or adapters other than LoRA.
+            ConfigError: for full fine-tuning with a server that the user runs, or adapters other than LoRA.
         """
         if isinstance(model, PeftModel):
             _lora_config(model)
@@ -174,7 +174,7 @@ def serving(
         stack.callback(engine.close)
         yield engine
         # The server may not end before the last process is done with it, and no model comes back to its device before
-        # the server has left it. After an error nobody waits.
+        # the server has left it. After an error no process waits.
         wait_for_everyone()
         if server is not None:
             server.stop()

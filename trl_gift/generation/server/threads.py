@@ -59,7 +59,7 @@ class Workers:
                 continue
             try:
                 result = job()
-            except BaseException as error:  # noqa: BLE001 - whoever asks the future gets it
+            except BaseException as error:  # noqa: BLE001 - `future.result()` raises it for the caller
                 future.set_exception(error)
             else:
                 future.set_result(result)
