@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from accelerate import Accelerator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trl_gift.errors import ConfigError
 from trl_gift.evaluation.attempts import Evaluation, EvaluationSettings, attempt_tasks
 from trl_gift.generation import end_ids
 from trl_gift.prompts import prompt_format
@@ -79,8 +78,7 @@ def evaluate(
         All attempts; `metrics()` gives `pass@1` and `sampled_pass@k` with their 95 % intervals.
 
     Raises:
-        ConfigError: if there are no tasks, or the model cannot be loaded.
-        TaskError: for a row that is not a valid task.
+        TaskError: for a row that is not a valid task, or without any task.
         IsolationUnavailable: if this machine cannot isolate programs.
 
     Examples:
@@ -90,8 +88,6 @@ def evaluate(
         ```
     """
     found = tasks_from_rows(tasks, "tasks")
-    if not found:
-        raise ConfigError("tasks is empty; give at least one task to evaluate on.")
     accelerator = Accelerator(cpu=args.use_cpu if args else False)
     if isinstance(model, str):
         options = {"dtype": "float32", **model_init_kwargs}
