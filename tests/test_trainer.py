@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -157,12 +158,30 @@ def test_killed_twice(tmp_path, whole_runs):
     assert_equal(finish(output, "--resume"), whole_runs(lora=False)[0])
 
 
+def changes_in(folder, number):
+    """A condition that becomes true when the files of a folder have been seen to change `number` times."""
+    seen = set()
+
+    def due():
+        sizes = []
+        for path in sorted(folder.rglob("*")):
+            with contextlib.suppress(FileNotFoundError):  # temporary files go
+                sizes.append((str(path), path.stat().st_size))
+        seen.add(tuple(sizes))
+        return len(seen) > number
+
+    return due
+
+
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(tmp_path, whole_runs):
-    """One run, killed twenty times at moments that nobody chose: nothing lost, nothing twice, the same weights."""
+    """One run, killed twenty times at random moments of its progress: nothing lost, nothing twice, the same weights."""
     output, random = tmp_path / "out", Random(0)
     arguments = [str(model_path()), str(output), "--resume"]
-    ends = [warm.run("tests.run_trainer", arguments, kill_after=random.uniform(0.5, 3)).returncode for _ in range(20)]
+    ends = []
+    for _ in range(20):
+        due = changes_in(output, random.randint(1, 10))
+        ends.append(warm.run("tests.run_trainer", arguments, kill_when=due).returncode)
     assert ends.count(-signal.SIGKILL) >= 5
     assert_equal(finish(output, "--resume"), whole_runs(lora=False)[0])
     for folder in (output / "_gift").glob("round-*"):

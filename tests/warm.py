@@ -8,18 +8,19 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.run_trainer", "trl_gift.cli.train"])
 _TIMEOUT_S = 300.0
+_POLL_S = 0.002
 
 
 def run(
     module: str,
     arguments: Sequence[object],
     environment: Mapping[str, str] | None = None,
-    kill_after: float | None = None,
+    kill_when: Callable[[], bool] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run` of `python -m module` with its output captured.
 
@@ -27,7 +28,7 @@ def run(
         module: Its `main` takes the arguments from `sys.argv`; what it returns is the exit code.
         arguments: The command line.
         environment: Variables besides those of the tests; what is read when a library is imported is read before.
-        kill_after: Seconds after which it is killed; by default it has to end by itself.
+        kill_when: Asked again and again while the process runs; the process is killed once this is true.
     """
     command = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
@@ -36,12 +37,14 @@ def run(
             open(path, "x").close()  # here, because it may be killed before it gets that far
         process = _CONTEXT.Process(target=_main, args=(module, command, dict(environment or {}), paths))
         process.start()
-        process.join(_TIMEOUT_S if kill_after is None else kill_after)
+        if kill_when is not None:
+            while process.exitcode is None and not kill_when():
+                process.join(_POLL_S)
+            process.kill()
+        process.join(_TIMEOUT_S)
         if process.exitcode is None:
             process.kill()
-            process.join()
-            if kill_after is None:
-                raise TimeoutError(f"{command} ran for longer than {_TIMEOUT_S} s")
+            raise TimeoutError(f"{command} ran for longer than {_TIMEOUT_S} s")
         texts = []
         for path in paths:
             with open(path, encoding="utf-8") as file:
