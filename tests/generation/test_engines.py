@@ -15,7 +15,7 @@ import transformers
 from tests.support.completion_server import serve
 from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
 from trl_gift.generation.compact import CompactEngine
-from trl_gift.generation.decoding import draw_tokens, truncate
+from trl_gift.generation.decoding import draw_tokens, penalise, truncate
 from trl_gift.generation.server.client import CompletionClient
 from trl_gift.generation.server.engine import ServerEngine
 
@@ -239,6 +239,11 @@ def test_the_distribution_is_that_of_transformers_processors(options):
     assert torch.allclose(found.double(), wanted, atol=1e-4)
     own = logits.double().log_softmax(-1)[0]
     assert torch.allclose(draws.logprobs[0], own[draws.tokens[0]]), "log-probabilities are the untouched model's"
+
+
+def test_the_penalty_takes_contexts_of_unlike_length_and_ids_beyond_the_head():
+    logits = torch.tensor([[2.0, -2.0, 1.0], [2.0, -2.0, 1.0]])
+    assert penalise(logits, [[0, 7], [1]], 2.0).tolist() == [[1.0, -2.0, 1.0], [2.0, -4.0, 1.0]]
 
 
 def test_greedy_decoding_obeys_the_repetition_penalty_alone():

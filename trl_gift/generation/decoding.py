@@ -79,12 +79,14 @@ def penalise(logits: torch.Tensor, contexts: Sequence[Sequence[int]], penalty: f
 
     A positive logit of a token in the row's context is divided by the penalty, a negative one is multiplied by it.
     """
-    penalised = logits.clone()
-    for row, context in enumerate(contexts):
-        ids = torch.tensor(sorted(set(context)), device=logits.device)
-        values = logits[row, ids]
-        penalised[row, ids] = torch.where(values < 0, values * penalty, values / penalty)
-    return penalised
+    rows, vocabulary = logits.shape
+    longest = max(map(len, contexts))
+    # One column more than the vocabulary: it takes the padding, and ids beyond the logits' width.
+    padded = [[*context, *[vocabulary] * (longest - len(context))] for context in contexts]
+    ids = torch.tensor(padded, device=logits.device).clamp(max=vocabulary)
+    seen = torch.zeros(rows, vocabulary + 1, dtype=torch.bool, device=logits.device).scatter_(1, ids, True)
+    weaker = torch.where(logits < 0, logits * penalty, logits / penalty)
+    return torch.where(seen[:, :vocabulary], weaker, logits)
 
 
 def truncate(probabilities: torch.Tensor, params: SamplingParams) -> torch.Tensor:
@@ -105,7 +107,7 @@ def truncate(probabilities: torch.Tensor, params: SamplingParams) -> torch.Tenso
 def _nucleus_threshold(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
     """The smallest probability in the smallest set of most likely tokens whose mass reaches `top_p`, `(rows, 1)`.
 
-    A nucleus has few tokens almost always: looking for it among the likeliest ones spares sorting the vocabulary.
+    A nucleus has few tokens almost always: a search among the likeliest tokens avoids sorting the vocabulary.
     """
     vocabulary = probabilities.shape[-1]
     mass = top_p * probabilities.sum(dim=-1, keepdim=True)
@@ -116,7 +118,7 @@ def _nucleus_threshold(probabilities: torch.Tensor, top_p: float) -> torch.Tenso
         if count == vocabulary or bool((cumulative[:, -1:] >= mass).all()):
             break
         count = min(16 * count, vocabulary)
-    # The most likely token always stays: no mass stands before it.
+    # The most likely token always stays, because the mass before it is zero.
     last = ((cumulative - ordered) < mass).sum(dim=-1, keepdim=True) - 1
     return ordered.gather(-1, last.clamp(min=0))
 

@@ -2,8 +2,6 @@
 
 The client uses the standard library and no proxy: the environment's proxy settings must not get between a trainer and a server
 on the same machine. It opens one connection for each request, so that a stale connection cannot look like a dead server.
-HTTP libraries with a synchronous interface cannot break off a request that is under way, which `close` must do: a
-completion may take ten minutes.
 
 The client distinguishes three kinds of failures:
 
