@@ -121,7 +121,15 @@ def test_every_page_is_in_the_navigation():
 
 
 @pytest.mark.parametrize(
-    "module", ["trl_gift", "trl_gift.sandbox", "trl_gift.tasks", "trl_gift.metrics", "trl_gift.playground"]
+    "module",
+    [
+        "trl_gift",
+        "trl_gift.sandbox",
+        "trl_gift.tasks",
+        "trl_gift.evaluation",
+        "trl_gift.metrics",
+        "trl_gift.playground",
+    ],
 )
 def test_public_names_are_on_the_api_page(module):
     """By their own entry, or in the entry of a module that lists its members or lists all."""
