@@ -16,8 +16,8 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
-from tests import run_trainer
-from tests.test_trainer import (
+from tests.support import run_trainer
+from tests.support.whole_runs import (
     ENVIRONMENT,
     REPOSITORY,
     assert_equal,

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests import warm
+from tests.support import warm
 from trl_gift.cli.main import COMMANDS, main
 from trl_gift.playground import model_path, playground_tasks
 

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from tests.generation.test_engines import requests_for, run
 from tests.support.completion_server import serve
+from tests.support.generation import assert_same, drain, requests_for, run, token_ids
 from trl_gift.errors import ConfigError
 from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
 from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable
@@ -38,25 +38,6 @@ def start(model, tokenizer):
 @pytest.fixture(scope="module")
 def reference(model, tokenizer):
     return run(GenerateEngine(model, tokenizer, batch_size=1), requests_for(tokenizer))
-
-
-def drain(engine, results=None):
-    while engine.pending:
-        for result in engine.step():
-            if results is not None:
-                results[result.key] = result.completions
-
-
-def token_ids(results):
-    return {key: [c.token_ids for c in completions] for key, completions in results.items()}
-
-
-def assert_same(results, reference):
-    assert token_ids(results) == token_ids(reference)
-    for key, completions in reference.items():
-        for ours, theirs in zip(results[key], completions, strict=True):
-            assert (ours.text, ours.finish_reason) == (theirs.text, theirs.finish_reason)
-            np.testing.assert_allclose(ours.logprobs, theirs.logprobs, rtol=1e-4, atol=1e-5)
 
 
 def test_requests_are_sent_at_once_and_say_everything(start, tokenizer, reference):

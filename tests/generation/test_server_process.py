@@ -12,18 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.generation.test_engines import requests_for, run
 from tests.support.completion_server import serve
+from tests.support.generation import requests_for, run
+from tests.support.server_command import COMMAND, ROOT
+from tests.support.whole_runs import ENVIRONMENT
 from trl_gift.errors import ConfigError
 from trl_gift.generation import GenerateEngine, SamplingParams
 from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable
 from trl_gift.generation.server.engine import Adapter, ServerEngine
 from trl_gift.generation.server.process import ManagedServer
-
-ROOT = Path(__file__).parents[2]
-# The server is a module of the tests; its folder is where `python -m` looks.
-COMMAND = f"{sys.executable} -m tests.support.completion_server --port {{port}}"
-ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def managed(tmp_path, options="", **given):

@@ -9,10 +9,9 @@ import threading
 import pytest
 import torch
 
-from tests.generation.test_engines import requests_for, run
-from tests.generation.test_server import assert_same
-from tests.generation.test_server_process import COMMAND, ENVIRONMENT
 from tests.support.completion_server import serve
+from tests.support.generation import assert_same, requests_for, run
+from tests.support.server_command import COMMAND, ENVIRONMENT
 from trl_gift.errors import ConfigError
 from trl_gift.generation import GenerateEngine, SamplingParams
 from trl_gift.generation.server.client import GenerationUnavailable

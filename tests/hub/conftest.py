@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub.fake_hub import FakeHub, Repo
+from tests.hub.fake_hub import BASE, PERSON, TOKEN, FakeHub, Repo
 from trl_gift.playground import model_path
 
-TOKEN = "hf_fakeTokenOfTheTests0123456789"
-PERSON = "quetzalcoatl-7"
 REPOSITORY = Path(__file__).parents[2]
-BASE = "some-org/base"
 
 
 @pytest.fixture(scope="session")

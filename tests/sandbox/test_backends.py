@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.test_remote import ADD, CALLS, STDIO, remote, server  # noqa: F401 - two of them are fixtures
+from tests.support.fusion_server import CALLS, STDIO
+from tests.support.programs import ADD
 from trl_gift.sandbox import (
     AssertTests,
     Limits,

@@ -11,7 +11,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.sandbox.test_pool import ADD, ADDS, SLEEP, alive, descendants, wait_until, workers
+from tests.support.processes import alive, descendants, wait_until, workers
+from tests.support.programs import ADD, ADDS, SLEEP
 from trl_gift.sandbox import (
     IsolationUnavailable,
     Limits,

@@ -12,6 +12,8 @@ from concurrent.futures import CancelledError
 
 import pytest
 
+from tests.support.processes import alive, descendants, wait_until, workers
+from tests.support.programs import ADD, ADDS, SLEEP
 from trl_gift.sandbox import (
     AssertTests,
     CallTests,
@@ -23,46 +25,6 @@ from trl_gift.sandbox import (
     Status,
     StdioTests,
 )
-
-ADD = "def add(a, b):\n    return a + b\n"
-ADDS = AssertTests("assert add(1, 2) == 3\nassert add(2, 2) == 4\nassert add(-1, 1) == 0", entry_point="add")
-SLEEP = "import time\ntime.sleep(60)\n"
-
-
-def descendants(root: int | None = None) -> set[int]:
-    """The processes below this one (or `root`), from the kernel's table."""
-    parents = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as file:
-                    parents[int(name)] = int(file.read().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue
-    found: set[int] = set()
-    frontier = {root or os.getpid()}
-    while frontier:
-        frontier = {pid for pid, parent in parents.items() if parent in frontier}
-        found |= frontier
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_until(condition, seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())
-
 
 # --- what the tests mean ------------------------------------------------------------------------------------------
 
@@ -463,19 +425,6 @@ def test_nothing_is_left_behind():
     assert not {name for name in after[3] - before[3] if name.startswith("trl-gift")}
 
 
-def workers() -> set[int]:
-    """Every process of any sandbox on this machine, whatever its parent is."""
-    found = set()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                if b"sandbox/inside/worker.py" in file.read() and alive(int(name)):
-                    found.add(int(name))
-        except OSError:
-            continue
-    return found
-
-
 @pytest.mark.parametrize("tests", [ADDS, StdioTests([Case(stdin="", stdout="")])])
 def test_nothing_is_left_at_the_moment_of_return(tests):
     others = descendants()
@@ -508,7 +457,7 @@ from trl_gift.sandbox import LocalSandbox, AssertTests, StdioTests, Case
 pool = LocalSandbox(num_workers=2, in_process={in_process})
 pool.submit("import time\\ntime.sleep(60)", AssertTests("assert f()", entry_point="f"))
 pool.submit("import time\\ntime.sleep(60)", StdioTests([Case(stdin="", stdout="")]))
-from tests.sandbox.test_pool import descendants, wait_until
+from tests.support.processes import descendants, wait_until
 # Two workers, two judges, a program, a runner and its run; each namespace has a launcher too, and there may be a host.
 expected = 7 + 2 * ("namespaces" in pool.isolation) + (not {in_process})
 wait_until(lambda: len(descendants()) >= expected)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.run_trainer", "trl_gift.cli.train"])
+_CONTEXT.set_forkserver_preload(["tests.support.run_trainer", "trl_gift.cli.train"])
 _TIMEOUT_S = 300.0
 
 
