@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 # Two threads on a shared machine are many times slower than one.
@@ -15,8 +16,8 @@ import pytest
 # Their assertions explain themselves as those of test modules do.
 pytest.register_assert_rewrite("tests.support")
 
-from tests import own_warnings
-from tests.support.models import make_model
+from tests import own_warnings  # noqa: E402
+from tests.support.models import make_model  # noqa: E402
 
 CORPUS = [
     'def solve(xs):\n    """Sum of the squares of xs."""\n    return sum(x * x for x in xs)\n',
@@ -24,6 +25,16 @@ CORPUS = [
     "Drop the negative numbers, double the rest and count how many are left over in the list of numbers.",
     "if while import from class lambda None True False == != <= >= [0] {1: 2} (3, 4) 'text' \"text\" # comment",
 ]
+
+
+if importlib.util.find_spec("hypothesis"):  # the contract tests do without it
+    import hypothesis
+
+    # How long an example takes depends on what else the machine does.
+    hypothesis.settings.register_profile(
+        "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any machine")
 
 
 def _watched():

@@ -30,7 +30,7 @@ OWN_SAMPLERS = ENGINES.keys() - {"server"}
 def served(servers, model, tokenizer, batch_size=64):
     """A client with a server of its own: neither models nor tokenizers may be used by two threads at once."""
     url, _ = servers.enter_context(serve(copy.deepcopy(model), copy.deepcopy(tokenizer)))
-    return ServerEngine(CompletionClient(url, patience_s=5.0), tokenizer, batch_size=batch_size)
+    return ServerEngine(CompletionClient(url), tokenizer, batch_size=batch_size)
 
 
 @pytest.fixture(params=sorted(ENGINES))

@@ -39,7 +39,7 @@ def push_cases(tmp_path_factory):
             }  # fmt: skip
             command = [*launcher, "-m", "tests.hub.pushing", str(home / "cases.json")]
             process = subprocess.run(
-                command, capture_output=True, text=True, env=variables, cwd=home, timeout=900, check=False
+                command, capture_output=True, text=True, env=variables, cwd=home, timeout=1800, check=False
             )
             assert process.returncode == 0, process.stderr[-4000:]
             hub.stderr = process.stderr

@@ -9,12 +9,13 @@ from http.server import ThreadingHTTPServer
 import pytest
 
 from tests.support.fusion_server import Handler
+from tests.support.processes import BACKSTOP_S
 from trl_gift.sandbox import Limits, LocalSandbox, Sandbox, SandboxFusionSandbox
 
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[LocalSandbox]:
-    with LocalSandbox(num_workers=1, limits=Limits(cpu_s=5, wall_s=15, memory_mb=512)) as pool:
+    with LocalSandbox(num_workers=1, limits=Limits(cpu_s=5, wall_s=BACKSTOP_S, memory_mb=512)) as pool:
         yield pool
 
 
@@ -36,7 +37,7 @@ def cluster() -> Iterator[object]:
 def ray_pool(cluster) -> Iterator[Sandbox]:
     from trl_gift.sandbox import RaySandbox
 
-    with RaySandbox(limits=Limits(cpu_s=1, wall_s=3, memory_mb=512)) as sandbox:
+    with RaySandbox(limits=Limits(cpu_s=1, wall_s=BACKSTOP_S, memory_mb=512)) as sandbox:
         yield sandbox
 
 
@@ -57,6 +58,6 @@ def remote(server) -> Iterator[SandboxFusionSandbox]:
     Handler.requests.clear()
     Handler.trouble.clear()
     with SandboxFusionSandbox(
-        f"http://127.0.0.1:{server.server_port}/", num_workers=2, limits=Limits(cpu_s=1, wall_s=2)
+        f"http://127.0.0.1:{server.server_port}/", num_workers=2, limits=Limits(cpu_s=1, wall_s=BACKSTOP_S)
     ) as sandbox:
         yield sandbox

@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
             self.reply(*trouble)
             return
-        limits = Limits(cpu_s=min(2.0, request["run_timeout"]), wall_s=request["run_timeout"], memory_mb=512)
+        limits = Limits(cpu_s=min(1.0, request["run_timeout"]), wall_s=request["run_timeout"], memory_mb=512)
         tests = StdioTests([Case(stdin=request["stdin"], stdout="\0")], compare="exact")
         outcome = self.sandbox.run(request["code"], tests, limits=limits)
         timeout = outcome.status is Status.TIMEOUT

@@ -24,7 +24,7 @@ def launch(output, *arguments, launcher=(), environment=ENVIRONMENT):
     if not launcher:
         return warm.run("tests.support.run_trainer", arguments)
     command = [*launcher, str(SCRIPT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1800, check=False)
 
 
 def finish(output, *arguments, **keywords):
