@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from trl import SFTConfig
 
-from tests.prompts.test_prompts import CHATML, FENCED, TASK
+from tests.support.prompts import CHATML, FENCED, TASK
 from tests.support.tiny_runs import DESCRIPTIONS, SMALL, TinyRun, seed_tasks
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.common.randomness import stream_key
@@ -274,7 +274,7 @@ class Seen(Exception):
 
 def sandbox_of(folder, tokenizer, options):
     """The arguments of the sandbox that a run makes."""
-    from tests.conftest import make_model
+    from tests.support.models import make_model
 
     given = {}
 

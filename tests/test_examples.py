@@ -168,7 +168,7 @@ def test_the_quickstart_notebook_runs_and_says_what_it_said(tmp_path):
     notebook = nbformat.read(NOTEBOOKS[1], as_version=4)
     before = ["".join(output["text"] for output in cell.get("outputs", [])) for cell in notebook.cells]
     nbclient.NotebookClient(
-        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     after = ["".join(output["text"] for output in cell.get("outputs", [])) for cell in notebook.cells]
     # Another machine may round otherwise and draw another code; what is shown begins in the same way.

@@ -16,8 +16,8 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
-from tests import run_trainer
-from tests.test_trainer import (
+from tests.support import run_trainer
+from tests.support.whole_runs import (
     ENVIRONMENT,
     REPOSITORY,
     assert_equal,
@@ -412,7 +412,7 @@ def test_the_command_runs_the_rounds_of_one_process(tmp_path, how):
     def train(name, *arguments):
         process = subprocess.run(
             [sys.executable, "-m", "trl_gift", "train", "--output_dir", str(tmp_path / name), *flags, *arguments],
-            capture_output=True, text=True, env=ENVIRONMENT, timeout=600, check=False,
+            capture_output=True, text=True, env=ENVIRONMENT, timeout=1800, check=False,
         )  # fmt: skip
         assert process.returncode == 0, process.stderr[-3000:]
         (tmp_path / name / "final").mkdir()

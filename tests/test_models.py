@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.generation.test_engines import run
+from tests.support.generation import run
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams

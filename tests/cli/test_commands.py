@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests import warm
+from tests.support import warm
 from trl_gift.cli.main import COMMANDS, main
 from trl_gift.playground import model_path, playground_tasks
 
@@ -19,7 +19,7 @@ ENVIRONMENT = {"COLUMNS": "200"}
 def from_nothing(*arguments, cwd=None):
     return subprocess.run(
         [sys.executable, "-m", "trl_gift.cli.main", *map(str, arguments)],
-        capture_output=True, text=True, env=os.environ | ENVIRONMENT, timeout=300, check=False, cwd=cwd,
+        capture_output=True, text=True, env=os.environ | ENVIRONMENT, timeout=1800, check=False, cwd=cwd,
     )  # fmt: skip
 
 

@@ -250,7 +250,7 @@ def test_nothing_else_is_said_by_the_process_itself(folder):
     """Warnings of libraries, which a test run would swallow, included."""
     process = subprocess.run(
         [sys.executable, "-m", "trl_gift.cli.main", *run(limit=None, model_name_or_path="nothing")],
-        capture_output=True, text=True, timeout=300, check=False, cwd=folder,
+        capture_output=True, text=True, timeout=1800, check=False, cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert process.returncode == 2

@@ -123,7 +123,7 @@ CASES = {
 def figures(folder: Path, options: dict) -> dict:
     process = subprocess.run(
         [sys.executable, "-W", "ignore", __file__, str(folder), json.dumps(options)],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=1800, check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert process.returncode == 0, process.stderr[-3000:]

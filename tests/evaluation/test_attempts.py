@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.sampling.worlds import TESTS, TablePrompts, make_task
 from tests.support.engines import ScriptedEngine, TemperedTableEngine
 from tests.support.sandboxes import InstantSandbox
+from tests.support.worlds import TESTS, TablePrompts, make_task
 from trl_gift.evaluation import Attempt, Evaluation, EvaluationSettings, attempt_tasks, paired_difference
 from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k, wilson_interval
 from trl_gift.sandbox import AssertTests, Status

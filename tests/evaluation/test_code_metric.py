@@ -56,7 +56,7 @@ def test_call_and_results_of_code_eval(metric):
         references=[TEST, HUMANEVAL],
         k=[1, 2, 3, 10],
         num_workers=2,
-        timeout=1.0,
+        timeout=2.0,
     )
     assert values == {f"pass@{k}": pytest.approx((pass_at_k(3, 2, k) + pass_at_k(3, 1, k)) / 2) for k in (1, 2, 3)}, (
         "a k above the number of candidates is left out"

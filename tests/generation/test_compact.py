@@ -7,43 +7,16 @@ import copy
 import pytest
 import torch
 
-from tests.generation.test_engines import requests_for, run
+from tests.support.generation import Memory, ids, requests_for, run
 from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.compact import engine as compact
 from trl_gift.generation.stops import StopFinder, TokenTexts
 
 
-def ids(results):
-    return {key: [completion.token_ids for completion in completions] for key, completions in results.items()}
-
-
 @pytest.fixture(scope="module")
 def expected(model, tokenizer):
     return ids(run(GenerateEngine(model, tokenizer, batch_size=1), requests_for(tokenizer)))
-
-
-class Memory:
-    """A model that runs out of memory in chosen calls, or whenever it sees more than some rows."""
-
-    def __init__(self, model, fail_at=(), most_rows=None):
-        self.model, self.fail_at, self.most_rows = model, set(fail_at), most_rows
-        self.calls, self.failures, self.widest = 0, 0, 0
-
-    def __enter__(self):
-        self.handle = self.model.register_forward_pre_hook(self.before, with_kwargs=True)
-        return self
-
-    def __exit__(self, *exception):
-        self.handle.remove()
-
-    def before(self, module, args, kwargs):
-        self.calls += 1
-        rows = len(kwargs["input_ids"])
-        if self.calls in self.fail_at or (self.most_rows is not None and rows > self.most_rows):
-            self.failures += 1
-            raise torch.OutOfMemoryError("no memory left")
-        self.widest = max(self.widest, rows)
 
 
 @pytest.mark.parametrize("fail_at", [(1,), (2,), (9,), (3, 7, 20), tuple(range(10, 14))])

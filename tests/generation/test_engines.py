@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from tests.support.completion_server import serve
+from tests.support.generation import requests_for, run
 from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.decoding import draw_tokens, penalise, truncate
@@ -24,37 +25,12 @@ from trl_gift.generation.server.engine import ServerEngine
 ENGINES = {"generate": GenerateEngine, "compact": CompactEngine, "server": ServerEngine}
 # Every draw through HTTP takes long, and the draws are those of `generate`.
 OWN_SAMPLERS = ENGINES.keys() - {"server"}
-PARAMS = SamplingParams(max_new_tokens=24)
-
-
-def requests_for(tokenizer, params=PARAMS, count=9, copies=3):
-    prompts = ["def solve(xs):\n", "### Code\nreturn total\n### Description\n", "x", "Drop the negative numbers"]
-    return [
-        GenerationRequest(
-            key=i,
-            prompt_ids=tuple(tokenizer(prompts[i % len(prompts)] + "#" * (i % 5))["input_ids"]),
-            params=params,
-            stream_keys=tuple(1000 * i + j for j in range(copies)),
-        )
-        for i in range(count)
-    ]
-
-
-def run(engine, requests):
-    for request in requests:
-        engine.submit(request)
-    results = {}
-    while engine.pending:
-        for result in engine.step():
-            assert result.key not in results
-            results[result.key] = result.completions
-    return results
 
 
 def served(servers, model, tokenizer, batch_size=64):
     """A client with a server of its own: neither models nor tokenizers may be used by two threads at once."""
     url, _ = servers.enter_context(serve(copy.deepcopy(model), copy.deepcopy(tokenizer)))
-    return ServerEngine(CompletionClient(url, patience_s=5.0), tokenizer, batch_size=batch_size)
+    return ServerEngine(CompletionClient(url), tokenizer, batch_size=batch_size)
 
 
 @pytest.fixture(params=sorted(ENGINES))

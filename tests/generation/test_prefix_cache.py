@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
-from tests.generation.test_compact import Memory, ids
-from tests.generation.test_engines import requests_for, run
+from tests.support.generation import Memory, ids, requests_for, run
 from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
 from trl_gift.generation.compact import CompactEngine, most_kept_tokens
 from trl_gift.generation.compact.prefix_cache import PrefixCache

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.generation.test_compact import Memory, ids
-from tests.generation.test_engines import requests_for, run
+from tests.support.generation import Memory, ids, requests_for, run
 from trl_gift.generation import Completion, GenerateEngine, GenerationRequest, SamplingParams
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.compact.replay import NOTHING, Trace, Traces, in_common

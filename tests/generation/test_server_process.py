@@ -8,50 +8,38 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.generation.test_engines import requests_for, run
 from tests.support.completion_server import serve
+from tests.support.generation import requests_for, run
+from tests.support.processes import BACKSTOP_S, alive, wait_until
+from tests.support.server_command import COMMAND, ENVIRONMENT, ROOT
 from trl_gift.errors import ConfigError
 from trl_gift.generation import GenerateEngine, SamplingParams
+from trl_gift.generation.server import process
 from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable
 from trl_gift.generation.server.engine import Adapter, ServerEngine
 from trl_gift.generation.server.process import ManagedServer
 
-ROOT = Path(__file__).parents[2]
-# The server is a module of the tests; its folder is where `python -m` looks.
-COMMAND = f"{sys.executable} -m tests.support.completion_server --port {{port}}"
-ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
 
 def managed(tmp_path, options="", **given):
-    given = {"environment": ENVIRONMENT, "start_timeout_s": 60.0, "grace_s": 0.5, **given}
+    given = {"environment": ENVIRONMENT, "start_timeout_s": BACKSTOP_S, "grace_s": 0.5, **given}
     return ManagedServer(f"{COMMAND} {options}", tmp_path / "server.log", **given)
 
 
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+def is_written(path):
+    return path.exists() and path.read_text()
 
 
-def wait_until_gone(pids, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(map(is_running, pids)):
-        time.sleep(0.05)
-    assert not [pid for pid in pids if is_running(pid)]
+def wait_until_gone(pids):
+    assert wait_until(lambda: not any(map(alive, pids)))
 
 
-def read_when_written(path, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if path.exists() and path.read_text():
-            return json.loads(path.read_text())
-        time.sleep(0.05)
-    raise AssertionError(f"{path} was not written")
+def read_when_written(path):
+    assert wait_until(lambda: is_written(path)), f"{path} was not written"
+    return json.loads(path.read_text())
 
 
 def test_it_is_waited_for_used_and_ended_with_its_whole_tree(tmp_path, tokenizer):
@@ -63,9 +51,9 @@ def test_it_is_waited_for_used_and_ended_with_its_whole_tree(tmp_path, tokenizer
         assert all(c.token_ids == (5,) for cs in results.values() for c in cs)
         pids = json.loads(children.read_text())
         assert len(pids) == 3
-        assert all(map(is_running, pids))
+        assert all(map(alive, pids))
         assert server.is_alive()
-    assert not any(map(is_running, pids)), "all of them are gone when the block is left"
+    assert not any(map(alive, pids)), "all of them are gone when the block is left"
     assert not server.is_alive()
     assert "starting" in (tmp_path / "server.log").read_text()
 
@@ -97,7 +85,7 @@ def test_it_ends_with_its_trainer(number, tmp_path):
     assert trainer.stdout.readline() == b"ready\n"
     pids = read_when_written(children)
     trainer.send_signal(number)
-    trainer.wait(timeout=60)
+    trainer.wait(timeout=BACKSTOP_S)
     trainer.stdout.close()
     wait_until_gone(pids)
 
@@ -109,13 +97,13 @@ def test_a_killed_guard_takes_the_server_with_it(tmp_path):
         server._process.kill()
         server._process.wait()
         wait_until_gone(pids[:1])
-        # What its guard could no longer see is the test's to clear up.
+        # The guard is gone: the test ends what is left.
         for pid in pids[1:]:
             os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
-def test_it_dies_once_and_what_is_owed_is_asked_for_again(tmp_path, model_factory, tokenizer):
+def test_it_dies_once_and_what_is_missing_is_asked_for_again(tmp_path, model_factory, tokenizer):
     """A real model, with an adapter that has to be loaded again; the samples are those of an undisturbed run."""
     import copy
 
@@ -152,13 +140,13 @@ def test_it_dies_once_and_what_is_owed_is_asked_for_again(tmp_path, model_factor
 def test_a_hanging_server_is_started_again(tmp_path, tokenizer):
     marker = tmp_path / "marker"
     with managed(tmp_path, f"--hang-after 3 --die-marker {marker}") as server:
-        client = CompletionClient(server.url, timeout_s=1.0, patience_s=0.5)
+        client = CompletionClient(server.url, timeout_s=4.0, patience_s=0.5)
         engine = ServerEngine(client, tokenizer, batch_size=2, server=server)
         assert len(run(engine, requests_for(tokenizer, count=5))) == 5
     assert marker.exists()
 
 
-def test_the_second_death_raises_and_keeps_what_is_owed(tmp_path, tokenizer):
+def test_the_second_death_raises_and_keeps_what_is_missing(tmp_path, tokenizer):
     with managed(tmp_path, "--die-after 3") as server:
         engine = ServerEngine(CompletionClient(server.url), tokenizer, batch_size=1, server=server)
         requests = requests_for(tokenizer, count=5, copies=2)
@@ -188,15 +176,20 @@ def test_a_server_that_ends_at_once_shows_its_log(tmp_path):
         ManagedServer(command, tmp_path / "log").__enter__()
 
 
-def test_a_server_that_is_never_ready_is_ended(tmp_path):
+def test_a_server_that_is_never_ready_is_ended(tmp_path, monkeypatch):
+    """The time is over as soon as the server runs with its children."""
     children = tmp_path / "children"
-    server = managed(tmp_path, f"--ready-after 600 --children {children}", start_timeout_s=3.0)
-    with pytest.raises(GenerationUnavailable, match="not ready after 3 s"):
+    clock = SimpleNamespace(
+        monotonic=lambda: time.monotonic() + 2 * BACKSTOP_S * bool(is_written(children)), sleep=time.sleep
+    )
+    monkeypatch.setattr(process, "time", clock)
+    server = managed(tmp_path, f"--ready-after 600 --children {children}")
+    with pytest.raises(GenerationUnavailable, match="not ready after 300 s"):
         server.__enter__()
     wait_until_gone(read_when_written(children))
 
 
-def test_somebody_else_s_server_on_the_same_port_is_not_taken_for_ours(tmp_path):
+def test_a_foreign_server_on_the_same_port_is_not_taken_for_ours(tmp_path):
     with serve() as (url, _), pytest.raises(ConfigError, match="in use"):
         managed(tmp_path, port=int(url.rpartition(":")[2])).__enter__()
 

@@ -9,10 +9,10 @@ import threading
 import pytest
 import torch
 
-from tests.generation.test_engines import requests_for, run
-from tests.generation.test_server import assert_same
-from tests.generation.test_server_process import COMMAND, ENVIRONMENT
 from tests.support.completion_server import serve
+from tests.support.generation import assert_same, requests_for, run
+from tests.support.processes import BACKSTOP_S
+from tests.support.server_command import COMMAND, ENVIRONMENT
 from trl_gift.errors import ConfigError
 from trl_gift.generation import GenerateEngine, SamplingParams
 from trl_gift.generation.server.client import GenerationUnavailable
@@ -53,8 +53,8 @@ def test_a_given_server_follows_the_adapter(tmp_path, model, tuned, tokenizer):
 
 def test_a_server_of_its_own_gets_the_full_weights(tmp_path, model, tokenizer):
     """With several processes: the others find the main one's server and do not outlive it."""
-    options = ServerOptions(command=COMMAND, start_timeout_s=60)
-    barrier = threading.Barrier(2, timeout=60)
+    options = ServerOptions(command=COMMAND, start_timeout_s=BACKSTOP_S)
+    barrier = threading.Barrier(2, timeout=BACKSTOP_S)
     seen = {}
 
     def process(is_main):

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub.fake_hub import FakeHub, Repo
+from tests.hub.fake_hub import BASE, PERSON, TOKEN, FakeHub, Repo
 from trl_gift.playground import model_path
 
-TOKEN = "hf_fakeTokenOfTheTests0123456789"
-PERSON = "quetzalcoatl-7"
 REPOSITORY = Path(__file__).parents[2]
-BASE = "some-org/base"
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +39,7 @@ def push_cases(tmp_path_factory):
             }  # fmt: skip
             command = [*launcher, "-m", "tests.hub.pushing", str(home / "cases.json")]
             process = subprocess.run(
-                command, capture_output=True, text=True, env=variables, cwd=home, timeout=900, check=False
+                command, capture_output=True, text=True, env=variables, cwd=home, timeout=1800, check=False
             )
             assert process.returncode == 0, process.stderr[-4000:]
             hub.stderr = process.stderr

@@ -15,6 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 USER = "fake-user"
+TOKEN = "hf_fakeTokenOfTheTests0123456789"
+PERSON = "quetzalcoatl-7"
+BASE = "some-org/base"
 
 
 @dataclass

@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from tests.hub.conftest import BASE, PERSON, TOKEN
+from tests.hub.fake_hub import BASE, PERSON, TOKEN
 from trl_gift.playground import model_path
 
 CARD = "README.md"

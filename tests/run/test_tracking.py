@@ -19,7 +19,7 @@ from trl import SFTConfig
 # trackio reads it when it is first imported, by whichever test.
 os.environ.setdefault("TRACKIO_DIR", tempfile.mkdtemp(prefix="trackio-"))
 
-from tests.sampling.worlds import TableEngine, joint_world, make_task, sample
+from tests.support.worlds import TableEngine, joint_world, make_task, sample
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.run.samples import read_rounds

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from tests.sampling.worlds import (
+from tests.support.worlds import (
     HINTED,
     READ,
     REWRITE,

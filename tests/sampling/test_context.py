@@ -9,7 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.sampling.worlds import (
+from tests.support.engines import ended_by
+from tests.support.sandboxes import InstantSandbox
+from tests.support.worlds import (
     HINTED,
     READ,
     REWRITE,
@@ -21,8 +23,6 @@ from tests.sampling.worlds import (
     make_task,
     sample,
 )
-from tests.support.engines import ended_by
-from tests.support.sandboxes import InstantSandbox
 from trl_gift.generation import SamplingParams
 from trl_gift.sampling.context import MAX_INFRASTRUCTURE_FAILURES, ExecutionUnavailable
 from trl_gift.sandbox import AssertTests, Outcome, Status

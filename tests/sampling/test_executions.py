@@ -6,6 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from tests.support.processes import BACKSTOP_S
 from trl_gift.sampling.executions import SharedExecutions
 from trl_gift.sandbox import AssertTests, Limits, LocalSandbox, Outcome, Status
 
@@ -82,9 +83,11 @@ def test_the_longest_unused_are_forgotten():
 
 
 def test_a_real_sandbox_gives_each_program_its_own_verdict():
-    with LocalSandbox(num_workers=1, limits=Limits(cpu_s=2, wall_s=6)) as sandbox:
+    with LocalSandbox(num_workers=1, limits=Limits(cpu_s=2, wall_s=BACKSTOP_S)) as sandbox:
         executions = SharedExecutions(sandbox)
         programs = [f"def f():\n    return {number}\n" for number in (1, 2, 1, 2, 2)]
-        outcomes = [future.result(30) for future in executions.submit_all([(program, ONE) for program in programs])]
+        outcomes = [
+            future.result(BACKSTOP_S) for future in executions.submit_all([(program, ONE) for program in programs])
+        ]
     assert [outcome.passed for outcome in outcomes] == [True, False, True, False, False]
     assert executions.count == 2

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.sampling.worlds import TableEngine, joint_world, make_task, sample
+from tests.support.worlds import TableEngine, joint_world, make_task, sample
 from trl_gift.sampling.hints import MAX_TEST_CHARACTERS, hint_for, show_test
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests
 

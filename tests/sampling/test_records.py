@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.sampling.worlds import TableEngine, joint_world, make_task, sample
+from tests.support.worlds import TableEngine, joint_world, make_task, sample
 from trl_gift.sampling.records import sample_id
 
 WRITE, READ, _ = joint_world(3, 4, 0.5)

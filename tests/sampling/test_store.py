@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow.parquet
 import pytest
 
-from tests.sampling.worlds import TableEngine, joint_world, make_task, sample
+from tests.support.worlds import TableEngine, joint_world, make_task, sample
 from trl_gift.run.samples import read_rounds
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.store import SampleIndex, SampleStore, is_complete, read_samples, write_parquet

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sampling.worlds import sample
 from tests.support.prompts import CHATML, CODE, FENCED, OPENS, TASK
+from tests.support.worlds import sample
 from trl_gift.generation import Completion, GenerationResult
 from trl_gift.prompts import ChatPrompts
 from trl_gift.training.pairs import make_pair

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.test_remote import ADD, CALLS, STDIO, remote, server  # noqa: F401 - two of them are fixtures
+from tests.support.fusion_server import CALLS, STDIO
+from tests.support.processes import BACKSTOP_S
+from tests.support.programs import ADD
 from trl_gift.sandbox import (
     AssertTests,
     Limits,
@@ -22,13 +24,13 @@ UNTRUSTED = {("fusion", "assert")}
 
 @pytest.fixture(scope="module")
 def local():
-    with LocalSandbox(num_workers=2, limits=Limits(cpu_s=1, wall_s=3)) as sandbox:
+    with LocalSandbox(num_workers=2, limits=Limits(cpu_s=1, wall_s=BACKSTOP_S)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="module")
 def hosted():
-    with LocalSandbox(num_workers=2, limits=Limits(cpu_s=1, wall_s=3), in_process=False) as sandbox:
+    with LocalSandbox(num_workers=2, limits=Limits(cpu_s=1, wall_s=BACKSTOP_S), in_process=False) as sandbox:
         yield sandbox
 
 
@@ -65,7 +67,7 @@ def test_protocol(backend):
 )
 def test_verdicts(backend, program, tests, status, first_failure):
     name, sandbox = backend
-    outcome = sandbox.run(program, tests, limits=Limits(cpu_s=0.5, wall_s=2))
+    outcome = sandbox.run(program, tests, limits=Limits(cpu_s=0.5, wall_s=BACKSTOP_S))
     assert outcome.status is status, outcome
     assert outcome.passed == (status is Status.PASSED)
     assert outcome.trusted == ((name, tests.kind) not in UNTRUSTED)
@@ -84,7 +86,7 @@ def test_map_keeps_the_order_or_does_not(backend):
 def test_submit_answers_later(backend):
     _, sandbox = backend
     futures = [sandbox.submit(ADD, CALLS) for _ in range(6)]
-    assert all(future.result(60).passed for future in futures)
+    assert all(future.result(BACKSTOP_S).passed for future in futures)
 
 
 @pytest.mark.parametrize("in_process", [True, False])

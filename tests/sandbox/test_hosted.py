@@ -11,7 +11,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.sandbox.test_pool import ADD, ADDS, SLEEP, alive, descendants, wait_until, workers
+from tests.support.processes import BACKSTOP_S, alive, descendants, wait_until, workers
+from tests.support.programs import ADD, ADDS, ENDLESS, SLEEP
 from trl_gift.sandbox import (
     IsolationUnavailable,
     Limits,
@@ -22,11 +23,12 @@ from trl_gift.sandbox import (
     Status,
 )
 from trl_gift.sandbox.pool import host
+from trl_gift.sandbox.pool import hosted as hosted_module
 
 
 @pytest.fixture(scope="module")
 def hosted():
-    with LocalSandbox(num_workers=1, limits=Limits(cpu_s=5, wall_s=15), in_process=False) as sandbox:
+    with LocalSandbox(num_workers=1, limits=Limits(cpu_s=5, wall_s=BACKSTOP_S), in_process=False) as sandbox:
         yield sandbox
 
 
@@ -35,7 +37,7 @@ def test_many_programs_from_many_threads(hosted):
 
     def work():
         futures = [hosted.submit(program, ADDS) for program in (ADD, "def add(a, b):\n    return 0\n") * 10]
-        results.append([future.result(60).passed for future in futures])
+        results.append([future.result(BACKSTOP_S).passed for future in futures])
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
@@ -49,7 +51,8 @@ def test_more_programs_at_once_than_there_is_room_for():
     with LocalSandbox(num_workers=1, max_pending=3, in_process=False) as sandbox:
         programs = [ADD, "def add(a, b):\n    return 0\n"] * 5
         outcomes = [
-            future.result(60).passed for future in sandbox.submit_all([(program, ADDS) for program in programs])
+            future.result(BACKSTOP_S).passed
+            for future in sandbox.submit_all([(program, ADDS) for program in programs])
         ]
     assert outcomes == [True, False] * 5
 
@@ -84,7 +87,7 @@ def test_outcomes_wait_for_others_but_the_last_one_does_not(monkeypatch):
     for future in futures:
         assert connection.batches.empty()
         future.set_result(Outcome(Status.PASSED))
-    assert connection.batches.get(timeout=60) == [0, 1, 2]
+    assert connection.batches.get(timeout=BACKSTOP_S) == [0, 1, 2]
 
 
 def test_nothing_is_left_behind():
@@ -94,13 +97,12 @@ def test_nothing_is_left_behind():
     before, others = state(), descendants()
     sandbox = LocalSandbox(num_workers=2, in_process=False)
     assert sandbox.run(ADD, ADDS).passed
-    futures = [sandbox.submit(SLEEP, ADDS) for _ in range(6)]
-    time.sleep(0.3)
+    futures = [sandbox.submit(SLEEP, ADDS, limits=ENDLESS) for _ in range(6)]
+    assert wait_until(lambda: len((descendants() - others) & workers()) >= 6)  # per worker its judge and a program too
     mine = descendants() - others
-    assert len(mine & workers()) >= 4
     started = time.monotonic()
     sandbox.close()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < hosted_module._CLOSE_S, "nothing had to be killed"
     assert not any(alive(pid) for pid in mine)
     assert all(future.cancelled() for future in futures)
     assert state() == before
@@ -111,13 +113,15 @@ def test_nothing_is_left_behind():
 
 def test_the_death_of_the_host_is_an_error_for_all_waiting_futures():
     with LocalSandbox(num_workers=1, in_process=False) as sandbox:
-        futures = [sandbox.submit(SLEEP, ADDS) for _ in range(3)]
-        time.sleep(0.3)
+        assert sandbox.run(ADD, ADDS).passed
+        others = descendants()
+        futures = [sandbox.submit(SLEEP, ADDS, limits=ENDLESS) for _ in range(3)]
+        assert wait_until(lambda: descendants() - others)
         mine = descendants(sandbox._backend.pid)
         os.kill(sandbox._backend.pid, signal.SIGKILL)
         for future in futures:
             with pytest.raises(SandboxError, match="ended by itself"):
-                future.result(10)
+                future.result(BACKSTOP_S)
         with pytest.raises(SandboxError, match="ended by itself"):
             sandbox.submit(ADD, ADDS)
         assert wait_until(lambda: not any(alive(pid) for pid in mine))

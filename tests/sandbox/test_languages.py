@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.sandbox.attacks import Bait, bait
+from tests.support.processes import BACKSTOP_S
 from trl_gift.sandbox import Case, Limits, LocalSandbox, Status, StdioTests
 from trl_gift.sandbox.languages import LANGUAGES, ToolchainMissing
 
@@ -18,7 +19,7 @@ RIGHT = {
     "cpp": "#include <iostream>\nint main(){int a,b;std::cin>>a>>b;std::cout<<a+b<<std::endl;}",
     "javascript": 'const [a,b]=require("fs").readFileSync(0,"utf8").split(" ").map(Number);console.log(a+b)',
 }
-LIMITS = Limits(cpu_s=2, wall_s=10, memory_mb=256)
+LIMITS = Limits(cpu_s=2, wall_s=BACKSTOP_S, memory_mb=256)
 
 
 @pytest.fixture(scope="module")

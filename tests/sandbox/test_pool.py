@@ -12,6 +12,8 @@ from concurrent.futures import CancelledError
 
 import pytest
 
+from tests.support.processes import BACKSTOP_S, alive, descendants, wait_until, workers
+from tests.support.programs import ADD, ADDS, BUSY_ADD, ENDLESS, SLEEP
 from trl_gift.sandbox import (
     AssertTests,
     CallTests,
@@ -23,46 +25,6 @@ from trl_gift.sandbox import (
     Status,
     StdioTests,
 )
-
-ADD = "def add(a, b):\n    return a + b\n"
-ADDS = AssertTests("assert add(1, 2) == 3\nassert add(2, 2) == 4\nassert add(-1, 1) == 0", entry_point="add")
-SLEEP = "import time\ntime.sleep(60)\n"
-
-
-def descendants(root: int | None = None) -> set[int]:
-    """The processes below this one (or `root`), from the kernel's table."""
-    parents = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as file:
-                    parents[int(name)] = int(file.read().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue
-    found: set[int] = set()
-    frontier = {root or os.getpid()}
-    while frontier:
-        frontier = {pid for pid, parent in parents.items() if parent in frontier}
-        found |= frontier
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_until(condition, seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())
-
 
 # --- what the tests mean ------------------------------------------------------------------------------------------
 
@@ -108,7 +70,7 @@ def test_first_failure_and_what_follows(sandbox):
     ],
 )
 def test_status(sandbox, program, status, words):
-    outcome = sandbox.run(program, ADDS, limits=Limits(cpu_s=1, wall_s=10, memory_mb=512))
+    outcome = sandbox.run(program, ADDS, limits=Limits(cpu_s=1, wall_s=BACKSTOP_S, memory_mb=512))
     if words == "FileNotFoundError" and "namespaces" not in sandbox.isolation:
         status, words = Status.VIOLATION, "PermissionError"
     assert (outcome.status, outcome.first_failure) == (status, 0)
@@ -281,7 +243,7 @@ def test_stdio_checker(sandbox):
     ],
 )
 def test_stdio_status(sandbox, program, status, words):
-    limits = Limits(cpu_s=0.5, wall_s=10, memory_mb=256)
+    limits = Limits(cpu_s=0.5, wall_s=BACKSTOP_S, memory_mb=256)
     outcome = sandbox.run(program, StdioTests([Case(stdin="", stdout="1")]), limits=limits)
     assert outcome.status is status
     assert words in outcome.message
@@ -307,16 +269,17 @@ def test_is_a_sandbox(sandbox):
 
 def test_map_in_order_and_as_completed(sandbox):
     with LocalSandbox(num_workers=2) as pool:
-        slow = f"import time\ntime.sleep(0.5)\n{ADD}"
-        pairs = [(slow, ADDS), *[(ADD, ADDS)] * 10]
+        pairs = [(BUSY_ADD, ADDS), *[(ADD, ADDS)] * 10]
         seen = []
         assert [index for index, outcome in pool.map(iter(pairs), progress=seen.append) if outcome.passed] == list(
             range(11)
         )
         assert seen == list(range(1, 12))
-        order = [index for index, _ in pool.map(pairs, ordered=False)]
-        assert sorted(order) == list(range(11))
-        assert order[0] != 0
+        assert sorted(index for index, _ in pool.map(pairs, ordered=False)) == list(range(11))
+        pairs[0] = SLEEP, ADDS
+        stream = pool.map(pairs, ordered=False, limits=ENDLESS)
+        assert {next(stream)[0] for _ in range(10)} == set(range(1, 11)), "none of them waits for the first"
+        stream.close()
 
 
 def test_map_reads_lazily_and_cancels_the_remaining_programs():
@@ -338,7 +301,7 @@ def test_map_reads_lazily_and_cancels_the_remaining_programs():
 @pytest.mark.parametrize(("in_process", "room"), [(True, 3), (False, 2)])  # a running program counts in the host only
 def test_submit_waits_while_the_queue_is_full(in_process, room):
     with LocalSandbox(num_workers=1, max_pending=2, in_process=in_process) as pool:
-        futures = [pool.submit(SLEEP, ADDS) for _ in range(room)]
+        futures = [pool.submit(SLEEP, ADDS, limits=ENDLESS) for _ in range(room)]
         late = []
         thread = threading.Thread(target=lambda: late.append(pool.submit(ADD, ADDS)))
         thread.start()
@@ -346,8 +309,8 @@ def test_submit_waits_while_the_queue_is_full(in_process, room):
         assert not late
         for future in futures:
             future.cancel()
-        thread.join(10)
-        assert late[0].result(10).passed
+        thread.join(BACKSTOP_S)
+        assert late[0].result(BACKSTOP_S).passed
 
 
 @pytest.mark.parametrize("in_process", [True, False])
@@ -356,49 +319,52 @@ def test_callbacks_may_submit(in_process):
         second = []
         future = pool.submit(ADD, ADDS)
         future.add_done_callback(lambda _: second.extend(pool.submit(ADD, ADDS) for _ in range(3)))
-        assert future.result(10).passed
+        assert future.result(BACKSTOP_S).passed
         assert wait_until(lambda: len(second) == 3)
-        assert all(item.result(10).passed for item in second)
+        assert all(item.result(BACKSTOP_S).passed for item in second)
 
 
 @pytest.mark.parametrize("in_process", [True, False])
 def test_cancelling_a_running_program(in_process):
     with LocalSandbox(num_workers=1, in_process=in_process) as pool:
-        before = pool.run(ADD, ADDS)
-        future = pool.submit(SLEEP, ADDS)
-        time.sleep(0.3)
+        assert pool.run(ADD, ADDS).passed
+        before = descendants()
+        future = pool.submit(SLEEP, ADDS, limits=ENDLESS)
+        assert wait_until(lambda: descendants() - before)
         started = time.monotonic()
         assert future.cancel()
         with pytest.raises(CancelledError):
             future.result()
-        assert pool.run(ADD, ADDS).passed
-        assert time.monotonic() - started < 5
-        assert before.passed
+        assert pool.submit(ADD, ADDS).result(BACKSTOP_S).passed
+        assert time.monotonic() - started < BACKSTOP_S
 
 
 @pytest.mark.parametrize("in_process", [True, False])
 def test_cancelling_a_running_stdio_program(in_process):
     with LocalSandbox(num_workers=1, in_process=in_process) as pool:
-        future = pool.submit(SLEEP, StdioTests([Case(stdin="", stdout="")] * 5))
-        time.sleep(0.3)
-        assert future.cancel()
         assert pool.run(ADD, ADDS).passed
+        before = descendants()
+        future = pool.submit(SLEEP, StdioTests([Case(stdin="", stdout="")] * 5), limits=ENDLESS)
+        assert wait_until(lambda: len(descendants() - before) >= 2)  # the runner and its run
+        assert future.cancel()
+        assert pool.submit(ADD, ADDS).result(BACKSTOP_S).passed
 
 
 def test_worker_death_is_repaired(sandbox):
     with LocalSandbox(num_workers=1) as pool:
         assert pool.run(ADD, ADDS).passed
-        future = pool.submit(f"import time\ntime.sleep(0.5)\n{ADD}", ADDS)
-        time.sleep(0.2)
+        before = descendants()
+        future = pool.submit(BUSY_ADD, ADDS)
+        assert wait_until(lambda: descendants() - before)
         os.kill(pool._backend.slots[0]._workers["plain"].pid, signal.SIGKILL)
-        outcome = future.result(20)
+        outcome = future.result(BACKSTOP_S)
         assert outcome.passed
         assert outcome.attempts == 2
 
 
 def test_two_worker_deaths_are_infrastructure():
     with LocalSandbox(num_workers=1) as pool:
-        future = pool.submit(SLEEP, ADDS)
+        future = pool.submit(SLEEP, ADDS, limits=ENDLESS)
         killed = set()
         for _ in range(2):
             assert wait_until(
@@ -406,9 +372,10 @@ def test_two_worker_deaths_are_infrastructure():
             )
             worker = pool._backend.slots[0]._busy[0]
             killed.add(worker.pid)
-            time.sleep(0.2)
+            # The fork server, its judge and the program; with namespaces, the worker is their launcher.
+            assert wait_until(lambda pid=worker.pid: len(descendants(pid)) >= 2 + ("namespaces" in pool.isolation))
             os.kill(worker.pid, signal.SIGKILL)
-        outcome = future.result(20)
+        outcome = future.result(BACKSTOP_S)
         assert outcome.status is Status.INFRASTRUCTURE
         assert not outcome.passed
         assert pool.run(ADD, ADDS).passed
@@ -424,16 +391,22 @@ def test_judge_death_is_repaired():
 
 
 def test_a_silent_worker_is_noticed(monkeypatch):
-    monkeypatch.setattr("trl_gift.sandbox.pool.worker.GRACE_S", 2.0)
+    class Grace:
+        """Short for the first program of the test that stops its worker, else without an end."""
+
+        lengths = iter([BACKSTOP_S, 2.0, BACKSTOP_S])
+
+        def __radd__(self, wall_s):
+            return wall_s + next(self.lengths)
+
+    monkeypatch.setattr("trl_gift.sandbox.pool.worker.GRACE_S", Grace())
     others = descendants()
     with LocalSandbox(num_workers=1) as pool:
         assert pool.run(ADD, ADDS).passed
-        stopped = descendants() - others
-        future = pool.submit(SLEEP, ADDS, limits=Limits(cpu_s=0.5, wall_s=0.5))
-        time.sleep(0.1)
-        for pid in stopped:
+        for pid in descendants() - others:
             os.kill(pid, signal.SIGSTOP)
-        outcome = future.result(30)  # the second try, in a new worker, meets the deadline
+        future = pool.submit(SLEEP, ADDS, limits=Limits(cpu_s=0.5, wall_s=0.5))
+        outcome = future.result(BACKSTOP_S)  # the second try, in a new worker, meets the deadline
         assert outcome.status is Status.TIMEOUT
         assert outcome.attempts == 2
 
@@ -463,26 +436,14 @@ def test_nothing_is_left_behind():
     assert not {name for name in after[3] - before[3] if name.startswith("trl-gift")}
 
 
-def workers() -> set[int]:
-    """Every process of any sandbox on this machine, whatever its parent is."""
-    found = set()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                if b"sandbox/inside/worker.py" in file.read() and alive(int(name)):
-                    found.add(int(name))
-        except OSError:
-            continue
-    return found
-
-
 @pytest.mark.parametrize("tests", [ADDS, StdioTests([Case(stdin="", stdout="")])])
 def test_nothing_is_left_at_the_moment_of_return(tests):
     others = descendants()
     pool = LocalSandbox(num_workers=1)
     pool.run(ADD, ADDS)
-    pool.submit(SLEEP, tests)
-    time.sleep(0.3)
+    idle = descendants()
+    pool.submit(SLEEP, tests, limits=ENDLESS)
+    assert wait_until(lambda: descendants() - idle)
     mine = (descendants() & workers()) - others
     assert len(mine) >= 3
     pool.close()
@@ -491,11 +452,13 @@ def test_nothing_is_left_at_the_moment_of_return(tests):
 
 def test_closing_ends_running_programs_at_once():
     pool = LocalSandbox(num_workers=2)
-    futures = [pool.submit(SLEEP, ADDS) for _ in range(6)]
-    time.sleep(0.3)
+    assert pool.run(ADD, ADDS).passed
+    idle = descendants()
+    futures = [pool.submit(SLEEP, ADDS, limits=ENDLESS) for _ in range(6)]
+    assert wait_until(lambda: descendants() - idle)
     started = time.monotonic()
     pool.close()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < BACKSTOP_S
     assert all(future.cancelled() for future in futures)
     with pytest.raises(SandboxClosed, match="make a new one"):
         pool.submit(ADD, ADDS)
@@ -504,11 +467,12 @@ def test_closing_ends_running_programs_at_once():
 
 TRAINER = """
 import sys, time, threading
+from tests.support.processes import descendants, wait_until
+from tests.support.programs import ENDLESS, SLEEP
 from trl_gift.sandbox import LocalSandbox, AssertTests, StdioTests, Case
 pool = LocalSandbox(num_workers=2, in_process={in_process})
-pool.submit("import time\\ntime.sleep(60)", AssertTests("assert f()", entry_point="f"))
-pool.submit("import time\\ntime.sleep(60)", StdioTests([Case(stdin="", stdout="")]))
-from tests.sandbox.test_pool import descendants, wait_until
+pool.submit(SLEEP, AssertTests("assert f()", entry_point="f"), limits=ENDLESS)
+pool.submit(SLEEP, StdioTests([Case(stdin="", stdout="")]), limits=ENDLESS)
 # Two workers, two judges, a program, a runner and its run; each namespace has a launcher too, and there may be a host.
 expected = 7 + 2 * ("namespaces" in pool.isolation) + (not {in_process})
 wait_until(lambda: len(descendants()) >= expected)
@@ -522,22 +486,24 @@ print(*descendants(), flush=True)
 @pytest.mark.parametrize(
     ("end", "signal_"),
     [
-        ("time.sleep(60)", signal.SIGKILL),
-        ("time.sleep(60)", signal.SIGTERM),
+        ("time.sleep(600)", signal.SIGKILL),
+        ("time.sleep(600)", signal.SIGTERM),
         ("pool.run('x', AssertTests('assert f()', entry_point='f'))", signal.SIGINT),
         ("raise RuntimeError", None),
         ("sys.exit(3)", None),
         ("import os; os._exit(4)", None),
-        ("import os\nif os.fork() == 0: time.sleep(5); os._exit(0)\ntime.sleep(60)", signal.SIGKILL),
+        ("import os\nif os.fork() == 0: sys.stdin.read(); os._exit(0)\ntime.sleep(600)", signal.SIGKILL),
     ],
 )
 def test_children_die_with_the_trainer(in_process, end, signal_):
     trainer = subprocess.Popen(
         [sys.executable, "-c", TRAINER.format(in_process=in_process, end=end)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
+    assert trainer.stdin is not None
     assert trainer.stdout is not None
     assert trainer.stdout.readline() == "ready\n"
     workers = {int(pid) for pid in trainer.stdout.readline().split()}
@@ -545,9 +511,10 @@ def test_children_die_with_the_trainer(in_process, end, signal_):
     if signal_ is not None:
         time.sleep(0.3)
         trainer.send_signal(signal_)
-    trainer.wait(20)
+    trainer.wait(BACKSTOP_S)
     trainer.stdout.close()
     assert wait_until(lambda: not any(alive(pid) for pid in workers))
+    trainer.stdin.close()  # a fork of the trainer, where the test made one, outlives the workers until now
 
 
 @pytest.mark.parametrize("in_process", [True, False])

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.support.fusion_server import CALLS, STDIO, Handler
+from tests.support.programs import ADD
 from trl_gift.sandbox import (
     AssertTests,
     CallTests,
     Case,
     Limits,
-    LocalSandbox,
     Sandbox,
     SandboxClosed,
     SandboxError,
@@ -23,76 +21,7 @@ from trl_gift.sandbox import (
     StdioTests,
 )
 
-ADD = "def add(a, b):\n    return a + b\n"
 ADDS = AssertTests("assert add(1, 2) == 3\nassert add(2, 2) == 4", entry_point="add")
-CALLS = CallTests("add", [Case(args=(1, 2), expected=3), Case(args=([1], [2]), expected=[1, 2])])
-STDIO = StdioTests([Case(stdin="1 2\n", stdout="3\n"), Case(stdin="3 4\n", stdout="7\n")])
-
-
-class Handler(BaseHTTPRequestHandler):
-    """`POST /run_code`, answered as SandboxFusion does; the script itself runs confined."""
-
-    sandbox: LocalSandbox
-    requests: list[dict]
-    trouble: list[object]
-
-    def do_POST(self):
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.requests.append({**request, "path": self.path, "token": self.headers.get("Authorization")})
-        if self.trouble:
-            trouble = self.trouble.pop(0)
-            if trouble == "drop":
-                self.close_connection = True
-                return
-            self.reply(*trouble)
-            return
-        limits = Limits(cpu_s=min(2.0, request["run_timeout"]), wall_s=request["run_timeout"], memory_mb=512)
-        tests = StdioTests([Case(stdin=request["stdin"], stdout="\0")], compare="exact")
-        outcome = self.sandbox.run(request["code"], tests, limits=limits)
-        timeout = outcome.status is Status.TIMEOUT
-        ran = {
-            "status": "TimeLimitExceeded" if timeout else "Finished",
-            "execution_time": outcome.wall_s,
-            "return_code": None if timeout else int(outcome.status is not Status.FAILED),
-            "stdout": outcome.stdout_tail,
-            "stderr": "" if outcome.status is Status.FAILED else f"Traceback ...\n{outcome.message}",
-        }
-        good = ran["return_code"] == 0
-        self.reply(
-            200, {"status": "Success" if good else "Failed", "message": "", "compile_result": None, "run_result": ran}
-        )
-
-    def reply(self, code: int, body: object) -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ThreadingHTTPServer]:
-    with LocalSandbox(num_workers=1) as pool:
-        Handler.sandbox, Handler.requests, Handler.trouble = pool, [], []
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-            thread = threading.Thread(target=http.serve_forever)
-            thread.start()
-            yield http
-            http.shutdown()
-            thread.join()
-
-
-@pytest.fixture
-def remote(server) -> Iterator[SandboxFusionSandbox]:
-    Handler.requests.clear()
-    Handler.trouble.clear()
-    with SandboxFusionSandbox(
-        f"http://127.0.0.1:{server.server_port}/", num_workers=2, limits=Limits(cpu_s=1, wall_s=2)
-    ) as sandbox:
-        yield sandbox
 
 
 def test_is_a_sandbox(remote):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.sampling.worlds import TableEngine
+from tests.support.worlds import TableEngine
 from trl_gift.common.randomness import uniforms
 from trl_gift.generation import Completion, GenerationResult
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from tests.conftest import make_model
+from tests.support.models import make_model
 from tests.support.sandboxes import InstantSandbox
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.generation import GenerateEngine

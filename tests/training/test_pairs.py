@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from tests.sampling.worlds import TableEngine, joint_world, sample
 from tests.support.prompts import TASK
+from tests.support.worlds import TableEngine, joint_world, sample
 from trl_gift.prompts import BasePrompts
 from trl_gift.training.pairs import IGNORED, make_pair, training_pairs
 from trl_gift.training.selection import SelectedCode
@@ -12,7 +12,7 @@ WRITE, READ, _ = joint_world(3, 4, 0.5)
 def selected(target, count, task_id="t"):
     from dataclasses import replace
 
-    from tests.sampling.worlds import make_task
+    from tests.support.worlds import make_task
 
     (one, *_) = sample([make_task(task_id)], TableEngine(WRITE, READ), num_steps=1)
     return SelectedCode(replace(one, target=target, code=f"def solve(xs):\n{target}"), 0.5, count)

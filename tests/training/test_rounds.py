@@ -42,7 +42,7 @@ def test_every_round_has_an_optimizer_of_its_own_and_its_own_seed(runs, name):
 
 def orders(folder, tokenizer, drawn):
     """The order of the examples of three rounds, for a process that drew other numbers before each."""
-    from tests.conftest import make_model
+    from tests.support.models import make_model
     from tests.support.tiny_runs import SMALL, seed_tasks
     from trl_gift import GiFTConfig, GiFTTrainer
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from tests.sampling.worlds import TableEngine, joint_world, make_task, sample
+from tests.support.worlds import TableEngine, joint_world, make_task, sample
 from trl_gift.training.selection import SelectionSettings, pool, select, softmax_weights
 
 WRITE, READ, _ = joint_world(3, 4, 0.2)

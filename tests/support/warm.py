@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.run_trainer", "trl_gift.cli.train"])
-_TIMEOUT_S = 300.0
+_CONTEXT.set_forkserver_preload(["tests.support.run_trainer", "trl_gift.cli.train"])
+_TIMEOUT_S = 1800.0  # only what hangs takes so long
 _POLL_S = 0.002
 
 

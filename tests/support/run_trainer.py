@@ -1,6 +1,6 @@
 """A training script as a user would write it, which a test can have killed at a chosen moment.
 
-    python run_trainer.py MODEL OUTPUT [--lora] [--four-bit] [--resume] [--kill STAGE:N] [option=value ...]
+    python -m tests.support.run_trainer MODEL OUTPUT [--lora] [--four-bit] [--resume] [--kill STAGE:N] [option=value ...]
 
 STAGE is sample (after the N-th recorded sample), step (after optimizer step N), save (once checkpoint number N is
 written but not yet marked as complete), select (before the selection of round N is written) or evaluate (after the
