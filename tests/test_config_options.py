@@ -16,7 +16,7 @@ import pytest
 from trl import SFTConfig
 
 from tests.support.prompts import CHATML, FENCED, TASK
-from tests.support.tiny_runs import DESCRIPTIONS, SMALL, TinyRun, seed_tasks
+from tests.support.tiny_runs import DESCRIPTIONS, SMALL, TinyRun, training_tasks
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.common.randomness import stream_key
 from trl_gift.prompts import BasePrompts, ChatPrompts
@@ -99,7 +99,7 @@ def thoughts_kept(config, tokenizer):
 def scored_given_the_tasks_own_description(run):
     """Whether no perplexity was asked for under another description than the task's own."""
     prompts = BasePrompts(run.tokenizer)
-    own = {tuple(prompts.write(task, task.description)) for task in seed_tasks()}
+    own = {tuple(prompts.write(task, task.description)) for task in training_tasks()}
     assert run.scored
     return {tuple(prompt) for prompt, _ in run.scored} <= own
 
@@ -284,7 +284,7 @@ def sandbox_of(folder, tokenizer, options):
         raise Seen
 
     args = GiFTConfig(str(folder), **SMALL | options)
-    trainer = GiFTTrainer(make_model(tokenizer), args, seed_tasks(), processing_class=tokenizer)
+    trainer = GiFTTrainer(make_model(tokenizer), args, training_tasks(), processing_class=tokenizer)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LocalSandbox, "__init__", note)
         with pytest.raises(Seen):

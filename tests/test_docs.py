@@ -89,7 +89,7 @@ def test_commands_and_flags_exist():
     for page, text in [*blocks("bash"), *inline]:
         text = text.replace("\\\n", " ")
         for command, rest in re.findall(r"^[ ]*trl-gift[ ]+([a-z]\w*)(.*)$", text, re.MULTILINE):
-            assert command in COMMANDS, f"{page}: `trl-gift {command}` is no command"
+            assert command in COMMANDS, f"{page}: `trl-gift {command}` is not a command"
             for flag in re.findall(r"(?<!\S)(--[\w-]+)", rest.split("#")[0]):
                 assert flag in flags, f"{page}: `trl-gift {command}` takes no {flag}"
         for target in re.findall(r"^make ([a-z-]+)", text, re.MULTILINE):

@@ -17,7 +17,7 @@ from trl_gift.generation.compact import CompactEngine
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import LocalSandbox
 from trl_gift.trainer import GiFTTrainer
-from trl_gift.training.loading import check_model, load_dtype
+from trl_gift.training.checks import check_model, load_dtype
 from trl_gift.training.pairs import IGNORED
 
 FULL = ["llama", "qwen2", "qwen3", "gpt2", "gpt_neox", "gemma"]

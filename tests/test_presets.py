@@ -12,7 +12,7 @@ import yaml
 from trl import ModelConfig
 
 from trl_gift import GiFTConfig, GiFTTrainer, load_tasks, presets
-from trl_gift.cli.arguments import TaskArguments, parse, seed_tasks
+from trl_gift.cli.arguments import TaskArguments, parse, train_tasks
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.presets import preset_names, preset_options
@@ -49,7 +49,7 @@ def test_a_preset_sets_options_of_the_trainer_and_says_where_they_come_from(name
 
 def test_the_documented_table_is_what_the_files_say():
     text = (Path(__file__).parent.parent / "docs" / "presets.md").read_text()
-    lines = text.split("## What each sets")[1].split("##")[0].splitlines()
+    lines = text.split("## Options of each preset")[1].split("##")[0].splitlines()
     head, _, *rows = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
     assert sorted(head[1:]) == list(preset_names())
     documented = {name: {} for name in head[1:]}
@@ -208,9 +208,9 @@ def test_the_command_reads_tasks_without_tests(tmp_path):
     path = tmp_path / "prompts.jsonl"
     path.write_text("\n".join(map(json.dumps, UNTESTED)))
     arguments, config, _, _ = parse("train", [*FLAGS, "--preset", "ssd", "--dataset_name", str(path)])
-    assert [task.tests for task in seed_tasks(arguments, config.verify)] == [None, None]
+    assert [task.tests for task in train_tasks(arguments, config.verify)] == [None, None]
     with pytest.raises(TaskError):
-        seed_tasks(arguments)
+        train_tasks(arguments)
 
 
 def test_a_hint_that_no_task_has(tmp_path):

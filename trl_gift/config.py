@@ -18,7 +18,7 @@ from trl import SFTConfig
 
 from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of
 from trl_gift.errors import ConfigError
-from trl_gift.evaluation.attempts import EvaluationSettings
+from trl_gift.evaluation import EvaluationSettings
 from trl_gift.generation import SamplingParams
 from trl_gift.presets import preset_options
 from trl_gift.prompts import PromptFormat, prompt_format

@@ -1,8 +1,8 @@
 """`GiFTTrainer`: Gibbs Fine-Tuning as a trainer. The round loop is `train`; each stage is a module of its own.
 
-Source: "GiFT: Gibbs Fine-Tuning for Code Generation" (arXiv 2502.11466). Every round samples codes with the current
-model, executes them, selects by perplexity and fine-tunes, by default from the base weights again, on the codes of all
-rounds so far.
+Source: "GiFT: Gibbs Fine-Tuning for Code Generation" (arXiv 2502.11466). Every round samples programs with the
+current model, executes them, selects by perplexity and fine-tunes, by default from the base weights again, on samples of
+all rounds so far.
 
 An in-place reset to the base weights does not reach the sharded weights of DeepSpeed and FSDP. With them a round takes
 two processes (`one_round_per_process`): one that samples with whole weights, and one that trains from the base weights
@@ -32,7 +32,7 @@ from trl_gift.evaluation import Evaluation, evaluate_rollouts
 from trl_gift.generation import end_ids
 from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin
-from trl_gift.run.folder import RunFolder, describe_run, write_selection
+from trl_gift.run.folder import RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
 from trl_gift.run.samples import RoundSamples, read_rounds
 from trl_gift.run.summary import summarise
@@ -43,11 +43,11 @@ from trl_gift.sampling.store import is_complete, write_parquet
 from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
-from trl_gift.training.loading import check_model, check_trainable
+from trl_gift.training.checks import check_model, check_trainable
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
 from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded, last_checkpoint
-from trl_gift.training.selection import SelectedCode, select
+from trl_gift.training.selection import SelectedSample, select, write_selection
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -57,7 +57,7 @@ Tasks = Iterable[Task | Mapping[str, Any]]
 T = TypeVar("T")
 
 
-# What SFTTrainer takes and a run of rounds cannot: a script that is carried over hears why.
+# Arguments of SFTTrainer that a run of rounds cannot take, with the reason that the error gives.
 _REFUSED = {
     "data_collator": "each round's examples are made here, as token ids",
     "formatting_func": "each round's examples are made here, as token ids",
@@ -85,13 +85,13 @@ class GiFTTrainOutput(NamedTuple):
 
 
 class GiFTTrainer(RoundTrainer):
-    """Self-training of a code model on its own verified code.
+    """Self-training of a code model on its own verified programs.
 
     Args:
         model: As for `SFTTrainer`: a model, or a name or path.
         args: The options; `GiFTConfig("gift-output")` if not given.
-        train_dataset: The seed tasks: tasks from `load_tasks`, or a dataset in a known format. Those that overlap with
-            `eval_dataset` are left out, see `decontaminate`.
+        train_dataset: The tasks to learn from: tasks from `load_tasks`, or a dataset in a known format. Tasks that overlap
+            with `eval_dataset` are left out, see `decontaminate`.
         eval_dataset: Tasks to measure on; never sampled for training.
         processing_class: The tokenizer; loaded with the model if not given.
         callbacks: As for `SFTTrainer`.
@@ -102,7 +102,7 @@ class GiFTTrainer(RoundTrainer):
         others: `optimizer_cls_and_kwargs`, as for `SFTTrainer`.
 
     Raises:
-        TaskError: for a row that is no valid task.
+        TaskError: for a row that is not a valid task.
         ConfigError: for options that cannot work together.
         IsolationUnavailable: from `train` and `evaluate`, if programs cannot be isolated on this machine.
 
@@ -141,7 +141,7 @@ class GiFTTrainer(RoundTrainer):
     ) -> None:
         _refuse(others)
         if train_dataset is None:
-            raise ConfigError("train_dataset is missing; give the seed tasks, such as load_tasks('mbpp').")
+            raise ConfigError("train_dataset is missing; give the tasks to learn from, such as load_tasks('mbpp').")
         args = args or GiFTConfig("gift-output")
         if not isinstance(args, GiFTConfig):
             raise ConfigError(f"args is a {type(args).__name__}; give a GiFTConfig, which takes the same options.")
@@ -150,11 +150,11 @@ class GiFTTrainer(RoundTrainer):
             check_model(name, args.model_init_kwargs or {}, args.trust_remote_code, processing_class is None)
             check_trainable(quantization_config, peft_config)
         self.eval_tasks = tasks_from_rows(eval_dataset, "eval_dataset") if eval_dataset is not None else []
-        seeds = tasks_from_rows(train_dataset, "train_dataset", require_tests=args.verify)
-        self.cleaning = clean(seeds, self.eval_tasks, args.cleaning_settings())
+        tasks = tasks_from_rows(train_dataset, "train_dataset", require_tests=args.verify)
+        self.cleaning = clean(tasks, self.eval_tasks, args.cleaning_settings())
         self.tasks = list(self.cleaning.kept)
         self.repositories = Repositories(args)
-        # SFTTrainer seeds only after it has built the adapter, and a run that goes on needs the very same one.
+        # SFTTrainer sets the seed only after it has built the adapter, and a resumed run needs the very same adapter.
         set_seed(args.seed)
         # SFTTrainer wants data at construction; each round brings its own in this same pre-tokenised form.
         placeholder = Dataset.from_dict({"input_ids": [[0, 0]], "labels": [[-100, 0]]})
@@ -400,7 +400,7 @@ class GiFTTrainer(RoundTrainer):
                 checkpoint = last_checkpoint(self.args.output_dir, Path(resume_from_checkpoint).name)
                 if checkpoint is None:
                     raise ResumeError(
-                        f"{resume_from_checkpoint!r} is no complete checkpoint of the run in "
+                        f"{resume_from_checkpoint!r} is not a complete checkpoint of the run in "
                         f"{self.args.output_dir}; use resume_from_checkpoint=True for the latest one."
                     )
         elif exists or self.accelerator.is_main_process:
@@ -518,13 +518,13 @@ class GiFTTrainer(RoundTrainer):
         return read_rounds(folders, args.num_logged_samples, stream_key(args.sampling_seed, "logged", round_index))
 
     @timed("selection")
-    def _select(self, round_index: int, samples: RoundSamples) -> list[SelectedCode]:
+    def _select(self, round_index: int, samples: RoundSamples) -> list[SelectedSample]:
         selected = select(samples.eligible, self.args.selection_settings(round_index))
         if self.accelerator.is_main_process:
             write_selection(self.run.round(round_index) / "selection.parquet", selected)
         return selected
 
-    def _pair(self, selected: Sequence[SelectedCode]) -> TrainingPairs:
+    def _pair(self, selected: Sequence[SelectedSample]) -> TrainingPairs:
         args = self.args
         return training_pairs(self.tasks, selected, self.prompts, args.max_length, args.train_on_references)
 
@@ -545,7 +545,7 @@ class GiFTTrainer(RoundTrainer):
         self,
         round_index: int,
         samples: RoundSamples,
-        selected: Sequence[SelectedCode],
+        selected: Sequence[SelectedSample],
         pairs: TrainingPairs,
         started: float,
     ) -> None:

@@ -80,7 +80,7 @@ FILES = {
 
 CASES = [
     # Commands and options
-    (["nonsense"], "'nonsense' is no command; use one of quickstart, train"),
+    (["nonsense"], "'nonsense' is not a command; use one of quickstart, train"),
     (["trian"], "did you mean train?"),
     (run(num_stepz=3), "--num_stepz is not an option of `trl-gift train`; did you mean --num_steps?"),
     (run("sample", frobnicate=3), "--frobnicate is not an option of `trl-gift sample`; `trl-gift sample --help` lists"),
@@ -164,10 +164,10 @@ CASES = [
     (run("estimate", model_name_or_path="nobody/no-such-model"), "nobody/no-such-model': its config cannot be read"),
     (run(model_name_or_path="file"), "model_name_or_path='file' is a file; give the folder"),
     (run(model_name_or_path="nothing"), "'nothing' holds no config.json"),
-    (run(model_name_or_path="adapter"), "'adapter' is an adapter and no whole model; merge it"),
+    (run(model_name_or_path="adapter"), "'adapter' is an adapter and not a whole model; merge it"),
     (run(model_name_or_path="config-only"), "'config-only' holds no weights"),
     (run(model_name_or_path="no-tokenizer"), "'no-tokenizer' holds no tokenizer; save it there"),
-    (run(model_name_or_path="bert"), "BertForMaskedLM, which is no causal language model"),
+    (run(model_name_or_path="bert"), "BertForMaskedLM, which is not a causal language model"),
     (run(model_name_or_path="remote"), "it runs code of its own); read that code and set trust_remote_code=True"),
     (run("sample", dtype="bf16"), "--dtype: invalid choice: 'bf16' (choose from"),
     (run(model_init_kwargs='{"dtype": "int8"}'), "dtype='int8' is unknown; use 'float32', 'bfloat16', 'float16' or 'auto'"),
@@ -178,7 +178,7 @@ CASES = [
     ([*run("estimate"), "--memory-gb", "0.01"], "playground does not fit: the run needs"),
     (["merge", "adapter"], "the following arguments are required: --output"),
     (["merge", "adapter", "--output", "x", "--dtype", "floot16"], "invalid choice: 'floot16'; did you mean float16?"),
-    (["merge", "nothing", "--output", "x"], "is no adapter"),
+    (["merge", "nothing", "--output", "x"], "is not an adapter"),
     # Processes
     (run(accelerate_config="absent.yaml"), "absent.yaml"),
     (run(num_processes="two"), "--num_processes: invalid int value: 'two'"),
@@ -194,7 +194,7 @@ CASES = [
     (run(output_dir="held"), "held already holds a run; continue it with resume_from_checkpoint=True"),
     ([*run(output_dir="old"), "--resume"], "run.json has schema 0; this version continues "),
     ([*run("sample", output_dir="changed"), "--resume"], "num_steps was 7 and is now 20; put it back"),
-    (run(output_dir="changed", num_steps=7, resume_from_checkpoint="out/checkpoint-9"), "is no complete checkpoint"),
+    (run(output_dir="changed", num_steps=7, resume_from_checkpoint="out/checkpoint-9"), "is not a complete checkpoint"),
     (run(output_dir="new", resume_from_checkpoint="new/checkpoint-9"), "and new holds no run"),
 ]  # fmt: skip
 

@@ -14,7 +14,7 @@ from trl_gift.estimate.advice import Candidate, changes_that_fit
 from trl_gift.estimate.device import GIB
 from trl_gift.estimate.memory import UNCERTAINTY, MemoryOptions, sampling_memory, training_memory
 from trl_gift.estimate.model import Trained, model_shape, quantization_kind, trained_part
-from trl_gift.training.loading import load_dtype
+from trl_gift.training.checks import load_dtype
 
 KINDS = ["llama", "qwen2", "gpt2"]
 LORA = {"r": 4, "target_modules": "all-linear"}

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.engines import ended_by
+from tests.support.engines import ScriptedEngine, ended_by
 from tests.support.sandboxes import InstantSandbox
 from tests.support.worlds import (
     HINTED,
@@ -207,6 +207,22 @@ def test_an_execution_that_was_carried_out_begins_the_count_anew():
     assert Counter(one.status for one in samples) == {"infrastructure": 95, "passed": 5}
     with pytest.raises(ExecutionUnavailable):
         one_by_one(infrastructure(lambda number: number > 5), 100)
+
+
+def test_completions_without_a_program_do_not_begin_the_count_anew():
+    """Nothing is executed for them, so they say nothing about the sandbox."""
+    numbers = iter(range(1000))
+
+    def write(request, position):
+        number = next(numbers)
+        return "" if number % 2 else f"c{number}"
+
+    sandbox = infrastructure(lambda number: True)
+    with pytest.raises(ExecutionUnavailable):
+        sample(
+            tasks_of(1), ScriptedEngine(write), sandbox=sandbox, sampler="conditional", num_steps=60, num_generations=1
+        )
+    assert len(sandbox.submitted) == 20
 
 
 def test_failures_of_several_tasks_and_programs_are_one_row():

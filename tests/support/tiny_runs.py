@@ -34,7 +34,7 @@ SMALL = {
 }  # fmt: skip
 
 
-def seed_tasks():
+def training_tasks():
     """Whole programs: whatever the model writes is one."""
     return [
         Task(f"s{number}", description, tests("seed"), reference=reference)
@@ -99,7 +99,7 @@ class TinyRun:
         self.trainer = GiFTTrainer(
             model=model,
             args=GiFTConfig(str(folder), **SMALL | options),
-            train_dataset=seed_tasks(),
+            train_dataset=training_tasks(),
             eval_dataset=measured_tasks() if measured else None,
             processing_class=tokenizer,
             callbacks=[self.watch],

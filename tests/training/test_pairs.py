@@ -4,7 +4,7 @@ from tests.support.prompts import TASK
 from tests.support.worlds import TableEngine, joint_world, sample
 from trl_gift.prompts import BasePrompts
 from trl_gift.training.pairs import IGNORED, make_pair, training_pairs
-from trl_gift.training.selection import SelectedCode
+from trl_gift.training.selection import SelectedSample
 
 WRITE, READ, _ = joint_world(3, 4, 0.5)
 
@@ -15,7 +15,7 @@ def selected(target, count, task_id="t"):
     from tests.support.worlds import make_task
 
     (one, *_) = sample([make_task(task_id)], TableEngine(WRITE, READ), num_steps=1)
-    return SelectedCode(replace(one, target=target, code=f"def solve(xs):\n{target}"), 0.5, count)
+    return SelectedSample(replace(one, target=target, code=f"def solve(xs):\n{target}"), 0.5, count)
 
 
 def test_loss_is_on_the_completion_and_the_end_token_only(tokenizer):

@@ -43,12 +43,12 @@ def test_every_round_has_an_optimizer_of_its_own_and_its_own_seed(runs, name):
 def orders(folder, tokenizer, drawn):
     """The order of the examples of three rounds, for a process that drew other numbers before each."""
     from tests.support.models import make_model
-    from tests.support.tiny_runs import SMALL, seed_tasks
+    from tests.support.tiny_runs import SMALL, training_tasks
     from trl_gift import GiFTConfig, GiFTTrainer
 
     options = SMALL | {"per_device_train_batch_size": 1}
     trainer = GiFTTrainer(
-        make_model(tokenizer), GiFTConfig(str(folder), **options), seed_tasks(), processing_class=tokenizer
+        make_model(tokenizer), GiFTConfig(str(folder), **options), training_tasks(), processing_class=tokenizer
     )
     examples = [TrainingPair([number, 9], [-100, 9]) for number in range(10, 22)]
     pairs = TrainingPairs(examples, 0, len(examples), 0, 0)

@@ -1,1 +1,4 @@
-"""The `trl-gift` commands, each a thin module."""
+"""The `trl-gift` commands, each a thin module.
+
+Public modules: `main` (the entry point).
+"""

@@ -22,7 +22,7 @@ from trl_gift.presets import preset_names, preset_options
 from trl_gift.run.tracking import check_trackers
 from trl_gift.tasks import Task, filter_tasks, load_tasks
 from trl_gift.trainer import GiFTTrainer
-from trl_gift.training.loading import check_model, check_quantization
+from trl_gift.training.checks import check_model, check_quantization
 
 PLAYGROUND = "playground"
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
@@ -163,7 +163,7 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
     return parser
 
 
-def seed_tasks(arguments: TaskArguments, require_tests: bool = True) -> list[Task]:
+def train_tasks(arguments: TaskArguments, require_tests: bool = True) -> list[Task]:
     """Loads the training tasks."""
     split = arguments.dataset_train_split
     return _tasks(
@@ -213,7 +213,7 @@ def name_datasets(trainer: GiFTTrainer, arguments: TaskArguments) -> None:
 
 
 def make_trainer(
-    config: GiFTConfig, model: ModelConfig, seeds: Sequence[Task], measured: Sequence[Task] | None
+    config: GiFTConfig, model: ModelConfig, tasks: Sequence[Task], measured: Sequence[Task] | None
 ) -> GiFTTrainer:
     """Makes a trainer as TRL's scripts make theirs."""
     check_trackers(config.report_to)
@@ -222,7 +222,7 @@ def make_trainer(
         return GiFTTrainer(
             model=_model_name(model),
             args=config,
-            train_dataset=seeds,
+            train_dataset=tasks,
             eval_dataset=measured,
             peft_config=get_peft_config(model),
             quantization_config=get_quantization_config(model),

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig
 from trl import get_peft_config, get_quantization_config
 
-from trl_gift.cli.arguments import PLAYGROUND, TaskArguments, eval_tasks, make_trainer, parse, seed_tasks
+from trl_gift.cli.arguments import PLAYGROUND, TaskArguments, eval_tasks, make_trainer, parse, train_tasks
 from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
@@ -38,7 +38,7 @@ from trl_gift.estimate import (
 )
 from trl_gift.playground import model_path
 from trl_gift.tasks.decontamination import clean
-from trl_gift.training.loading import load_config, load_dtype
+from trl_gift.training.checks import load_config, load_dtype
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -147,7 +147,7 @@ def parts_from_arguments(arguments: TaskArguments, config: GiFTConfig, model: Mo
         config=config,
         model_config=model_config,
         tokenizer=tokenizer,
-        tasks=clean(seed_tasks(arguments, config.verify), measured, config.cleaning_settings()).kept,
+        tasks=clean(train_tasks(arguments, config.verify), measured, config.cleaning_settings()).kept,
         eval_tasks=measured,
         dtype=load_dtype(model_config, given.get("dtype", model.dtype)),
         peft_config=get_peft_config(model),

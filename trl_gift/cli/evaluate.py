@@ -7,14 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 
-from trl_gift.cli.arguments import eval_tasks, evaluate_model, parse, seed_tasks
+from trl_gift.cli.arguments import eval_tasks, evaluate_model, parse, train_tasks
 
 
 def run(argv: Sequence[str]) -> int:
     """Evaluates on the tasks of `eval_dataset_name` or `dataset_test_split`, or on those of `dataset_name`."""
     arguments, config, model, _ = parse("evaluate", argv)
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
-        tasks = eval_tasks(arguments) or seed_tasks(arguments)
+        tasks = eval_tasks(arguments) or train_tasks(arguments)
         result = evaluate_model(config, model, tasks)
     print(json.dumps({f"eval_{name}": value for name, value in result.metrics().items()}, indent=2))
     return 0

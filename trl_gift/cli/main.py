@@ -17,9 +17,9 @@ from trl_gift.errors import StageUnavailable, UserError
 from trl_gift.sandbox import IsolationUnavailable
 
 COMMANDS = {
-    "quickstart": "watch the embedded model improve on its own verified code, offline, on a CPU",
+    "quickstart": "watch the embedded model improve on its own verified programs, offline, on a CPU",
     "train": "sample, execute, select, fine-tune, evaluate: the rounds of GiFTTrainer",
-    "sample": "the first half of a round only: sample and execute codes, select",
+    "sample": "the first half of a round only: sample and execute programs, select",
     "evaluate": "pass@1 and pass@k of a model on a set of tasks",
     "merge": "add a LoRA adapter to its unquantised base model",
     "validate": "run the references of a task set; find tests that cannot fail",
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *rest = arguments
     if name not in COMMANDS and name != _WORKER:
         hint = nearest(name, COMMANDS) or f"use one of {', '.join(COMMANDS)}."
-        return _complain(f"{name!r} is no command; {hint}")
+        return _complain(f"{name!r} is not a command; {hint}")
     _quieten()
     # Loaded late: `doctor` must answer even where torch cannot be imported.
     command = importlib.import_module(f"trl_gift.cli.{name}")
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _quieten() -> None:
-    """Leaves out what libraries say about each other: nobody who runs a command can mend it."""
+    """Hides warnings of libraries about each other, which the user of a command cannot fix."""
     # On some CPUs its import complains about a kernel that nothing here needs.
     logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
     # TRL's default for gradient checkpointing uses the name that transformers 5.23 deprecates.
@@ -78,7 +78,7 @@ def _usage() -> str:
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
     return (
-        "usage: trl-gift COMMAND [options]\n\nSelf-training of code models on their own verified code.\n\n"
+        "usage: trl-gift COMMAND [options]\n\nSelf-training of code models on their own verified programs.\n\n"
         f"commands:\n{commands}\n\n`trl-gift COMMAND --help` describes the options of a command."
     )
 

@@ -27,7 +27,7 @@ def run(argv: Sequence[str]) -> int:
     """Runs the quickstart."""
     options = _parser().parse_args(argv)
     check_at_least(1, tasks=options.tasks, heldout=options.heldout, threads=options.threads)
-    # Standard output is kept for --json; bars, lines and whatever a library prints go to standard error.
+    # Standard output is kept for --json; bars, lines and the output of libraries go to standard error.
     with contextlib.redirect_stdout(sys.stderr):
         summary = _quickstart(options)
     if os.environ.get("RANK", "0") != "0":
@@ -115,7 +115,7 @@ def _quiet_bars() -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = LineParser(
         prog="trl-gift quickstart",
-        description="Watch the embedded model improve on its own verified code: offline, on a CPU, in minutes.",
+        description="Watch the embedded model improve on its own verified programs: offline, on a CPU, in minutes.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--output-dir", help="where to put the run; by default a new folder, quickstart-out")
@@ -127,10 +127,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tasks", type=int, default=200, help="tasks to learn from")
     parser.add_argument("--heldout", type=int, default=400, help="held-out tasks to measure on")
     parser.add_argument(
-        "--sampler", default="gibbs", choices=("gibbs", "conditional", "rewrite"), help="how codes are drawn"
+        "--sampler", default="gibbs", choices=("gibbs", "conditional", "rewrite"), help="how programs are sampled"
     )
-    parser.add_argument("--perplexity-weight", type=float, default=2.0, help="preference for rare codes; 0 for none")
-    parser.add_argument("--num-selected", type=int, default=8, help="codes drawn for each solved task")
+    parser.add_argument(
+        "--perplexity-weight", type=float, default=2.0, help="preference for rare programs; 0 for none"
+    )
+    parser.add_argument("--num-selected", type=int, default=8, help="samples drawn for each solved task")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="of the full fine-tuning")
     parser.add_argument("--epochs", type=float, default=2, help="of each round's fine-tuning")
     parser.add_argument("--batch-size", type=int, help="completions generated at once; the engine's choice by default")

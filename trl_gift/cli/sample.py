@@ -1,6 +1,6 @@
-"""`trl-gift sample`: samples, executes and selects the codes of the first round, without training.
+"""`trl-gift sample`: samples, executes and selects the programs of the first round, without training.
 
-The folder it leaves is that of a run which stopped before its first training: `trl-gift train --resume` goes on.
+It leaves the folder of a run that stopped before its first training; `trl-gift train --resume` continues it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
-from trl_gift.cli.arguments import eval_tasks, make_trainer, parse, seed_tasks
+from trl_gift.cli.arguments import eval_tasks, make_trainer, parse, train_tasks
 
 
 def run(argv: Sequence[str]) -> int:
     """Samples; with `--resume`, continues."""
     arguments, config, model, resume = parse("sample", argv)
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
-        trainer = make_trainer(config, model, seed_tasks(arguments, config.verify), eval_tasks(arguments))
+        trainer = make_trainer(config, model, train_tasks(arguments, config.verify), eval_tasks(arguments))
         path = trainer.sample(resume_from_checkpoint=bool(resume))
         trainer.accelerator.end_training()
     print(path)

@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--filter", help="which tasks to look at, such as 'len(tests) >= 3'")
     parser.add_argument("--limit", type=int, help="look at this many tasks only")
     parser.add_argument("--streaming", action="store_true", help="read a Hub dataset row by row")
-    parser.add_argument("--skip-invalid", action="store_true", help="leave out rows that are no task, with a count")
+    parser.add_argument(
+        "--skip-invalid", action="store_true", help="leave out rows that are not valid tasks, with a count"
+    )
     parser.add_argument("--output", help="write the clean set here, as canonical JSONL")
     parser.add_argument("--report", help="write the report here, as JSON")
     parser.add_argument("--runs", type=int, default=RUNS, help="how often a reference has to pass")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trl import ModelConfig
 
-from trl_gift.cli.arguments import TaskArguments, eval_tasks, make_trainer, name_datasets, parse, seed_tasks
+from trl_gift.cli.arguments import TaskArguments, eval_tasks, make_trainer, name_datasets, parse, train_tasks
 from trl_gift.config import GiFTConfig
 
 
@@ -19,7 +19,7 @@ def run(argv: Sequence[str]) -> int:
 
 def work(stage: str, arguments: TaskArguments, config: GiFTConfig, model: ModelConfig, resume: bool | str) -> None:
     """Trains, or only samples; saves the model once the run is finished."""
-    trainer = make_trainer(config, model, seed_tasks(arguments, config.verify), eval_tasks(arguments))
+    trainer = make_trainer(config, model, train_tasks(arguments, config.verify), eval_tasks(arguments))
     name_datasets(trainer, arguments)
     if stage == "sample":
         trainer.sample(resume_from_checkpoint=resume)

@@ -1,1 +1,5 @@
-"""What every room may use: named random streams, files that are written whole, a clock for stages."""
+"""The base of all rooms. It imports nothing else of trl_gift but `trl_gift.errors`.
+
+Public modules: `randomness` (named random streams), `files` (files that are written whole), `clock` (time by stage), `options`
+(options that are declared in one place), `lazy` (public names that are loaded on first use).
+"""

@@ -1,4 +1,7 @@
-"""Evaluation: pass@1 and pass@k of a model on tasks, with intervals; two evaluations compared task by task."""
+"""Evaluation: pass@1 and pass@k of a model on tasks, with intervals; two evaluations compared task by task.
+
+Public modules: `pass_at_k` (the estimators and their intervals), `code_metric` (the metric of the `evaluate` library).
+"""
 
 from __future__ import annotations
 

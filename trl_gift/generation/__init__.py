@@ -12,6 +12,8 @@ Public names:
 - `draw_tokens`, `score`: the two steps that all engines over a local model share: logits to tokens, and
   log-probabilities of given completions.
 
+Public modules: `compact`, `server`.
+
 What needs torch is loaded on first use.
 """
 

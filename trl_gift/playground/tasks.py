@@ -32,7 +32,7 @@ from trl_gift.playground.world import (
     write_code,
 )
 from trl_gift.sandbox import AssertTests
-from trl_gift.tasks.task import Task
+from trl_gift.tasks import Task
 
 NUM_TASKS = 400  # available in each split
 MIN_ASSERTIONS, MAX_ASSERTIONS = 5, 8

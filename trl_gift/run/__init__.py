@@ -1,1 +1,5 @@
-"""A run on disk and in trackers: its folder, what a round did, what is logged."""
+"""A run on disk and in trackers.
+
+Public modules: `folder` (where artefacts lie, when a run may start or continue), `next_step` (what a run does next), `samples`
+(the samples of the rounds, read once), `summary` (what a round did), `tracking` (TensorBoard, Weights & Biases, trackio).
+"""

@@ -1,7 +1,7 @@
 """The run's folder: where artefacts lie, when a run may start, and when it may be continued.
 
     output_dir/_gift/run.json                     schema, options, versions, fingerprints of the data
-    output_dir/_gift/decontamination.json         the seeds that were left out, and what they repeat
+    output_dir/_gift/decontamination.json         the tasks that were left out, and what they overlap with
     output_dir/_gift/base.json                    the evaluation of the untrained model
     output_dir/_gift/round-N/samples-RANK.jsonl   every sample, append-only
     output_dir/_gift/round-N/samples.parquet      the same, once the round's sampling is complete
@@ -24,10 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from trl_gift import __version__
-from trl_gift.common.files import whole_file, write_json
+from trl_gift.common.files import write_json
 from trl_gift.errors import ResumeError
 from trl_gift.tasks import Task, fingerprint
-from trl_gift.training.selection import SelectedCode
 
 SCHEMA_VERSION = 2
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
@@ -134,37 +133,3 @@ def describe_run(
         "versions": {"python": platform.python_version(), "trl_gift": __version__}
         | {library: version(library) for library in _LIBRARIES},
     }
-
-
-def write_selection(path: Path, selected: Sequence[SelectedCode]) -> None:
-    """Writes the pools with their weights and counts as Parquet, whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    rows = [
-        {
-            "schema": SCHEMA_VERSION,
-            "sample_id": code.sample.sample_id,
-            "task_id": code.sample.task_id,
-            "round": code.sample.round,
-            "perplexity": code.sample.perplexity,
-            "weight": code.weight,
-            "count": code.count,
-            "code": code.sample.code,
-        }
-        for code in selected
-    ]
-    schema = pa.schema(
-        [
-            ("schema", pa.int32()),
-            ("sample_id", pa.string()),
-            ("task_id", pa.string()),
-            ("round", pa.int32()),
-            ("perplexity", pa.float64()),
-            ("weight", pa.float64()),
-            ("count", pa.int32()),
-            ("code", pa.string()),
-        ]
-    )
-    with whole_file(path) as temporary:
-        pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)

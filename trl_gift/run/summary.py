@@ -9,7 +9,7 @@ from typing import Any
 from trl_gift.evaluation import Evaluation, paired_difference
 from trl_gift.run.samples import ChainStep, Executions, RoundSamples
 from trl_gift.training.pairs import TrainingPairs
-from trl_gift.training.selection import SelectedCode
+from trl_gift.training.selection import SelectedSample
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class RoundSummary:
 def summarise(
     round_index: int,
     samples: RoundSamples,
-    selected: Sequence[SelectedCode],
+    selected: Sequence[SelectedSample],
     pairs: TrainingPairs,
     num_tasks: int,
 ) -> RoundSummary:
@@ -158,7 +158,7 @@ def summarise(
         no_code=samples.no_code,
         distinct_programs=samples.distinct_programs,
         tokens=samples.tokens,
-        selected=sum(code.count for code in selected),
+        selected=sum(item.count for item in selected),
         pairs=len(pairs.pairs),
         references=pairs.num_references,
         too_long=pairs.num_too_long,

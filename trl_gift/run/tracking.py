@@ -1,11 +1,11 @@
-"""Trackers: all rounds of a run as one run of TensorBoard, Weights & Biases or trackio, with the chain and its codes.
+"""Trackers: all rounds of a run as one run of TensorBoard, Weights & Biases or trackio, with the chain and its samples.
 
 Scalars go through `Trainer.log`, so every tracker that transformers knows gets them. What this adds:
 
 * One identity for a run. Every round is a `train()` of its own, and a run may be continued by another process:
   without a lasting name trackio would begin a new run with each round, and TensorBoard and Weights & Biases with each
   process; TensorBoard would write what is logged before the first round into the working directory.
-* Series over the steps of the chain, one for each round, and a table of codes. Neither is a scalar over training
+* Series over the steps of the chain, one for each round, and a table of samples. Neither is a scalar over training
   steps, so they are given to the three trackers in their own forms; other trackers get the scalars alone.
 
 Not covered: points that a killed process logged after its last checkpoint. TensorBoard drops them; the others keep them
@@ -32,13 +32,13 @@ CHAIN_FIGURES = ("pass_rate", "mean_perplexity", "description_length", "tokens",
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """What a run is called by its trackers, whichever process goes on with it.
+    """How the trackers identify a run, also when another process continues it.
 
     Attributes:
-        name: What people see.
+        name: The name that people see.
         key: Unique among all runs.
         folder: Name of its folder, where folders are runs.
-        step: Global step from which a run goes on; None for one that begins.
+        step: Global step from which a run continues; None for a new run.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Tracker(Protocol):
     """One of the three trackers; used on the main process only."""
 
     def open(self, identity: RunIdentity) -> None:
-        """Begins the run, or goes on with it, before anything is logged."""
+        """Begins or continues the run, before anything is logged."""
         ...
 
     def chain(self, round_index: int, steps: Sequence[ChainStep]) -> None:
@@ -59,11 +59,11 @@ class Tracker(Protocol):
         ...
 
     def samples(self, rows: Sequence[dict[str, Any]], global_step: int) -> None:
-        """Shows codes."""
+        """Shows samples."""
         ...
 
     def close(self, args: Any, state: Any, control: Any) -> None:
-        """Lets everything reach the disk."""
+        """Flushes everything to the disk."""
         ...
 
 
@@ -76,7 +76,7 @@ class Tracking:
         active: Whether this is the process that logs.
 
     Attributes:
-        is_open: Whether a run has begun or gone on.
+        is_open: Whether a run is open.
     """
 
     def __init__(self, callbacks: Iterable[TrainerCallback], args: TrainingArguments, active: bool) -> None:
@@ -93,7 +93,7 @@ class Tracking:
                 self._trackers.append(_Trackio(callback, args))
 
     def open(self, identity: RunIdentity) -> None:
-        """Begins the run with each tracker, or goes on with it."""
+        """Begins or continues the run with each tracker."""
         self.is_open = True
         for tracker in self._trackers:
             tracker.open(identity)
@@ -101,7 +101,7 @@ class Tracking:
     def publish(
         self, round_index: int, steps: Sequence[ChainStep], samples: Sequence[CodeSample], global_step: int
     ) -> None:
-        """Shows a round's chains and some of its codes; comes after the round's scalars have been logged."""
+        """Shows a round's chains and some of its samples; comes after the round's scalars have been logged."""
         rows = sample_rows(samples)
         for tracker in self._trackers:
             tracker.chain(round_index, steps)
@@ -109,7 +109,7 @@ class Tracking:
                 tracker.samples(rows, global_step)
 
     def close(self, args: Any, state: Any, control: Any) -> None:
-        """Lets everything reach the disk; the run goes on with what is logged after it."""
+        """Flushes everything to the disk; the run continues with later logs."""
         for tracker in self._trackers:
             tracker.close(args, state, control)
 
@@ -207,11 +207,11 @@ class _Trackio:
         self._callback = callback
         if vars(args).get("trackio_static_space_id") is None:
             # By default transformers answers a push of the model with a public Space of all that the local
-            # database holds of the project: here the seeds' descriptions and the codes too, which nobody asked for.
+            # database holds of the project: here also the tasks' descriptions and the samples, which the user did not ask to publish.
             args.trackio_static_space_id = False
 
     def open(self, identity: RunIdentity) -> None:
-        pass  # transformers goes on with the run of the same name
+        pass  # transformers continues the run of the same name
 
     def chain(self, round_index: int, steps: Sequence[ChainStep]) -> None:
         import trackio
@@ -249,10 +249,10 @@ def _writer(folder: str, purge_step: int) -> Any:
 def _markdown(row: dict[str, Any]) -> str:
     perplexity = "unknown" if row["perplexity"] is None else f"{row['perplexity']:.3g}"
     head = (
-        f"**{row['task_id']}**, round {row['round']}, step {row['step']}, code {row['index']}: {row['status']}, "
+        f"**{row['task_id']}**, round {row['round']}, step {row['step']}, sample {row['index']}: {row['status']}, "
         f"perplexity {perplexity}"
     )
-    # Indented blocks, whatever a model has written, stay text.
+    # Text that a model has written stays text in an indented block.
     parts = [head, _block(row["description"]), _block(row["code"])]
     return "\n\n".join([*parts, _block(row["message"])] if row["message"] else parts)
 

@@ -1,4 +1,9 @@
-"""Sampling: the chain, its siblings, and the record of every code they drew."""
+"""Sampling: the chain and its siblings, their context, the record of every sample, and the rollouts that run them.
+
+Public modules: `chain` (the samplers), `context` (what a sampler may ask for), `hints`, `records` (`CodeSample`), `store`
+(samples on disk), `scheduler` (many chains on one engine and one sandbox), `executions` (equal programs run once), `rollouts`
+(an engine, a sandbox and a process's share of the tasks; needs torch), `workers`, `progress`.
+"""
 
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.records import CodeSample

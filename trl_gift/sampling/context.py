@@ -166,9 +166,11 @@ class ChainContext:
         results = iter(await Execute(jobs)) if jobs else iter(())
         outcomes = [next(results) if extraction else None for extraction in extractions]
         for outcome in outcomes:
-            failed = outcome is not None and outcome.status == INFRASTRUCTURE
+            if outcome is None:  # nothing was executed
+                continue
+            failed = outcome.status == INFRASTRUCTURE
             self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0
-            if outcome is not None and self._failures_in_a_row >= MAX_INFRASTRUCTURE_FAILURES:
+            if self._failures_in_a_row >= MAX_INFRASTRUCTURE_FAILURES:
                 raise ExecutionUnavailable(
                     f"{self._failures_in_a_row} consecutive executions failed for lack of a sandbox (last: "
                     f"{outcome.message}); see `trl-gift doctor`. The samples so far are kept; resume the run."

@@ -1,4 +1,4 @@
-"""Hints: what a prompt may give away of a task that plain tries did not solve.
+"""Hints that a prompt may show for a task that plain sampling did not solve.
 
 STaR (arXiv 2203.14465, section 3.2) shows the right answer. Its analogue for code is the reference solution, or, where
 none is at hand, the first test that the latest try failed.
@@ -17,7 +17,7 @@ from trl_gift.tasks import Task
 
 HINTS = ("reference", "failing_test")
 MAX_TEST_CHARACTERS = 1000
-"""A test is shown at most so long: some hold megabytes of input."""
+"""Longest text of a test that is shown; some tests hold megabytes of input."""
 
 
 def hint_for(kind: str, task: Task, tries: Sequence[CodeSample]) -> Hint | None:
@@ -26,14 +26,14 @@ def hint_for(kind: str, task: Task, tries: Sequence[CodeSample]) -> Hint | None:
     Args:
         kind: `"reference"` or `"failing_test"`.
         task: The task.
-        tries: The codes that did not solve it, in the order of sampling.
+        tries: The samples that did not solve it, in the order of sampling.
 
     Returns:
         None where the task has no reference to show.
     """
     if kind == "reference":
         return Hint(kind, task.reference) if task.reference is not None else None
-    assert task.tests is not None, "what was tried and failed has tests"
+    assert task.tests is not None, "a task that was tried and failed has tests"
     # Where no try held a program, nothing has failed yet: the first test says most. Hidden tests come after the others
     # and are never shown: for one of these the last visible test stands in.
     failures = [sample.outcome["first_failure"] for sample in tries if sample.outcome]

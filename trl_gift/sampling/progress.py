@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 @contextmanager
 def no_dataset_bars() -> Iterator[None]:
-    """No bars of the datasets library within the block: what it prepares there is of no interest to anybody."""
+    """Disables the progress bars of the datasets library for the block."""
     import datasets
 
     was_disabled = datasets.are_progress_bars_disabled()
@@ -35,7 +35,7 @@ class SamplingProgress:
     """
 
     def __init__(self, description: str, total: int, disable: bool, verified: bool = True) -> None:
-        self._bar = tqdm(total=total, desc=description, unit="code", disable=disable, smoothing=0.05)
+        self._bar = tqdm(total=total, desc=description, unit="sample", disable=disable, smoothing=0.05)
         self._verified = verified
         self._started = time.monotonic()
         self._tokens = 0

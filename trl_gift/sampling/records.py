@@ -1,7 +1,7 @@
-"""`CodeSample`: one sampled code with its whole lineage, as it stands in the store.
+"""`CodeSample`: one sampled completion with its whole lineage, as the store records it.
 
-Everything needed to ask later "why did the model learn this?" is here: the description it was written from, the code
-that this description was read from, the model that wrote it, what happened when it ran.
+A record answers the question "why did the model learn this?": it holds the description that the program was written from,
+the sample that this description was read from, the model that wrote it, and the outcome of its execution.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ NO_CODE = "no_code"
 """Status of a completion in which no program was found; all other statuses are those of the sandbox."""
 
 UNVERIFIED = "unverified"
-"""Status of a code that was not run, because the run does not verify; nobody knows whether it is correct."""
+"""Status of a program that was not executed, because the run does not verify; whether it is correct is unknown."""
 
 INFRASTRUCTURE = "infrastructure"
 PASSED = "passed"
-_LARGEST_EXPONENT = 700.0  # exp of more overflows; such a code is as surprising as can be said
+_LARGEST_EXPONENT = 700.0  # exp of more overflows
 REFERENCE = "reference"
 """The parent of a step whose description was read from the task's reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeSample:
-    """One sampled code.
+    """One sampled completion, with its program if it holds one.
 
     Attributes:
         task_id: The task, the paper's i.
         round: Self-training round, from 1.
         step: Step of the chain, from 0; its first step is a plain conditional sample.
-        index: Index among the codes of the step.
-        parent: `sample_id` of the code that the description was read from; `"reference"`; None for the seed's words.
+        index: Index among the samples of the step.
+        parent: `sample_id` of the sample that the description was read from; `"reference"`; None for the task's own description.
         sampler: The sampler that asked for it.
-        hint: What the prompt gave away: `"reference"`, `"failing_test"`, or None for nothing.
-        description: The description that it was written from, d in P(c | d).
-        description_tokens: Number of tokens sampled for that description; 0 for the seed's.
+        hint: The hint that the prompt showed: `"reference"`, `"failing_test"`, or None for nothing.
+        description: The description that the program was written from, d in P(c | d).
+        description_tokens: Number of tokens sampled for that description; 0 for the task's own.
         prompt_hash: Hash of the prompt's token ids.
         completion: The text that the model wrote.
-        code: The whole program; None when the completion holds none.
+        code: The whole program; None if the completion holds none.
         target: The completion text that gives `code`, the training target.
         token_ids: The sampled tokens, end token included.
         finish_reason: `"eos"`, `"stop"` or `"length"`.
         logprob_sum: Log-probability of the scored tokens under the untouched model, in nats.
         num_scored: Number of tokens in that sum.
         scored: True when a scoring pass gave the sum, False when the sampling itself did.
-        status: A status of the sandbox, `"no_code"`, or `"unverified"` for a code that was not run.
+        status: A status of the sandbox, `"no_code"`, or `"unverified"` for a program that was not executed.
         outcome: The outcome of the execution as a dictionary; None where nothing ran.
-        continues: Whether the chain went on from this code.
+        continues: Whether the chain continued from this sample.
         model_hash: Fingerprint of the trainable weights that wrote it.
         seed: The run's `samples_seed`.
-        created: Seconds since the epoch when it was sampled and judged.
+        created: Time of the verdict, in seconds since the epoch.
     """
 
     task_id: str
@@ -88,17 +88,17 @@ class CodeSample:
 
     @property
     def passed(self) -> bool:
-        """Whether the code passed every test."""
+        """Whether the program passed every test."""
         return self.status == PASSED
 
     @property
     def eligible(self) -> bool:
-        """Whether a chain may go on from the code and selection may draw it: it passed, or nothing was to be verified."""
+        """Whether a chain may continue from the sample and selection may draw it: it passed, or the run does not verify."""
         return self.status in (PASSED, UNVERIFIED)
 
     @property
     def perplexity(self) -> float | None:
-        """`exp(mean negative log-likelihood)` of the code's tokens and the end token; None where it is unknown."""
+        """`exp(mean negative log-likelihood)` of the program's tokens and the end token; None where it is unknown."""
         if self.logprob_sum is None or self.num_scored == 0:
             return None
         return math.exp(min(-self.logprob_sum / self.num_scored, _LARGEST_EXPONENT))

@@ -6,9 +6,11 @@
 Each program runs in a confined process of its own. Its tests run in another process, which the program can neither see
 nor reach. The sandbox is usable alone: nothing here imports torch, or any other part of trl_gift.
 
-Other rooms import the names below, and three helpers for test code and messages: `trl_gift.sandbox.statements`,
-`trl_gift.sandbox.languages` and `trl_gift.sandbox.values.show`. The folders are internal: `pool/` is the trainer's
-side, `inside/` runs in the confined processes, `confine/` puts the layers in force, and `values/` serves both sides.
+The folders are internal: `pool/` is the trainer's side, `inside/` runs in the confined processes, `confine/` puts the layers in
+force, and `values/` serves both sides.
+
+Public modules: `statements` (assertions as statements), `languages` (names and commands of languages), `values.show` (values
+as short text).
 """
 
 from __future__ import annotations

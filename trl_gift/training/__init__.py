@@ -1,1 +1,5 @@
-"""From samples to weights: selection, training pairs, rounds as consecutive `train()` calls, quantization, merging."""
+"""From samples to weights.
+
+Public modules: `selection` (K samples for each task), `pairs` (training pairs as token ids), `rounds` (consecutive `train()`
+calls as one run; needs torch), `quantization`, `merging` (an adapter into its base), `checks` (a model before it is loaded).
+"""

@@ -53,7 +53,7 @@ def merge_adapter(
         trust_remote_code: Whether code of the base's repository may run.
 
     Raises:
-        ConfigError: for what is no adapter, a base that is quantised or cannot be read, or an output that exists.
+        ConfigError: for a folder that is not an adapter, a base that is quantised or cannot be read, or an output that exists.
     """
     target = Path(output)
     if dtype not in DTYPES:
@@ -86,7 +86,7 @@ def _adapter_settings(adapter: str) -> Any:
         settings = PeftConfig.from_pretrained(adapter)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"{adapter!r} is no adapter ({error}); give a folder with adapter_config.json, such as one that the "
+            f"{adapter!r} is not an adapter ({error}); give a folder with adapter_config.json, such as one that the "
             "trainer's save_model wrote with peft_config."
         ) from error
     if settings.is_prompt_learning:

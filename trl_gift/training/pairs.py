@@ -1,8 +1,9 @@
-"""Training pairs: the seed description with a kept code, as token ids and labels.
+"""Training pairs: the task's own description with a kept program, as token ids and labels.
 
-Whatever description a code was drawn from, it is paired with the **seed** description of its task (GiFT, section 3.3).
-The loss is on the completion and the end token only. A pair that does not fit `max_length` is left out and counted: cut
-short it would teach broken code, or, with all labels masked, nothing but NaN.
+A program is paired with the description of its **task**, not with the description that it was sampled from (GiFT, section
+3.3).
+The loss is on the completion and the end token only. A pair that does not fit `max_length` is left out and counted: a
+truncated pair would teach a broken program, or give NaN if all its labels are masked.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 from trl_gift.prompts import PromptFormat
 from trl_gift.tasks import Task
-from trl_gift.training.selection import SelectedCode
+from trl_gift.training.selection import SelectedSample
 
 IGNORED = -100
 """The label that the loss leaves out, as in PyTorch and transformers."""
@@ -31,9 +32,9 @@ class TrainingPairs:
     """The examples of a round and what was left out.
 
     Attributes:
-        pairs: The examples: the seeds' references first, then the selected codes.
+        pairs: The examples: the tasks' references first, then the selected samples.
         num_references: How many are references.
-        num_selected: How many are selected codes, repeated draws counted.
+        num_selected: How many are selected samples, repeated draws counted.
         num_too_long: How many did not fit `max_length`.
         num_unfit: References that cannot be written after the pinned signature.
     """
@@ -54,12 +55,12 @@ class TrainingPairs:
 
 def training_pairs(
     tasks: Sequence[Task],
-    selected: Iterable[SelectedCode],
+    selected: Iterable[SelectedSample],
     prompts: PromptFormat,
     max_length: int | None,
     train_on_references: bool,
 ) -> TrainingPairs:
-    """The pairs of a round: each reference once, each selected code as often as it was drawn."""
+    """The pairs of a round: each reference once, each selected sample as often as it was drawn."""
     by_id: Mapping[str, Task] = {task.task_id: task for task in tasks}
     pairs: list[TrainingPair] = []
     too_long = unfit = num_references = 0
@@ -76,20 +77,20 @@ def training_pairs(
             num_references += 1
         else:
             too_long += 1
-    for code in selected:
+    for item in selected:
         # Samples of tasks that are no longer in the dataset stay on record but are not trained on.
-        if code.count == 0 or code.sample.task_id not in by_id or code.sample.target is None:
+        if item.count == 0 or item.sample.task_id not in by_id or item.sample.target is None:
             continue
-        pair = make_pair(by_id[code.sample.task_id], code.sample.target, prompts)
+        pair = make_pair(by_id[item.sample.task_id], item.sample.target, prompts)
         if _fits(pair, max_length):
-            pairs.extend([pair] * code.count)
+            pairs.extend([pair] * item.count)
         else:
-            too_long += code.count
+            too_long += item.count
     return TrainingPairs(pairs, num_references, len(pairs) - num_references, too_long, unfit)
 
 
 def make_pair(task: Task, target: str, prompts: PromptFormat) -> TrainingPair:
-    """The seed prompt of `task` followed by `target` and the end token; only the latter two are learned."""
+    """The prompt of `task` followed by `target` and the end token; only the latter two are learned."""
     prompt = prompts.write(task, task.description)
     completion = prompts.encode_target(task, target)
     return TrainingPair([*prompt, *completion], [IGNORED] * len(prompt) + completion)

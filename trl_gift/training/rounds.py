@@ -1,8 +1,8 @@
 """Several `train()` calls as one run: what `SFTTrainer` needs to fine-tune round after round.
 
 Each round is one ordinary `train()` with its own data, a fresh optimizer and a fresh learning-rate schedule, so that
-everything that users know about a trainer holds within a round. Across rounds the global step and the log history go
-on, checkpoint numbers rise, and a checkpoint says which round it belongs to.
+everything that users know about a trainer holds within a round. Across rounds the global step and the log history
+continue, checkpoint numbers rise, and a checkpoint says which round it belongs to.
 
 The one private method that this overrides is `Trainer._init_training_state` (transformers >= 5.3): there is no public
 way to let `global_step` start elsewhere than at zero. A contract test guards its signature.
@@ -117,7 +117,7 @@ class RoundTrainer(SFTTrainer):
         return bool(self.is_deepspeed_enabled or self.is_fsdp_enabled)
 
     def enter_after(self, checkpoint: RoundCheckpoint, weights: bool = True) -> None:
-        """Goes on where another process has ended a round: its step count and history, and its weights.
+        """Continues where another process has ended a round: with its step count and history, and with its weights.
 
         Comes before any training in this process.
 
@@ -189,9 +189,9 @@ class RoundTrainer(SFTTrainer):
     def own_precision(self) -> Iterator[None]:
         """The model with its own forward pass, for sampling and measuring.
 
-        Training leaves autocast around `forward` for good (accelerate wraps a model once). Codes sampled before the
-        first round and after it would otherwise come from different arithmetic. `Accelerator.unwrap_model` goes too
-        far: it also takes off the forward pass that SFTTrainer has put on for its loss.
+        Training leaves autocast around `forward` for good (accelerate wraps a model once). Without this context, samples
+        before and after the first round would come from different arithmetic. `Accelerator.unwrap_model` removes
+        too much: also the forward pass that SFTTrainer has set for its loss.
         """
         attributes = self.model.__dict__
         trained = {name: attributes.pop(name) for name in _FORWARD if name in attributes}

@@ -1,12 +1,12 @@
-"""Selection: K codes a task, the rare preferred by perplexity.
+"""Selection: K samples for each task, rare programs preferred by perplexity.
 
-GiFT (arXiv 2502.11466, section 3.3): from a task's pool of eligible codes (the passing ones, or all that were found if
-the run does not verify), K are drawn with replacement with weights
-`softmax(perplexity_weight * perplexity)`. The weight multiplies: larger values prefer the tail more, zero is uniform
-(the ablation); it is an inverse temperature.
+GiFT (arXiv 2502.11466, section 3.3): from a task's pool of eligible samples (those that passed, or all that hold a
+program if the run does not verify), K are drawn with replacement with weights
+`softmax(perplexity_weight * perplexity)`. The weight multiplies: larger values prefer the tail more, and zero draws
+uniformly (the ablation). The weight is an inverse temperature.
 
-Guard: the exponential lets one odd code with a huge perplexity swallow all the mass. Within a pool a perplexity counts
-at most `perplexity_cap` above the pool's lowest, so no code is more than `exp(perplexity_weight * perplexity_cap)`
+Guard: with the plain exponential one odd program with a huge perplexity would take all the mass. Within a pool a perplexity
+counts at most `perplexity_cap` above the pool's lowest, so a program is at most `exp(perplexity_weight * perplexity_cap)`
 times as likely as the most ordinary one.
 """
 
@@ -14,25 +14,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from trl_gift.common.files import whole_file
 from trl_gift.common.randomness import generator, stream_key
 from trl_gift.sampling.records import CodeSample
 from trl_gift.tasks import codetext
 
+_SCHEMA_VERSION = 2
+
 
 @dataclass(frozen=True, slots=True)
 class SelectionSettings:
-    """How codes are selected.
+    """How samples are selected.
 
     Attributes:
-        num_selected: K, the draws for each task; None for the whole pool, each code once.
+        num_selected: K, the draws for each task; None for the whole pool, each sample once.
         perplexity_weight: The factor of the perplexity in the softmax; 0 for uniform draws.
         perplexity_cap: How far above its pool's lowest a perplexity may count.
-        pool: `"continuing"` (the codes that a chain went on from, the authors' choice) or `"all"` eligible ones.
-        deduplicate: Keep one of the codes that share a normalised syntax tree.
-        with_replacement: Whether a code may be drawn more than once; if not, a task gets at most its pool.
+        pool: `"continuing"` (the samples that a chain continued from, the authors' choice) or `"all"` eligible samples.
+        deduplicate: Keep one of the samples whose programs share a normalised syntax tree.
+        with_replacement: Whether a sample may be drawn more than once; if not, a task gets at most its pool.
         seed: The run's `samples_seed`.
         round: Self-training round, from 1.
     """
@@ -48,25 +52,31 @@ class SelectionSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class SelectedCode:
-    """A code of a task's pool with its weight and the number of times that it was drawn (possibly none)."""
+class SelectedSample:
+    """A sample of a task's pool.
+
+    Attributes:
+        sample: The sample.
+        weight: Its probability in one draw.
+        count: How often it was drawn; may be 0.
+    """
 
     sample: CodeSample
     weight: float
     count: int
 
 
-def select(samples: Mapping[str, Sequence[CodeSample]], settings: SelectionSettings) -> list[SelectedCode]:
-    """Draws K codes for each task that has an eligible one.
+def select(samples: Mapping[str, Sequence[CodeSample]], settings: SelectionSettings) -> list[SelectedSample]:
+    """Draws K samples for each task that has an eligible one.
 
     Args:
         samples: The samples of all rounds that count, by task.
         settings: How to draw.
 
     Returns:
-        The pools of all tasks, in the order of tasks and samples, each code with its count.
+        The pools of all tasks, in the order of tasks and samples, each sample with its count.
     """
-    selected: list[SelectedCode] = []
+    selected: list[SelectedSample] = []
     for task_id in sorted(samples):
         candidates = pool(samples[task_id], settings.pool, settings.deduplicate)
         if not candidates:
@@ -76,14 +86,14 @@ def select(samples: Mapping[str, Sequence[CodeSample]], settings: SelectionSetti
         )
         counts = _counts(weights, settings, task_id)
         selected.extend(
-            SelectedCode(candidate, float(weight), int(number))
+            SelectedSample(candidate, float(weight), int(number))
             for candidate, weight, number in zip(candidates, weights, counts, strict=True)
         )
     return selected
 
 
 def _counts(weights: np.ndarray, settings: SelectionSettings, task_id: str) -> np.ndarray:
-    """How often each code of a task is drawn, shape `(len(weights),)`."""
+    """How often each sample of a task is drawn, shape `(len(weights),)`."""
     size = len(weights)
     if settings.num_selected is None:
         return np.ones(size, dtype=np.int64)
@@ -94,7 +104,7 @@ def _counts(weights: np.ndarray, settings: SelectionSettings, task_id: str) -> n
 
 
 def pool(samples: Iterable[CodeSample], kind: str, deduplicate: bool = False) -> list[CodeSample]:
-    """The codes of one task that may be selected, in the order of the chain."""
+    """The samples of one task that may be selected, in the order of the chain."""
     chosen = [sample for sample in samples if sample.eligible and (kind == "all" or sample.continues)]
     if not deduplicate:
         return chosen
@@ -113,9 +123,43 @@ def softmax_weights(perplexities: Sequence[float | None], weight: float, cap: fl
     if weight == 0.0:
         return np.full(len(perplexities), 1.0 / len(perplexities))
     if any(value is None for value in perplexities):
-        raise ValueError("a passing code has no perplexity; it cannot be weighted.")
+        raise ValueError("a passing sample has no perplexity; it cannot be weighted.")
     values = np.array([value for value in perplexities if value is not None], dtype=np.float64)
     excess = np.minimum(values - values.min(), cap)
     weights: np.ndarray = np.exp(weight * (excess - excess.max()))
     weights /= weights.sum()
     return weights
+
+
+def write_selection(path: Path, selected: Sequence[SelectedSample]) -> None:
+    """Writes the pools with their weights and counts as Parquet, whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    rows = [
+        {
+            "schema": _SCHEMA_VERSION,
+            "sample_id": item.sample.sample_id,
+            "task_id": item.sample.task_id,
+            "round": item.sample.round,
+            "perplexity": item.sample.perplexity,
+            "weight": item.weight,
+            "count": item.count,
+            "code": item.sample.code,
+        }
+        for item in selected
+    ]
+    schema = pa.schema(
+        [
+            ("schema", pa.int32()),
+            ("sample_id", pa.string()),
+            ("task_id", pa.string()),
+            ("round", pa.int32()),
+            ("perplexity", pa.float64()),
+            ("weight", pa.float64()),
+            ("count", pa.int32()),
+            ("code", pa.string()),
+        ]
+    )
+    with whole_file(path) as temporary:
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)

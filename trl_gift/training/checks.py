@@ -1,7 +1,7 @@
-"""What loading a model would trip over, said in one line before its weights are read.
+"""Checks of a model before its weights are read: one line for each mistake that loading would run into.
 
-Loading itself is TRL's: `SFTTrainer` makes a model of a name, with `model_init_kwargs` and, if asked, code that the model
-brings. Not covered: what only the weights can tell.
+TRL loads the model itself: `SFTTrainer` makes a model from a name, with `model_init_kwargs` and, if the user allows it, with
+the model's own code. Not covered: mistakes that only the weights show.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def check_model(
     architectures = list(config.architectures or ())
     if not any("CausalLM" in item or "LMHead" in item or "ConditionalGeneration" in item for item in architectures):
         seen = architectures[0] if architectures else "no architecture"
-        raise ConfigError(f"{what}: its config names {seen}, which is no causal language model; give one that is.")
+        raise ConfigError(f"{what}: its config names {seen}, which is not a causal language model; give one.")
 
 
 def check_trainable(quantization: BitsAndBytesConfig | None, peft_config: PeftConfig | None) -> None:
@@ -123,9 +123,9 @@ def _check_folder(folder: Path, what: str, with_tokenizer: bool) -> None:
     if not (folder / "config.json").exists():
         if (folder / "adapter_config.json").exists():
             raise ConfigError(
-                f"{what} is an adapter and no whole model; merge it into its base model first (`trl-gift merge`)."
+                f"{what} is an adapter and not a whole model; merge it into its base model first (`trl-gift merge`)."
             )
-        raise ConfigError(f"{what} holds no config.json, so it is no model; give a folder of save_pretrained.")
+        raise ConfigError(f"{what} holds no config.json, so it is not a model; give a folder of save_pretrained.")
     if not _holds(folder, _WEIGHTS):
         raise ConfigError(f"{what} holds no weights ({', '.join(_WEIGHTS)}); save the model there again.")
     if with_tokenizer and not _holds(folder, _TOKENIZERS):
