@@ -392,17 +392,17 @@ def test_judge_death_is_repaired():
 
 def test_a_silent_worker_is_noticed(monkeypatch):
     class Grace:
-        """Short for the first program of the test that stops its worker, else without an end."""
+        """Short for the program whose worker is stopped, and without an end for its second try."""
 
-        lengths = iter([BACKSTOP_S, 2.0, BACKSTOP_S])
+        lengths = iter([1.0, BACKSTOP_S])
 
         def __radd__(self, wall_s):
             return wall_s + next(self.lengths)
 
-    monkeypatch.setattr("trl_gift.sandbox.pool.worker.GRACE_S", Grace())
     others = descendants()
     with LocalSandbox(num_workers=1) as pool:
         assert pool.run(ADD, ADDS).passed
+        monkeypatch.setattr("trl_gift.sandbox.pool.worker.GRACE_S", Grace())
         for pid in descendants() - others:
             os.kill(pid, signal.SIGSTOP)
         future = pool.submit(SLEEP, ADDS, limits=Limits(cpu_s=0.5, wall_s=0.5))
@@ -465,8 +465,10 @@ def test_closing_ends_running_programs_at_once():
     pool.close()
 
 
+# A shell that runs the tests in the background has them, and what they start, ignore interrupts.
 TRAINER = """
-import sys, time, threading
+import signal, sys, time, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.support.processes import descendants, wait_until
 from tests.support.programs import ENDLESS, SLEEP
 from trl_gift.sandbox import LocalSandbox, AssertTests, StdioTests, Case
