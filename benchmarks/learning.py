@@ -3,7 +3,7 @@
     python benchmarks/learning.py --repeats 4
 
 Each repeat is one `trl-gift quickstart` per arm with the same seed, so arms are compared in pairs. Prints for each arm
-the mean of held-out greedy pass@1, solved seeds and distinct passing programs after each round, and for each arm the
+the mean of held-out greedy pass@1, solved tasks and distinct passing programs after each round, and for each arm the
 mean difference to plain sampling with its 95 % t-interval over the repeats. With `--json` the last line is one JSON
 object whose `ratios` maps names to numbers.
 """

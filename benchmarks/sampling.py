@@ -2,7 +2,7 @@
 
     python benchmarks/sampling.py --tasks 48 --steps 4
 
-The same model, tasks, seed and number of codes for all:
+The same model, tasks, seed and number of samples for all:
 
 (a) the authors' schedule, written from the description of the method: one task per `generate` call with 3 sequences, a
     barrier after each step, execution after generation, a separate pass for the perplexities, one description a call;
@@ -229,7 +229,7 @@ def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Fig
 def ceiling(model, rows, prompt, like: Figures) -> float:
     """Tokens per second of the engine's decoding step alone, on a batch that never changes.
 
-    As many tokens as ours, in completions of the same mean length, each behind the same prompt.
+    As many tokens as ours, in completions of the same mean length, each after the same prompt.
     """
     steps = max(8, round(like.tokens / like.samples))
     device = model.device

@@ -259,7 +259,9 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=640, help="programs per round for ours (default: 640)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the figures are medians (default: 3)")
     parser.add_argument("--ballast-mb", type=int, default=0, help="memory that the calling process holds (default: 0)")
-    parser.add_argument("--soak", type=int, default=0, help="only this: so many programs, and what they leave behind")
+    parser.add_argument(
+        "--soak", type=int, default=0, help="only this: run this many programs and report what they leave"
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
 

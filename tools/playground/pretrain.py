@@ -5,7 +5,7 @@
 One small Llama learns both directions of the world, `description → code` and `code → description`, in exactly the
 prompt format that the chain uses. The budget is a number of training tokens, so two runs see the same examples; the
 learning rate follows that budget. `--minutes` only caps the time: if it strikes first, the rest of the schedule is
-compressed, and the run is no longer the same everywhere.
+compressed, and the run differs between machines.
 """
 
 from __future__ import annotations

@@ -64,10 +64,10 @@ def write(
     return [None if extraction is None else extraction.code for extraction in found]
 
 
-def read(model: Any, tokenizer: Any, tasks: Sequence[Task], codes: Sequence[str]) -> list[str]:
+def read(model: Any, tokenizer: Any, tasks: Sequence[Task], programs: Sequence[str]) -> list[str]:
     """The greedy description of each code."""
     prompts = BasePrompts(tokenizer)
-    return complete(model, tokenizer, [prompts.read(task, code) for task, code in zip(tasks, codes, strict=True)])
+    return complete(model, tokenizer, [prompts.read(task, code) for task, code in zip(tasks, programs, strict=True)])
 
 
 def verify(sandbox: LocalSandbox, tasks: Sequence[Task], programs: Sequence[str | None]) -> list[bool]:
@@ -83,11 +83,11 @@ def verify(sandbox: LocalSandbox, tasks: Sequence[Task], programs: Sequence[str 
 def round_trips(
     model: Any, tokenizer: Any, sandbox: LocalSandbox, tasks: Sequence[Task], split: str = "train"
 ) -> dict[str, float]:
-    """The share of known-correct codes of each idiom that read and written again, greedily, still pass."""
+    """The share of correct programs of each idiom that still pass after being read and written again greedily."""
     rates = {}
     for idiom, name in enumerate(IDIOMS):
-        codes = [write_code(task_intention(split, number)[0], idiom) for number in range(len(tasks))]
-        descriptions = read(model, tokenizer, tasks, codes)
+        programs = [write_code(task_intention(split, number)[0], idiom) for number in range(len(tasks))]
+        descriptions = read(model, tokenizer, tasks, programs)
         rates[name] = _share(verify(sandbox, tasks, write(model, tokenizer, tasks, descriptions)))
     return rates
 

@@ -2,3 +2,5 @@
 
 Public modules: `main` (the entry point).
 """
+
+__all__ = ["main"]

@@ -126,7 +126,8 @@ def parse_with_launch(
     if model.model_name_or_path is None:
         raise ConfigError("model_name_or_path is missing; name a model on the Hub or a local folder.")
     if tasks.dataset_name is None and (command != "evaluate" or tasks.eval_dataset_name is None):
-        raise ConfigError("dataset_name is missing; name a dataset on the Hub or a .jsonl or .parquet file.")
+        name = "eval_dataset_name" if command == "evaluate" else "dataset_name"
+        raise ConfigError(f"{name} is missing; name a dataset on the Hub or a .jsonl or .parquet file.")
     return tasks, config, model, resume or _resume(config.resume_from_checkpoint), others
 
 

@@ -3,3 +3,5 @@
 Public modules: `randomness` (named random streams), `files` (files that are written whole), `clock` (time by stage), `options`
 (options that are declared in one place), `lazy` (public names that are loaded on first use).
 """
+
+__all__ = ["clock", "files", "lazy", "options", "randomness"]

@@ -15,9 +15,11 @@ __all__ = [
     "Evaluation",
     "EvaluationSettings",
     "attempt_tasks",
+    "code_metric",
     "evaluate",
     "evaluate_rollouts",
     "paired_difference",
+    "pass_at_k",
 ]
 
 if TYPE_CHECKING:

@@ -40,7 +40,15 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One evaluated completion; `index` is -1 for the greedy one."""
+    """One evaluated completion.
+
+    Attributes:
+        task_id: The task.
+        index: Index among the sampled completions of the task, from 0; -1 for the greedy one.
+        completion: The text that the model wrote.
+        code: The program in it; None if it holds none.
+        status: A status of the sandbox, or `"no_code"`.
+    """
 
     task_id: str
     index: int
@@ -60,7 +68,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All attempts at a set of tasks."""
+    """All attempts at a set of tasks.
+
+    Attributes:
+        attempts: The attempts, in the order of task and index.
+        k: The values of k for pass@k of the sampled programs.
+    """
 
     attempts: tuple[Attempt, ...]
     k: tuple[int, ...]

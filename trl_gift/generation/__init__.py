@@ -48,7 +48,9 @@ __all__ = [
     "GenerationRequest",
     "GenerationResult",
     "SamplingParams",
+    "compact",
     "draw_tokens",
     "end_ids",
     "score",
+    "server",
 ]

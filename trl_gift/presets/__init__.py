@@ -15,6 +15,8 @@ from trl_gift.errors import ConfigError
 
 _FOLDER = Path(__file__).parent
 
+__all__ = ["preset_names", "preset_options"]
+
 
 def preset_names() -> tuple[str, ...]:
     """The names of all presets, in alphabetical order."""

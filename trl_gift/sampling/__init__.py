@@ -8,4 +8,17 @@ Public modules: `chain` (the samplers), `context` (what a sampler may ask for), 
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.records import CodeSample
 
-__all__ = ["SAMPLERS", "CodeSample"]
+__all__ = [
+    "SAMPLERS",
+    "CodeSample",
+    "chain",
+    "context",
+    "executions",
+    "hints",
+    "progress",
+    "records",
+    "rollouts",
+    "scheduler",
+    "store",
+    "workers",
+]

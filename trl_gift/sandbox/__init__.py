@@ -50,7 +50,9 @@ __all__ = [
     "TestResult",
     "Tests",
     "ToolchainMissing",
+    "languages",
     "probe_isolation",
+    "statements",
     "suite_from_dict",
 ]
 

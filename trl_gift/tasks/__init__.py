@@ -8,4 +8,16 @@ from trl_gift.tasks.loaders import filter_tasks, load_tasks, tasks_from_rows
 from trl_gift.tasks.sources import HUB_NAMES
 from trl_gift.tasks.task import Task, fingerprint
 
-__all__ = ["HUB_NAMES", "Task", "filter_tasks", "fingerprint", "load_tasks", "tasks_from_rows"]
+__all__ = [
+    "HUB_NAMES",
+    "Task",
+    "codetext",
+    "decontamination",
+    "filter_tasks",
+    "filters",
+    "fingerprint",
+    "load_tasks",
+    "overlap",
+    "tasks_from_rows",
+    "validate",
+]

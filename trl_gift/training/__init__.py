@@ -3,3 +3,5 @@
 Public modules: `selection` (K samples for each task), `pairs` (training pairs as token ids), `rounds` (consecutive `train()`
 calls as one run; needs torch), `quantization`, `merging` (an adapter into its base), `checks` (a model before it is loaded).
 """
+
+__all__ = ["checks", "merging", "pairs", "quantization", "rounds", "selection"]
