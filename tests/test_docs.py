@@ -57,7 +57,7 @@ def test_python_compiles_and_calls_what_exists():
                 known = set(inspect.signature(ours[node.func.id]).parameters)
                 assert wanted <= known, f"{page}: {node.func.id} takes no {sorted(wanted - known)}"
                 seen += 1
-    assert seen > 5, "the search for calls finds nothing; mend this test"
+    assert seen > 5, "the search for calls finds nothing; fix this test"
 
 
 def options():

@@ -76,7 +76,7 @@ def test_killed_twice(tmp_path, whole_runs):
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(tmp_path, whole_runs):
-    """One run, killed twenty times at moments that nobody chose: nothing lost, nothing twice, the same weights."""
+    """One run, killed twenty times at random moments: nothing lost, nothing twice, the same weights."""
     output, random = tmp_path / "out", Random(0)
     arguments = [str(model_path()), str(output), "--resume"]
     ends = [
