@@ -308,7 +308,9 @@ def test_an_option_arrives_at_its_stage(option, runs):
     if isinstance(row, Elsewhere):
         assert f"{option}=" in (Path(__file__).parent.parent / row.file).read_text(encoding="utf-8")
         return
-    assert row.value != default_of(option), "with the default nobody would notice that the option is ignored"
+    assert row.value != default_of(option), (
+        "with the default value the test would not notice that the option is ignored"
+    )
     seen = runs(row.run) if row.run else GiFTConfig("out", **CPU, **row.given, **{option: row.value})
     assert row.found(seen) == (row.value if row.expected is MISSING else row.expected)
 

@@ -82,7 +82,7 @@ def imported_names():
 
 def test_only_public_names_are_imported_and_they_are_there():
     found, there = set(imported_names()), {}
-    assert len(found) > 20, "the search for imports finds nothing; mend this test"
+    assert len(found) > 20, "the search for imports finds nothing; fix this test"
     for library, name, where in found:
         assert not name.startswith("_"), f"{where} imports the private {library}.{name}"
         assert library in (*LIBRARIES, *PUBLIC_SUBPACKAGES), f"{where} imports {library}.{name}; use the top level"

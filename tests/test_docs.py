@@ -57,7 +57,7 @@ def test_python_compiles_and_calls_what_exists():
                 known = set(inspect.signature(ours[node.func.id]).parameters)
                 assert wanted <= known, f"{page}: {node.func.id} takes no {sorted(wanted - known)}"
                 seen += 1
-    assert seen > 5, "the search for calls finds nothing; mend this test"
+    assert seen > 5, "the search for calls finds nothing; fix this test"
 
 
 def options():
@@ -143,7 +143,11 @@ def test_public_names_are_on_the_api_page(module):
         source = REPOSITORY / (path.replace(".", "/") + ".py")
         if source.exists() and not members:
             shown |= set(re.findall(r"^(?:class|def) (\w+)", source.read_text(encoding="utf-8"), re.MULTILINE))
-    missing = set(importlib.import_module(module).__all__) - shown - {"__version__"}
+    names = set(importlib.import_module(module).__all__) - {"__version__"}
+    modules = {
+        name for name in names if importlib.util.find_spec(f"{module}.{name}")
+    }  # described in the room's docstring
+    missing = names - modules - shown
     assert not missing, f"docs/api.md lacks {sorted(missing)} of {module}"
 
 

@@ -140,7 +140,7 @@ def test_the_notebooks_are_the_two_that_the_docs_name():
     assert [path.stem for path in NOTEBOOKS] == ["qlora_free_gpu", "quickstart_cpu"]
     shown = NOTEBOOKS[1].read_text()
     assert "of 1500 codes passed" in shown, "committed with the outputs of a run"
-    assert '"outputs": [{' not in NOTEBOOKS[0].read_text().replace("\n", ""), "nobody has run this one"
+    assert '"outputs": [{' not in NOTEBOOKS[0].read_text().replace("\n", ""), "this notebook was not run"
 
 
 def test_the_options_of_the_notebook_for_a_gpu_can_work(tmp_path):

@@ -433,7 +433,7 @@ def test_one_round_per_process_killed_and_resumed(tmp_path, whole_runs):
     """Killed at each stage of the first round, one process after the other, and at a step of the second; exact."""
     (expected, _), output = whole_runs(lora=False), tmp_path / "out"
     each = ["--resume", "one_round_per_process=True"]
-    # The third process has nothing left to sample: it counts the codes for the four tasks that the round is measured on.
+    # The third process has nothing left to sample: it counts the completions for the four tasks that the round is measured on.
     for kill in ("sample:9", "step:4", "evaluate:3"):
         process = launch(output, *each, "--kill", kill)
         assert process.returncode == -signal.SIGKILL, (kill, process.stderr[-3000:])

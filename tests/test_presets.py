@@ -43,7 +43,7 @@ def test_a_preset_sets_options_of_the_trainer_and_says_where_they_come_from(name
     assert {option: getattr(config, option) for option in options} == options
     defaults = GiFTConfig("out", **CPU)
     for option, value in options.items():
-        # YAML reads 2e-5 as a text; argparse would mend it, Python would not.
+        # YAML reads 2e-5 as a text; argparse would convert it, Python would not.
         assert isinstance(value, str) == isinstance(getattr(defaults, option), str), option
 
 
@@ -112,7 +112,7 @@ def sandbox():
 
 
 def trained(name, folder, sandbox=None, eval_tasks=1, **options):
-    """A tiny run of a preset: two tasks, few codes, one optimizer step a round."""
+    """A tiny run of a preset: two tasks, few completions, one optimizer step a round."""
     small = {"num_steps": 2, "num_generations": 2, "num_rounds": min(2, preset_options(name).get("num_rounds", 1))}
     config = GiFTConfig.from_preset(
         name, str(folder), max_steps=1, save_strategy="no", max_completion_length=64, max_description_length=48,

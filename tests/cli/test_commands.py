@@ -23,8 +23,8 @@ def from_nothing(*arguments, cwd=None):
     )  # fmt: skip
 
 
-def trl_gift(*arguments):
-    return warm.run("trl_gift.cli.main", arguments, ENVIRONMENT)
+def trl_gift(*arguments, cwd=None):
+    return warm.run("trl_gift.cli.main", arguments, ENVIRONMENT, cwd=cwd)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_doctor():
 
 
 def test_quickstart_json(tmp_path):
-    process = from_nothing(
+    process = trl_gift(
         "quickstart", "--json", "--quiet", "--tasks", 6, "--heldout", 6, "--steps", 2, "--rounds", 2, cwd=tmp_path
     )
     assert process.returncode == 0, process.stderr[-2000:]

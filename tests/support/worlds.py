@@ -25,7 +25,7 @@ def make_task(name="t", description="d0", reference=None):
 
 
 class TablePrompts:
-    """Descriptions are `d0`, `d1`, ...; codes `c0`, `c1`, ...; a prompt is (kind, index)."""
+    """Descriptions are `d0`, `d1`, ...; programs `c0`, `c1`, ...; a prompt is (kind, index)."""
 
     code_stops = ()
     description_stops = ()
@@ -105,7 +105,7 @@ class TableEngine:
 
 
 class TableSandbox:
-    """Passes the codes that a function accepts."""
+    """Passes the programs that a function accepts."""
 
     def __init__(self, accepts=lambda program: True):
         self._accepts = accepts

@@ -27,7 +27,7 @@ def test_the_practice_is_deterministic():
 
 def test_practice_never_holds_a_program_of_another_split():
     # The rule is a function of behaviour, so it is enough that no example behaves like a task, whatever its text: the
-    # practised codes are run on the probes and compared with every task of every split.
+    # practised programs are run on the probes and compared with every task of every split.
     kept = {
         behaviour(task_intention(split, number)[0])
         for split in ("train", "validation", "test")
