@@ -143,9 +143,9 @@ def test_public_names_are_on_the_api_page(module):
         if source.exists() and not members:
             shown |= set(re.findall(r"^(?:class|def) (\w+)", source.read_text(encoding="utf-8"), re.MULTILINE))
     names = set(importlib.import_module(module).__all__) - {"__version__"}
-    modules = {
-        name for name in names if importlib.util.find_spec(f"{module}.{name}")
-    }  # described in the room's docstring
+    folder = REPOSITORY / module.replace(".", "/")
+    # Modules are described in the room's docstring.
+    modules = {name for name in names if (folder / f"{name}.py").exists() or (folder / name).is_dir()}
     missing = names - modules - shown
     assert not missing, f"docs/api.md lacks {sorted(missing)} of {module}"
 
