@@ -248,3 +248,10 @@ def test_the_documentation_lists_every_format():
     assert {name: frozenset(re.findall(r"`(\w+)`", columns)) for name, columns in told.items()} == {
         known.name: known.columns for known in FORMATS
     }
+
+
+def test_blank_imports_are_no_prelude():
+    row = {**rows.ROWS["MBPP+"][0], "test_imports": ["", " "]}
+    (task,) = tasks_from_rows([row], "tasks")
+    assert task.prelude == ""
+    assert Task.from_row(task.to_row()) == task

@@ -19,7 +19,7 @@ def _read(row: Row, where: str) -> Task:
     description = text_field(row, field, where)
     reference = text_field(row, "code", where)
     assertions = text_list(row.get("test_list"), "test_list", where)
-    imports = text_list(row.get("test_imports") or [], "test_imports", where)
+    imports = [line for line in text_list(row.get("test_imports") or [], "test_imports", where) if line.strip()]
     setup = optional_text(row, "test_setup_code", where)
     script = optional_text(row, "test", where)
     borrowed = borrowed_imports("\n".join([*assertions, script or ""]), reference, imports)
