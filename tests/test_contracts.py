@@ -296,7 +296,7 @@ def test_what_is_looked_at_under_deepspeed_and_fsdp(sft_trainer, tmp_path):
 
 
 def test_weights_and_state_of_a_checkpoint(tmp_path, model_factory):
-    """How a process goes on where another has ended a round (trl_gift.training.rounds)."""
+    """How a process continues where another has ended a round (trl_gift.training.rounds)."""
     takes(transformers.TrainerState.load_from_json, "json_path", used_in="trl_gift.training.rounds")
     takes(accelerate.load_checkpoint_in_model, "model", "checkpoint", used_in="trl_gift.training.rounds")
     takes(peft.load_peft_weights, "device", used_in="trl_gift.training.rounds")

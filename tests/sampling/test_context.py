@@ -54,13 +54,13 @@ def test_the_programs_of_a_step_are_drawn_apart():
     for one in samples:
         steps.setdefault((one.task_id, one.step), []).append(one.code)
     assert len(steps) == 40
-    assert all(len(codes) == 4 for codes in steps.values())
-    assert sum(len(set(codes)) == 4 for codes in steps.values()) > 35
+    assert all(len(programs) == 4 for programs in steps.values())
+    assert sum(len(set(programs)) == 4 for programs in steps.values()) > 35
 
 
 @pytest.mark.parametrize("sampler", ["gibbs", "rewrite"])
 def test_every_draw_has_a_key_of_its_own(sampler):
-    """No two completions share a stream: of rounds, tasks, steps, indices, seeds, codes or descriptions."""
+    """No two completions share a stream: of rounds, tasks, steps, indices, seeds, programs or descriptions."""
     seen = Counter()
     expected = 0
     for changes in ({"round": 1}, {"round": 2}, {"seed": 1}, {"seed": 1, "round": 2}):

@@ -5,9 +5,9 @@ Public modules: `pass_at_k` (the estimators and their intervals), `code_metric` 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from trl_gift.common.lazy import lazy_names
 from trl_gift.evaluation.attempts import Attempt, Evaluation, EvaluationSettings, attempt_tasks, paired_difference
 
 __all__ = [
@@ -24,9 +24,5 @@ __all__ = [
 
 if TYPE_CHECKING:
     from trl_gift.evaluation.rollouts import evaluate, evaluate_rollouts
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("evaluate", "evaluate_rollouts"):  # these need torch
-        return getattr(importlib.import_module("trl_gift.evaluation.rollouts"), name)
-    raise AttributeError(f"module 'trl_gift.evaluation' has no attribute {name!r}")
+else:  # these need torch
+    __getattr__ = lazy_names(__name__, {"evaluate": "rollouts", "evaluate_rollouts": "rollouts"})

@@ -7,22 +7,18 @@ imports torch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trl_gift.common.lazy import lazy_names
 
 __all__ = ["model_path", "playground_tasks"]
 
 if TYPE_CHECKING:
     from trl_gift.playground.tasks import playground_tasks
+else:
+    __getattr__ = lazy_names(__name__, {"playground_tasks": "tasks"})
 
 
 def model_path() -> Path:
     """The folder of the shipped model, for `from_pretrained`."""
     return Path(__file__).parent / "model"
-
-
-def __getattr__(name: str) -> Any:
-    if name == "playground_tasks":
-        from trl_gift.playground.tasks import playground_tasks
-
-        return playground_tasks
-    raise AttributeError(f"module 'trl_gift.playground' has no attribute {name!r}")
