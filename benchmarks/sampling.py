@@ -22,7 +22,7 @@ import argparse
 import json
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
@@ -107,7 +107,7 @@ def main() -> None:
         turns = []
         for _ in range(options.repeats):
             turn = [*map(batched, options.generate_sizes), compact()]
-            tops = ceiling(model, rows, prompts.write(tasks[0], tasks[0].description), turn[-1])
+            tops = ceiling(model, rows, prompts.write(tasks[0], tasks[0].description).ids, turn[-1])
             turns.append(ratios_of(authors, turn[:-1], turn[-1], tops))
             for figures in turn:
                 print(figures.line(), flush=True)
@@ -177,7 +177,7 @@ def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Fig
     def call(key, prompt, params, keys):
         nonlocal generation
         began = time.perf_counter()
-        engine.submit(GenerationRequest(key, tuple(prompt), params, keys))
+        engine.submit(GenerationRequest(key, prompt.ids, replace(params, stop=prompt.stop, fence=prompt.fence), keys))
         (result,) = engine.step()
         generation += time.perf_counter() - began
         return result.completions
@@ -186,10 +186,13 @@ def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Fig
         written = {}
         for task in tasks:
             keys = tuple(stream_key(0, 1, task.task_id, step, index, "code") for index in range(CODES))
-            params = SamplingParams(settings.code_params.max_new_tokens, stop=prompts.code_stops)
+            params = SamplingParams(settings.code_params.max_new_tokens)
             prompt = prompts.write(task, descriptions[task.task_id])
             completions = call(("write", task.task_id), prompt, params, keys)
-            written[task.task_id] = prompt, [prompts.extract(task, completion.text) for completion in completions]
+            written[task.task_id] = (
+                prompt,
+                [prompts.extract(task, prompt.after(completion.text)) for completion in completions],
+            )
             samples += CODES
         began = time.perf_counter()
         passing = {}
@@ -203,7 +206,7 @@ def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Fig
         began = time.perf_counter()
         for task in tasks:
             prompt, found = written[task.task_id]
-            pairs = [(prompt, prompts.encode_target(task, extraction.target)) for extraction in found if extraction]
+            pairs = [prompts.encode(prompt, extraction.target) for extraction in found if extraction]
             for pair in pairs:
                 scoring.score(model, [pair])
         generation += time.perf_counter() - began
@@ -216,11 +219,11 @@ def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Fig
                 latest[task.task_id] = codes[place].code
             if task.task_id not in latest:
                 continue
-            params = SamplingParams(64, top_p=0.95, stop=prompts.description_stops)
+            params = SamplingParams(64, top_p=0.95)
             keys = (stream_key(0, 1, task.task_id, step + 1, 0, "description"),)
             prompt = prompts.read(task, latest[task.task_id])
             (completion,) = call(("read", task.task_id), prompt, params, keys)
-            descriptions[task.task_id] = clean_description(completion.text) or task.description
+            descriptions[task.task_id] = clean_description(prompt.after(completion.text)) or task.description
     total = time.perf_counter() - started
     counts = samples, engine.tokens_generated, passed, programs
     return Figures("authors' schedule", *counts, total, generation, waiting)

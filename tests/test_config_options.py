@@ -7,6 +7,7 @@ fails here.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -96,10 +97,17 @@ def thoughts_kept(config, tokenizer):
     return "Hm." in found.target
 
 
+def opened(config, tokenizer):
+    """Whether answers are opened; thoughts, which would forbid it, are left out."""
+    silent = copy.copy(config)
+    silent.train_on_thinking = False
+    return silent.prompts(tokenizer, {tokenizer.eos_token_id}).open_answer
+
+
 def scored_given_the_tasks_own_description(run):
     """Whether no perplexity was asked for under another description than the task's own."""
     prompts = BasePrompts(run.tokenizer)
-    own = {tuple(prompts.write(task, task.description)) for task in training_tasks()}
+    own = {prompts.write(task, task.description).ids for task in training_tasks()}
     assert run.scored
     return {tuple(prompt) for prompt, _ in run.scored} <= own
 
@@ -178,6 +186,7 @@ ROWS: dict[str, Row | Elsewhere] = {
         "unverified", {"mood": "cheerful"},
         lambda run: the(run.text(request).startswith("In a cheerful mood") for request in run.requests), True,
     ),
+    "open_answer": in_run("unverified", False, lambda run: opened(run.trainer.args, run.tokenizer)),
     "stop": in_run(
         "changed", ["\nSTOP"],
         lambda run: the("\nSTOP" in request.params.stop for request in run.requests), True,

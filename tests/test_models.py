@@ -218,8 +218,8 @@ def test_a_chat_model_s_options_reach_its_prompts(chat_tokenizer_factory, model_
     )  # fmt: skip
     prompts = trainer.prompts
     assert isinstance(prompts, ChatPrompts)
-    assert (prompts.code_stops, prompts.description_stops, prompts.keep_thoughts) == (("STOP",), ("STOP",), True)
-    text = tokenizer.decode(prompts.write(trainer.tasks[0], "Sum."))
+    assert (prompts.stop, prompts.open_answer, prompts.keep_thoughts) == (("STOP",), False, True)
+    text = tokenizer.decode(prompts.write(trainer.tasks[0], "Sum.").ids)
     assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n")
     assert text.endswith("<|im_start|>assistant\n<think>")
     assert trainer.train().global_step == 1

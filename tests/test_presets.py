@@ -159,7 +159,7 @@ def test_every_preset_trains(name, tmp_path, sandbox, capsys):
             assert sample.hint == (None if sample.step == 0 or solved else "reference")
         assert any((1, "reference") in seen for seen in hints.values()), "a task that needs its hint"
         # The hint is stripped: the pairs' prompts are those of the seed description.
-        prompts = {tuple(trainer.prompts.write(task, task.description)) for task in trainer.tasks}
+        prompts = {trainer.prompts.write(task, task.description).ids for task in trainer.tasks}
         for row in trainer.train_dataset:
             kept = sum(label != -100 for label in row["labels"])
             assert tuple(row["input_ids"][:-kept]) in prompts

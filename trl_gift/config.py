@@ -141,6 +141,11 @@ class GiFTConfig(SFTConfig):
     chat_template_kwargs: dict[str, Any] | str | None = None
     """Further arguments of the chat template as a JSON object, such as '{"enable_thinking": false}'."""
 
+    open_answer: bool | None = None
+    """Begin the answer of a chat model for it: with a code fence and the task's signature. The model writes the body and
+    stops at the closing fence. If not given, answers to tasks with a signature are opened unless the model thinks
+    first."""
+
     stop: list[str] | None = None
     """Texts that end a sampled program or description, besides those of the prompts. They are cut off."""
 
@@ -446,6 +451,7 @@ class GiFTConfig(SFTConfig):
             template_kwargs=kwargs,
             stop=tuple(self.stop or ()),
             keep_thoughts=self.train_on_thinking,
+            open_answer=self.open_answer,
         )
 
     def server_options(self) -> ServerOptions:

@@ -84,7 +84,7 @@ def sample(trainer) -> None:
     params = SamplingParams(max_new_tokens=config.max_completion_length, top_p=0.95)
     with trainer.rollouts.engine() as engine:
         for place, task in enumerate(trainer.tasks):
-            ids = tuple(trainer.prompts.write(task, task.description))
+            ids = trainer.prompts.write(task, task.description).ids
             keys = tuple((place, index) for index in range(config.num_generations))
             engine.submit(GenerationRequest(("write", task.task_id), ids, params, keys))
         while engine.pending:

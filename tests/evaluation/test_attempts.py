@@ -91,7 +91,7 @@ def test_how_the_model_is_asked():
     greedy, sampled = engine.requests
     assert (len(greedy.stream_keys), len(sampled.stream_keys)) == (1, 2)
     for request in (greedy, sampled):
-        assert request.prompt_ids == tuple(TablePrompts().write(None, "d0"))
+        assert request.prompt_ids == TablePrompts().write(None, "d0").ids
         assert request.params.stop == ("\nprint",)
         assert request.params.max_new_tokens == 7
         assert (request.params.top_p, request.params.top_k) == (1.0, 0)

@@ -141,7 +141,7 @@ def test_half_precision_runs_and_scores_what_it_draws(model, tokenizer, dtype):
 def test_stop_finder_sees_texts_across_tokens(tokenizer):
     texts = TokenTexts(tokenizer)
     for text, stop, found in [("a\nb\n#c", ("\n#",), True), ("a\nb #c", ("\n#", "x"), False), ("ab", ("b",), True)]:
-        finder = StopFinder(texts, stop)
+        finder = StopFinder(texts, SamplingParams(9, stop=stop))
         tokens = [token for char in text for token in tokenizer(char)["input_ids"]]
         hits = [finder.add(token) for token in tokens]
         assert any(hits) == found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,6 +20,7 @@ from trl_gift.generation.compact import CompactEngine
 from trl_gift.generation.decoding import draw_tokens, penalise, truncate
 from trl_gift.generation.server.client import CompletionClient
 from trl_gift.generation.server.engine import ServerEngine
+from trl_gift.generation.stops import StopFinder, TokenTexts, text_end
 
 # Engines that draw from the streams they are given. Our completion server does so with its seeds, so that the client
 # has to bring every request and every answer through unchanged.
@@ -235,3 +237,35 @@ def test_draw_never_leaves_the_support():
     for number in (0.0, 0.2689, 0.5, 1.0 - 2.0**-53):
         draws = draw_tokens(logits, torch.tensor([[number]], dtype=torch.float64), SamplingParams(1))
         assert int(draws.tokens) in (0, 2)
+
+
+def test_a_completion_ends_where_its_program_is_closed():
+    """Only a Python fence that holds the wanted text ends it: no opening fence, no sample input, no helper."""
+    params = SamplingParams(9, fence="def f")
+    program = "```python\ndef f(x):\n    return x\n```"
+    for before in (
+        "",
+        "Sure:\n",
+        "The input is\n```\n3\n```\nSo:\n",
+        "```python\ndef helper(x):\n    return x\n```\n",
+    ):
+        for after in ("", "\n", "\nThis gives x back."):
+            assert text_end(before + program + after, params) == len(before + program)
+        assert text_end((before + program)[:-1], params) is None
+    assert text_end("```py\nx = 1\n```", SamplingParams(9, fence="")) == 15
+    assert text_end("```\nx = 1\n```", SamplingParams(9, fence="")) is None
+    assert text_end(f"{program} STOP", replace(params, stop=("return",))) == program.index("return")
+    assert text_end(program, replace(params, fence=None)) is None
+
+
+def test_the_finder_sees_the_closing_fence_in_the_token_that_completes_it(tokenizer):
+    text = "A program:\n```python\ndef f(x):\n    return x\n```\nand words"
+    params, texts = SamplingParams(99, fence="def f", stop=("never",)), TokenTexts(tokenizer)
+    finder, seen = StopFinder(texts, params), []
+    for token in tokenizer(text, add_special_tokens=False)["input_ids"]:
+        twin = finder.copy()
+        seen.append(token)
+        if finder.add(token):
+            assert twin.add(token)
+            break
+    assert tokenizer.decode(seen).rstrip().endswith("return x\n```")

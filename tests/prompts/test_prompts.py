@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -25,6 +26,11 @@ TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|endoftext|>{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
+
+
+def target_ids(prompts, target):
+    """Token ids of a target after the prompt of `TASK`."""
+    return prompts.encode(prompts.write(TASK, TASK.description), target)[1]
 
 
 @pytest.fixture
@@ -66,11 +72,11 @@ def test_base_extract_and_target_round_trip(tokenizer):
 def test_base_training_ids_are_the_sampled_ids(tokenizer):
     """A verbatim target has the token ids that a model would have sampled, with the end token."""
     prompts = BasePrompts(tokenizer)
-    ids = prompts.encode_target(TASK, "    return sum(xs)")
-    assert ids[-1] == tokenizer.eos_token_id
-    assert tokenizer.decode(prompts.write(TASK, TASK.description) + ids[:-1]).endswith(
-        '"""Sum of xs."""\n    return sum(xs)'
-    )
+    prompt = prompts.write(TASK, TASK.description)
+    before, after = prompts.encode(prompt, "    return sum(xs)")
+    assert tuple(before) == prompt.ids
+    assert after[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(before + after[:-1]).endswith('"""Sum of xs."""\n    return sum(xs)')
 
 
 def test_base_whole_programs(tokenizer):
@@ -81,7 +87,7 @@ def test_base_whole_programs(tokenizer):
 
 
 def test_chat_extract_pins_the_signature(chat_tokenizer):
-    prompts = ChatPrompts(chat_tokenizer)
+    prompts = ChatPrompts(chat_tokenizer, open_answer=False)
     found = prompts.extract(TASK, "Sure:\n```python\ndef solve(xs: list):\n    return sum(xs)\n```\nDone.")
     assert found.code == "def solve(xs):\n    return sum(xs)"
     assert not found.verbatim
@@ -92,10 +98,11 @@ def test_chat_extract_pins_the_signature(chat_tokenizer):
 
 
 def test_chat_training_ids_continue_the_prompt(chat_tokenizer):
-    prompts = ChatPrompts(chat_tokenizer)
+    prompts = ChatPrompts(chat_tokenizer, open_answer=False)
     prompt = prompts.write(TASK, TASK.description)
     target = "```python\ndef solve(xs):\n    return 1\n```"
-    whole = chat_tokenizer.decode(prompt + prompts.encode_target(TASK, target))
+    before, after = prompts.encode(prompt, target)
+    whole = chat_tokenizer.decode(before + after)
     assert whole.endswith(f"<assistant>{target}<|endoftext|>")
 
 
@@ -118,7 +125,7 @@ def chat(chat_tokenizer_factory):
 def test_a_target_ends_with_the_end_of_the_turn(chat):
     """What templates put after it is never sampled, so it is neither learned nor scored."""
     tokenizer = chat()
-    ids = ChatPrompts(tokenizer).encode_target(TASK, FENCED)
+    ids = target_ids(ChatPrompts(tokenizer, open_answer=False), FENCED)
     assert tokenizer.decode(ids) == f"{FENCED}<|im_end|>"
     assert ids[-1] == tokenizer.eos_token_id
     # A template without an end of its own, and one that trims the answer: the tokenizer's end, the text as it was.
@@ -126,15 +133,15 @@ def test_a_target_ends_with_the_end_of_the_turn(chat):
         "{% for m in messages %}{{ m.role }}: {{ m.content | trim }}\n{% endfor %}assistant:", "<|endoftext|>"
     )
     target = f"{FENCED}\n\n"
-    assert plain.decode(ChatPrompts(plain).encode_target(TASK, target)) == f"{target}<|endoftext|>"
+    assert plain.decode(target_ids(ChatPrompts(plain, open_answer=False), target)) == f"{target}<|endoftext|>"
 
 
 def test_targets_are_tokenised_as_trl_does(chat):
     """Prompt and answer are the tokens of the whole conversation, up to the end of the turn."""
     tokenizer = chat()
-    prompts = ChatPrompts(tokenizer, "Be brief.")
-    ids = prompts.write(TASK, TASK.description) + prompts.encode_target(TASK, FENCED)
-    text = tokenizer.decode(prompts.write(TASK, TASK.description))
+    prompts = ChatPrompts(tokenizer, "Be brief.", open_answer=False)
+    ids = list(prompts.write(TASK, TASK.description).ids) + target_ids(prompts, FENCED)
+    text = prompts.write(TASK, TASK.description).text
     question = text.split("<|im_start|>user\n")[1].split("<|im_end|>")[0]
     messages = [
         {"role": "system", "content": "Be brief."},
@@ -149,16 +156,16 @@ def test_targets_are_tokenised_as_trl_does(chat):
 @pytest.mark.parametrize("template", [NO_SYSTEM, MUTE_SYSTEM])
 def test_without_a_system_role_the_system_prompt_stands_before_the_question(chat, template):
     tokenizer = chat(template)
-    for ids in (
+    for prompt in (
         ChatPrompts(tokenizer, "Be brief.").write(TASK, "Sum."),
         ChatPrompts(tokenizer, "Be brief.").read(TASK, CODE),
         ChatPrompts(tokenizer, "Be brief.").rewrite(TASK),
     ):
-        text = tokenizer.decode(ids)
+        text = tokenizer.decode(prompt.ids)
         assert "<|im_start|>system" not in text
         assert "<|im_start|>user\nBe brief.\n\n" in text
     assert "<|im_start|>system\nBe brief.<|im_end|>" in (
-        tokenizer.decode(ChatPrompts(chat(), "Be brief.").write(TASK, "Sum."))
+        tokenizer.decode(ChatPrompts(chat(), "Be brief.").write(TASK, "Sum.").ids)
     )
 
 
@@ -173,17 +180,18 @@ def test_prompts_begin_with_one_bos(chat):
     )
     assert tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id
     for prompts in (ChatPrompts(tokenizer), BasePrompts(tokenizer)):
-        for ids in (prompts.write(TASK, "Sum."), prompts.read(TASK, CODE), prompts.rewrite(TASK)):
+        for prompt in (prompts.write(TASK, "Sum."), prompts.read(TASK, CODE), prompts.rewrite(TASK)):
+            ids = prompt.ids
             assert ids.count(tokenizer.bos_token_id) == 1
             assert ids[0] == tokenizer.bos_token_id
             assert ids[-1] != tokenizer.eos_token_id
-        target = prompts.encode_target(TASK, prompts.target(TASK, CODE))
+        target = target_ids(prompts, prompts.target(TASK, CODE))
         assert tokenizer.bos_token_id not in target
         assert target.count(tokenizer.eos_token_id) == 1
 
 
 def test_thoughts_are_kept_out_of_the_code(chat):
-    prompts = ChatPrompts(chat())
+    prompts = ChatPrompts(chat(), open_answer=False)
     draft = "```python\ndef solve(xs):\n    return 0\n```"
     found = prompts.extract(TASK, f"<think>\nFirst {draft}\n</think>\n\n{FENCED}")
     assert (found.code, found.target, found.verbatim) == (CODE, FENCED, False)
@@ -194,11 +202,11 @@ def test_thoughts_are_kept_out_of_the_code(chat):
 
 def test_thoughts_are_trained_on_if_they_are_kept(chat):
     tokenizer = chat()
-    prompts = ChatPrompts(tokenizer, keep_thoughts=True)
+    prompts = ChatPrompts(tokenizer, keep_thoughts=True, open_answer=False)
     completion = f"<think>\nAdd them up.\n</think>\n\n{FENCED}"
     found = prompts.extract(TASK, completion)
     assert (found.code, found.target, found.verbatim) == (CODE, completion, True)
-    assert tokenizer.decode(prompts.encode_target(TASK, found.target)) == f"{completion}<|im_end|>"
+    assert tokenizer.decode(target_ids(prompts, found.target)) == f"{completion}<|im_end|>"
     # Words around the program are left out, so the target is not the sampled text.
     wordy = prompts.extract(TASK, f"{completion}\nThat is all.")
     assert (wordy.target, wordy.verbatim) == (completion, False)
@@ -211,13 +219,14 @@ def test_a_thought_that_the_template_opens(chat, keep):
     tokenizer = chat(OPENS)
     prompts = ChatPrompts(tokenizer, keep_thoughts=keep)
     prompt = prompts.write(TASK, TASK.description)
-    assert tokenizer.decode(prompt).endswith("<|im_start|>assistant\n<think>\n")
+    assert prompt.text.endswith("<|im_start|>assistant\n<think>\n")
     completion = f"Add them up.\n</think>\n\n{FENCED}"
     found = prompts.extract(TASK, completion)
     assert found.code == CODE
     assert found.verbatim == keep
     assert found.target == (completion if keep else f"\n</think>\n\n{FENCED}")
-    text = tokenizer.decode(prompt + prompts.encode_target(TASK, found.target))
+    before, after = prompts.encode(prompt, found.target)
+    text = tokenizer.decode(before + after)
     thought = "Add them up.\n" if keep else "\n"
     assert text.endswith(f"<think>\n{thought}</think>\n\n{FENCED}<|im_end|>")
     # A reference has no thought; its target can be extracted again.
@@ -231,13 +240,15 @@ def test_a_thought_that_the_template_opens(chat, keep):
 def test_template_arguments_switch_thoughts_off(chat):
     tokenizer = chat(SWITCHED)
     on, off = ChatPrompts(tokenizer), ChatPrompts(tokenizer, template_kwargs={"enable_thinking": False})
-    assert tokenizer.decode(off.write(TASK, "Sum.")).endswith("assistant\n<think>\n\n</think>\n\n")
-    assert tokenizer.decode(on.write(TASK, "Sum.")).endswith("assistant\n")
-    assert off.extract(TASK, FENCED).target == on.extract(TASK, FENCED).target == FENCED
+    opened = f"assistant\n<think>\n\n</think>\n\n```python\n{TASK.signature}\n"
+    assert off.write(TASK, "Sum.").text.endswith(opened)
+    assert on.write(TASK, "Sum.").text.endswith("assistant\n")
+    assert (on.open_answer, off.open_answer) == (False, True)
+    assert on.extract(TASK, FENCED).target == FENCED
 
 
 def test_descriptions_are_found_after_thoughts(chat):
-    prompts = ChatPrompts(chat())
+    prompts = ChatPrompts(chat(), open_answer=False)
     assert prompts.describe("<think>\nIt adds.\n</think>\n\nSum of xs. ") == "Sum of xs."
     assert prompts.describe("<think>\nIt adds") == ""
     assert prompts.describe("Sum of xs.") == "Sum of xs."
@@ -252,18 +263,19 @@ def test_log_probabilities_of_a_sample_hold_for_its_verbatim_target(chat, model_
     tokenizer = chat()
     model = model_factory()
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    prompts = ChatPrompts(tokenizer, keep_thoughts=True)
+    prompts = ChatPrompts(tokenizer, keep_thoughts=True, open_answer=False)
     prompt = prompts.write(TASK, TASK.description)
+    asked = list(prompt.ids)
     sampled = tokenizer(f"<think>\nHm.\n</think>\n\n{FENCED}", add_special_tokens=False)["input_ids"]
     sampled = [*sampled, tokenizer.eos_token_id]
     found = prompts.extract(TASK, tokenizer.decode(sampled[:-1]))
     assert found.verbatim
-    trained = prompts.encode_target(TASK, found.target)
-    assert trained == sampled
+    before, trained = prompts.encode(prompt, found.target)
+    assert (before, trained) == (asked, sampled)
 
     def mean(ids):
         with torch.no_grad():
-            logits = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1].double()
+            logits = model(torch.tensor([asked + ids])).logits[0, len(asked) - 1 : -1].double()
         return float(logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None]).mean())
 
     assert math.exp(-mean(trained)) == math.exp(-mean(sampled))
@@ -282,13 +294,15 @@ def test_base_models_with_a_chat_template_are_prompted_as_base_models(chat, capl
     # The model's generation config may know more end tokens than its tokenizer.
     prompts = prompt_format(tokenizer, end_ids={tokenizer.eos_token_id, end})
     assert isinstance(prompts, ChatPrompts)
-    assert prompts.encode_target(TASK, FENCED)[-1] == end
+    assert target_ids(prompts, FENCED)[-1] == end
     with pytest.raises(ConfigError, match=r"ends an answer with '<\|im_end\|>'.* set eos_token='<\|im_end\|>'"):
         prompt_format(tokenizer, "chat")
 
 
 def test_options_of_chat_models_are_refused_for_base_models(chat, tokenizer):
-    for options in ({"system_prompt": "Be brief."}, {"keep_thoughts": True}, {"template_kwargs": {"a": 1}}):
+    for options in (
+        {"system_prompt": "Be brief."}, {"keep_thoughts": True}, {"template_kwargs": {"a": 1}}, {"open_answer": True}
+    ):  # fmt: skip
         with pytest.raises(ConfigError, match="needs a chat model"):
             prompt_format(tokenizer, **options)
         prompt_format(chat(), **options)
@@ -306,10 +320,15 @@ def test_templates_that_cannot_work_are_refused(chat):
 
 
 def test_stop_texts_are_added_to_those_of_the_prompts(chat, tokenizer):
-    base, asked = prompt_format(tokenizer, stop=("STOP",)), prompt_format(chat(), stop=("STOP",))
-    assert base.code_stops == (*BasePrompts(tokenizer).code_stops, "STOP")
-    assert base.description_stops == (*BasePrompts(tokenizer).description_stops, "STOP")
-    assert asked.code_stops == asked.description_stops == ("STOP",)
+    for prompts in (prompt_format(tokenizer), prompt_format(chat())):
+        more = replace(prompts, stop=("STOP",))
+        for ask in (
+            lambda prompts: prompts.write(TASK, "Sum."),
+            lambda prompts: prompts.read(TASK, CODE),
+            lambda prompts: prompts.rewrite(TASK),
+        ):
+            assert ask(more).stop == (*ask(prompts).stop, "STOP")
+    assert prompt_format(chat(), stop=("STOP",)).stop == ("STOP",)
     with pytest.raises(ConfigError, match=r"'<\|im_end\|>' is a special token.* name it as eos_token"):
         prompt_format(chat(), stop=("<|im_end|>",))
 
@@ -333,7 +352,7 @@ def test_a_base_model_sees_the_hint_inside_the_docstring(tokenizer):
         (Hint("reference", SOLUTION), "    return sum(xs)"),
         (Hint("failing_test", "assert solve([1]) == 1"), "    assert solve([1]) == 1"),
     ]:
-        text = tokenizer.decode(prompts.write_with_hint(TASK, TASK.description, hint))
+        text = prompts.write(TASK, TASK.description, hint).text
         assert text.startswith('def solve(xs):\n    """Sum of xs.\n')
         assert f"    {shown}\n" in text
         assert "Secret" not in text
@@ -341,9 +360,9 @@ def test_a_base_model_sees_the_hint_inside_the_docstring(tokenizer):
 
 
 def test_a_chat_model_sees_the_hint_after_the_question(chat_tokenizer):
-    prompts = ChatPrompts(chat_tokenizer)
-    plain = chat_tokenizer.decode(prompts.write(TASK, TASK.description))
-    text = chat_tokenizer.decode(prompts.write_with_hint(TASK, TASK.description, Hint("reference", SOLUTION)))
+    prompts = ChatPrompts(chat_tokenizer, open_answer=False)
+    plain = chat_tokenizer.decode(prompts.write(TASK, TASK.description).ids)
+    text = chat_tokenizer.decode(prompts.write(TASK, TASK.description, Hint("reference", SOLUTION)).ids)
     assert text.startswith(plain[: plain.rindex("<|endoftext|>")])
     assert "```python\ndef solve(xs):\n    return sum(xs)\n```" in text
     assert text.endswith("<assistant>")
@@ -360,8 +379,8 @@ DOCUMENTED = 'def solve(xs):\n    """Secret."""\n    return sum(xs)'
 def test_readers_see_no_docstring_of_any_program(tokenizer, chat_tokenizer):
     """A description that stands in the code would be copied; neither the code nor the example may show one."""
     example = Example("o", 'def other(x):\n    """Hidden."""\n    return x', "Gives it back.")
-    base = tokenizer.decode(BasePrompts(tokenizer).read(TASK, DOCUMENTED, [example]))
-    chat = chat_tokenizer.decode(ChatPrompts(chat_tokenizer).read(TASK, DOCUMENTED, [example]))
+    base = BasePrompts(tokenizer).read(TASK, DOCUMENTED, [example]).text
+    chat = ChatPrompts(chat_tokenizer, open_answer=False).read(TASK, DOCUMENTED, [example]).text
     for text in (base, chat):
         assert "return sum(xs)" in text
         assert "Secret" not in text
@@ -373,6 +392,7 @@ def test_readers_see_no_docstring_of_any_program(tokenizer, chat_tokenizer):
 
 def test_base_models_end_programs_and_descriptions_at_different_texts(tokenizer):
     prompts = prompt_format(tokenizer)
-    assert "\ndef " in prompts.code_stops
-    assert "\n###" in prompts.description_stops
-    assert not set(prompts.code_stops) & set(prompts.description_stops)
+    written, read = prompts.write(TASK, "Sum.").stop, prompts.read(TASK, CODE).stop
+    assert "\ndef " in written
+    assert "\n###" in read
+    assert not set(written) & set(read)

@@ -38,7 +38,10 @@ class ScriptedEngine:
 
 
 def sampled(tokenizer, text, keep, end=None):
-    engine, prompts = ScriptedEngine(tokenizer, text, end), ChatPrompts(tokenizer, keep_thoughts=keep)
+    engine, prompts = (
+        ScriptedEngine(tokenizer, text, end),
+        ChatPrompts(tokenizer, keep_thoughts=keep, open_answer=False),
+    )
     (one,) = sample([TASK], engine, prompts=prompts, sampler="conditional", num_steps=1, num_generations=1)
     return one, engine, prompts
 
@@ -68,7 +71,7 @@ def test_a_thought_that_is_not_trained_on_is_not_counted(chat_tokenizer_factory,
     one, engine, prompts = sampled(tokenizer, text, keep=False)
     assert (one.code, one.completion, one.target) == (CODE, text, f"{kept}{FENCED}")
     ((prompt, completion),) = engine.scored
-    assert prompt == tuple(prompts.write(TASK, TASK.description))
+    assert tuple(prompt) == prompts.write(TASK, TASK.description).ids
     assert tokenizer.decode(completion) == f"{kept}{FENCED}<|im_end|>"
     assert one.scored
     assert one.logprob_sum == pytest.approx(-0.25 * len(completion))

@@ -9,7 +9,7 @@ import numpy as np
 
 from trl_gift.common.randomness import uniforms
 from trl_gift.generation import Completion, GenerationResult, SamplingParams
-from trl_gift.prompts import Extraction, clean_description
+from trl_gift.prompts import Extraction, Prompt, clean_description
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext, ChainSettings
 from trl_gift.sampling.scheduler import Scheduler
@@ -34,18 +34,15 @@ class TablePrompts:
     def __init__(self):
         self.examples_seen = []
 
-    def write(self, task, description):
-        return [WRITE, int(description[1:])]
-
-    def write_with_hint(self, task, description, hint):
-        return [HINTED, int(description[1:])]
+    def write(self, task, description, hint=None):
+        return _prompt(HINTED if hint else WRITE, description, self.code_stops)
 
     def read(self, task, code, examples=()):
         self.examples_seen.append((task.task_id, [example.task_id for example in examples]))
-        return [READ, int(code[1:])]
+        return _prompt(READ, code, self.description_stops)
 
     def rewrite(self, task):
-        return [REWRITE, int(task.description[1:])]
+        return _prompt(REWRITE, task.description, self.description_stops)
 
     def describe(self, completion):
         return clean_description(completion)
@@ -56,8 +53,12 @@ class TablePrompts:
     def target(self, task, code):
         return code
 
-    def encode_target(self, task, target):
-        return [int(target[1:])]
+    def encode(self, prompt, target):
+        return list(prompt.ids), [int(target[1:])]
+
+
+def _prompt(kind, name, stop):
+    return Prompt((kind, int(name[1:])), text=name, stop=stop)
 
 
 class TableEngine:

@@ -22,10 +22,11 @@ def test_loss_is_on_the_completion_and_the_end_token_only(tokenizer):
     prompts = BasePrompts(tokenizer)
     pair = make_pair(TASK, "    return sum(xs)", prompts)
     learned = [label for label in pair.labels if label != IGNORED]
-    assert tokenizer.decode(learned) == "    return sum(xs)<|endoftext|>"
+    # This tokenizer joins the line break before the body with its indentation.
+    assert tokenizer.decode(learned) == "\n    return sum(xs)<|endoftext|>"
     assert len(pair.labels) == len(pair.input_ids)
     assert pair.input_ids[-len(learned) :] == learned
-    assert tokenizer.decode(pair.input_ids[: -len(learned)]) == 'def solve(xs):\n    """Sum of xs."""\n'
+    assert tokenizer.decode(pair.input_ids[: -len(learned)]) == 'def solve(xs):\n    """Sum of xs."""'
 
 
 def test_every_code_is_paired_with_the_seed_description(tokenizer):

@@ -59,15 +59,19 @@ def write(
     """One program for each task from the description beside it; None where the completion holds no code."""
     prompts = BasePrompts(tokenizer)
     asked = [prompts.write(task, text) for task, text in zip(tasks, descriptions, strict=True)]
-    completions = complete(model, tokenizer, asked, sample=sample, seed=seed)
-    found = [prompts.extract(task, text) for task, text in zip(tasks, completions, strict=True)]
+    completions = complete(model, tokenizer, [prompt.ids for prompt in asked], sample=sample, seed=seed)
+    found = [
+        prompts.extract(task, prompt.after(text)) for task, prompt, text in zip(tasks, asked, completions, strict=True)
+    ]
     return [None if extraction is None else extraction.code for extraction in found]
 
 
 def read(model: Any, tokenizer: Any, tasks: Sequence[Task], programs: Sequence[str]) -> list[str]:
     """The greedy description of each code."""
     prompts = BasePrompts(tokenizer)
-    return complete(model, tokenizer, [prompts.read(task, code) for task, code in zip(tasks, programs, strict=True)])
+    return complete(
+        model, tokenizer, [prompts.read(task, code).ids for task, code in zip(tasks, programs, strict=True)]
+    )
 
 
 def verify(sandbox: LocalSandbox, tasks: Sequence[Task], programs: Sequence[str | None]) -> list[bool]:

@@ -152,20 +152,22 @@ def prompt_lengths(
         config: The run's options.
     """
     some = spread(tasks, MOST_TOKENIZED)
-    writes = [len(prompts.write(task, task.description)) for task in some]
-    frames = [len(prompts.write(task, "")) for task in some]
+    writes = [len(prompts.write(task, task.description).ids) for task in some]
+    frames = [len(prompts.write(task, "").ids) for task in some]
     referenced = [task for task in some if task.reference]
     examples = [Example(task.task_id, task.reference or "", task.description) for task in referenced]
     shown = min(config.num_description_examples, len(examples))
     reads = []
     for place, task in enumerate(some):
         others = [examples[(place + 1 + turn) % len(examples)] for turn in range(shown)]
-        reads.append(len(prompts.rewrite(task) if config.sampler == "rewrite" else prompts.read(task, "", others)))
+        asked = prompts.rewrite(task) if config.sampler == "rewrite" else prompts.read(task, "", others)
+        reads.append(len(asked.ids))
     targets = [(task, prompts.target(task, task.reference or "")) for task in referenced]
-    references = [len(prompts.encode_target(task, target)) for task, target in targets if target is not None]
+    pairs = [(prompts.write(task, task.description), target) for task, target in targets if target is not None]
+    references = [len(prompts.encode(prompt, target)[1]) for prompt, target in pairs]
     hints = [(task, hint_for(config.hint, task, ())) for task in some] if config.sampler == "hinted" else []
-    hinted = [len(prompts.write_with_hint(task, task.description, hint)) for task, hint in hints if hint] or writes
-    evaluations = [len(prompts.write(task, task.description)) for task in spread(eval_tasks, MOST_TOKENIZED)]
+    hinted = [len(prompts.write(task, task.description, hint).ids) for task, hint in hints if hint] or writes
+    evaluations = [len(prompts.write(task, task.description).ids) for task in spread(eval_tasks, MOST_TOKENIZED)]
     return PromptLengths(
         write=fmean(writes),
         write_frame=fmean(frames),

@@ -140,10 +140,11 @@ def attempt_tasks(
 
     async def attempt(task: Task, indices: Sequence[int], params: SamplingParams) -> None:
         keys = tuple(stream_key(settings.seed, "evaluation", task.task_id, index) for index in indices)
-        prompt = tuple(prompts.write(task, task.description))
-        request = GenerationRequest(("evaluate", task.task_id, indices), prompt, params, keys)
+        prompt = prompts.write(task, task.description)
+        params = replace(params, stop=prompt.stop, fence=prompt.fence)
+        request = GenerationRequest(("evaluate", task.task_id, indices), prompt.ids, params, keys)
         completions = await Generate(request)
-        found = [prompts.extract(task, completion.text) for completion in completions]
+        found = [prompts.extract(task, prompt.after(completion.text)) for completion in completions]
         jobs = tuple((extraction.code, task.all_tests) for extraction in found if extraction)
         outcomes = iter(await Execute(jobs)) if jobs else iter(())
         for index, completion, extraction in zip(indices, completions, found, strict=True):
@@ -152,7 +153,7 @@ def attempt_tasks(
             attempts.append(Attempt(task.task_id, index, completion.text, code, status))
             on_attempt(attempts[-1])
 
-    greedy = SamplingParams(settings.max_completion_length, temperature=0.0, stop=prompts.code_stops)
+    greedy = SamplingParams(settings.max_completion_length, temperature=0.0)
     sampled = replace(greedy, temperature=settings.temperature)
     sampled_indices = tuple(range(settings.num_generations))
     chains = [attempt(task, (-1,), greedy) for task in tasks]

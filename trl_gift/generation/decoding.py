@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from trl_gift.generation.engine import Completion, FinishReason, SamplingParams
+from trl_gift.generation.stops import text_end
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -141,12 +142,12 @@ def completion_from(
     token_ids: Sequence[int],
     logprobs: Sequence[float],
     end_ids: frozenset[int],
-    stop: tuple[str, ...],
+    params: SamplingParams,
 ) -> Completion:
     """A finished completion from its sampled tokens."""
     ended = bool(token_ids) and token_ids[-1] in end_ids
     text = decode(tokenizer, prompt_ids, token_ids[:-1] if ended else token_ids)
-    cut = first_stop(text, stop)
+    cut = text_end(text, params)
     reason: FinishReason = "stop" if cut is not None else "eos" if ended else "length"
     return Completion(
         text=text if cut is None else text[:cut],
@@ -154,12 +155,6 @@ def completion_from(
         logprobs=tuple(logprobs),
         finish_reason=reason,
     )
-
-
-def first_stop(text: str, stop: Sequence[str]) -> int | None:
-    """Where the earliest of the stop texts begins, or None."""
-    places = [place for place in (text.find(item) for item in stop) if place >= 0]
-    return min(places) if places else None
 
 
 def _plain(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:

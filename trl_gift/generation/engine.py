@@ -36,6 +36,8 @@ class SamplingParams:
             disables.
         repetition_penalty: Logits of tokens that occur in the prompt or in the completion so far are divided by it
             where they are positive and multiplied by it where they are negative; above 0, 1 disables.
+        fence: If not None, a completion ends after the first closed Python code fence that holds this text. The fence
+            belongs to the completion's text, and what follows it does not.
     """
 
     max_new_tokens: int
@@ -45,6 +47,7 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    fence: str | None = None
 
     @property
     def is_untouched(self) -> bool:
@@ -87,7 +90,7 @@ class Completion:
         token_ids: The tokens as sampled, the end token included if there is one.
         logprobs: Natural log-probability of each token under the model itself: before penalty, temperature and
             truncation.
-        finish_reason: `"eos"`, `"stop"` (a stop text) or `"length"`.
+        finish_reason: `"eos"`, `"stop"` (a stop text or a closed fence) or `"length"`.
     """
 
     text: str

@@ -108,7 +108,7 @@ class GenerateEngine:
             [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device
         )
         drawer = _Drawer(rows, params, width)
-        stops = [_StopTexts(self._texts, len(rows), width, params.stop)] if params.stop else []
+        stops = [_StopTexts(self._texts, len(rows), width, params)] if params.stop or params.fence is not None else []
         # Explicit neutral values: what is left open here would be filled from the model's own generation config.
         config = GenerationConfig(
             max_new_tokens=params.max_new_tokens,
@@ -135,7 +135,7 @@ class GenerateEngine:
             self.tokens_generated += length
             completions.append(
                 decoding.completion_from(
-                    self._tokenizer, prompt, ids[:length], logprobs[index][:length], self._end_ids, params.stop
+                    self._tokenizer, prompt, ids[:length], logprobs[index][:length], self._end_ids, params
                 )
             )
         return completions
@@ -169,11 +169,11 @@ class _Drawer(LogitsProcessor):
 
 
 class _StopTexts(StoppingCriteria):
-    """Ends a row once one of the stop texts stands in its completion."""
+    """Ends a row once its completion has come to an end by its text."""
 
-    def __init__(self, texts: TokenTexts, rows: int, width: int, stop: tuple[str, ...]) -> None:
+    def __init__(self, texts: TokenTexts, rows: int, width: int, params: SamplingParams) -> None:
         self.ended_at: list[int | None] = [None] * rows
-        self._finders = [StopFinder(texts, stop) for _ in range(rows)]
+        self._finders = [StopFinder(texts, params) for _ in range(rows)]
         self._width = width
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:

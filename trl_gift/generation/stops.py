@@ -1,4 +1,4 @@
-"""Stop texts, looked for as tokens arrive, without decoding a completion again at every token."""
+"""What ends a completion besides an end token, looked for as tokens arrive: stop texts, and the end of the program."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
+
+from trl_gift.generation.engine import SamplingParams
 
 
 class TokenTexts:
@@ -34,33 +36,62 @@ class TokenTexts:
 
 
 class StopFinder:
-    """Follows one completion and says when a stop text is complete."""
+    """Follows one completion and says when a stop text, or the closing fence of its program, is complete."""
 
-    __slots__ = ("_keep", "_search", "_tail", "_texts")
+    __slots__ = ("_fence", "_keep", "_parts", "_search", "_tail", "_texts")
 
-    def __init__(self, texts: TokenTexts, stop: tuple[str, ...]) -> None:
+    def __init__(self, texts: TokenTexts, params: SamplingParams) -> None:
         self._texts = texts
-        self._search = _searcher(stop)
-        self._keep = max((len(item) for item in stop), default=1) - 1
+        self._search = _searcher(params.stop)
+        self._keep = max((len(item) for item in params.stop), default=1) - 1
         self._tail = ""
+        self._fence = params.fence
+        self._parts: list[str] = []
 
     def copy(self) -> StopFinder:
         """One for a completion that is the same so far."""
         other = StopFinder.__new__(StopFinder)
         other._texts, other._search, other._keep, other._tail = self._texts, self._search, self._keep, self._tail
+        other._fence, other._parts = self._fence, list(self._parts)
         return other
 
     def add(self, token: int) -> bool:
-        """Takes the next token; True once a stop text stands in the completion."""
+        """Takes the next token; True once the completion has ended."""
+        if self._search is None and self._fence is None:
+            return False
+        new = self._texts[token]
+        if self._fence is not None:
+            self._parts.append(new)
+            if "`" in new and _fence_end("".join(self._parts), self._fence) is not None:
+                return True
         if self._search is None:
             return False
-        text = self._tail + self._texts[token]
+        text = self._tail + new
         # Only what could be the beginning of a stop text has to be kept.
         self._tail = text[-self._keep :] if self._keep else ""
         return self._search(text) is not None
+
+
+def text_end(text: str, params: SamplingParams) -> int | None:
+    """Where the first stop text begins or the closing fence ends, whichever comes first; None if there is neither."""
+    ends = [place for place in (text.find(item) for item in params.stop) if place >= 0]
+    if params.fence is not None and (closed := _fence_end(text, params.fence)) is not None:
+        ends.append(closed)
+    return min(ends, default=None)
+
+
+def _fence_end(text: str, needed: str) -> int | None:
+    """The end of the first closed Python fence that holds `needed`; other fences may stand before it."""
+    return next((block.end() for block in _FENCED.finditer(text) if block[1] is not None and needed in block[2]), None)
 
 
 @lru_cache(maxsize=64)
 def _searcher(stop: tuple[str, ...]) -> Callable[[str], re.Match[str] | None] | None:
     """Finds any of the stop texts; None if there are none."""
     return re.compile("|".join(map(re.escape, stop))).search if stop else None
+
+
+# An opening fence with its tag, the lines after it, and the closing fence. Group 1 matches only the tags of Python.
+_FENCED = re.compile(
+    r"^[ \t]*```[ \t]*(?:(python3?|py)\b)?[^\n`]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL | re.IGNORECASE
+)

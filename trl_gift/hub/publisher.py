@@ -259,7 +259,7 @@ class Publisher:
             samples_repo=self._repositories.samples,
             adapter=describe.adapter_in_words(self._model),
             quantization=describe.quantization_in_words(self._model),
-            prompt=str(self._tokenizer.decode(self._prompts.write(example, example.description))),
+            prompt=str(self._tokenizer.decode(self._prompts.write(example, example.description).ids)),
             training=describe.training_in_words(self._args),
             programming_language=describe.language_of(self._tasks),
         )

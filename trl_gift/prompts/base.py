@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from trl_gift.prompts.protocol import Example, Extraction, Hint
-from trl_gift.prompts.tokens import end_token, target_ids
+from trl_gift.prompts.border import BODY_BEGINNINGS, PROGRAM_BEGINNINGS, TEXT_BEGINNINGS, Border
+from trl_gift.prompts.protocol import Example, Extraction, Hint, Prompt
+from trl_gift.prompts.tokens import end_token
 from trl_gift.prompts.wording import (
     CODE_STOPS,
     DESCRIPTION_HEADER,
@@ -31,8 +32,7 @@ class BasePrompts:
 
     Attributes:
         tokenizer: The model's tokenizer; must have an end token.
-        code_stops: Texts that end a completion of `write`.
-        description_stops: Texts that end a completion of `read` or `rewrite`.
+        stop: Texts that end completions besides those of the format.
 
     Examples:
         The write prompt of a task whose signature is `def solve(xs):`:
@@ -44,24 +44,28 @@ class BasePrompts:
     """
 
     tokenizer: PreTrainedTokenizerBase
-    code_stops: tuple[str, ...] = CODE_STOPS
-    description_stops: tuple[str, ...] = DESCRIPTION_STOPS
+    stop: tuple[str, ...] = ()
+    _border: Border = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_border", Border(self._ids))  # the way of frozen dataclasses
 
     @property
     def end_id(self) -> int | None:
         return end_token(self.tokenizer)
 
-    def write(self, task: Task, description: str) -> list[int]:
-        return self._ids(write_text(task.signature, description))
+    def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
+        if hint is not None:
+            description = f"{description.strip()}\n\n{HINT_TITLES[hint.kind]}\n\n{_indented(hint_text(hint))}"
+        beginnings = PROGRAM_BEGINNINGS if task.signature is None else BODY_BEGINNINGS
+        return self._border.prompt(write_text(task.signature, description), beginnings, (*CODE_STOPS, *self.stop))
 
-    def write_with_hint(self, task: Task, description: str, hint: Hint) -> list[int]:
-        return self.write(task, f"{description.strip()}\n\n{HINT_TITLES[hint.kind]}\n\n{_indented(hint_text(hint))}")
+    def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
+        return self._border.prompt(read_text(code, examples), TEXT_BEGINNINGS, (*DESCRIPTION_STOPS, *self.stop))
 
-    def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> list[int]:
-        return self._ids(read_text(code, examples))
-
-    def rewrite(self, task: Task) -> list[int]:
-        return self._ids(f"{DESCRIPTION_HEADER}{task.description}\n{REWRITE_HEADER}")
+    def rewrite(self, task: Task) -> Prompt:
+        text = f"{DESCRIPTION_HEADER}{task.description}\n{REWRITE_HEADER}"
+        return self._border.prompt(text, TEXT_BEGINNINGS, (*DESCRIPTION_STOPS, *self.stop))
 
     def describe(self, completion: str) -> str:
         return clean_description(completion)
@@ -82,12 +86,9 @@ class BasePrompts:
         entry_point = codetext.entry_point_of(task.signature)
         return codetext.body_of(code, entry_point) if entry_point else None
 
-    def encode_target(self, task: Task, target: str) -> list[int]:
-        prompt = write_text(task.signature, task.description)
-        return [
-            *target_ids(self._ids(prompt), self._ids(prompt + target), self.tokenizer, target),
-            end_token(self.tokenizer),
-        ]
+    def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
+        before, after = self._border.split(prompt, target)
+        return before, [*after, end_token(self.tokenizer)]
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = list(self.tokenizer(text)["input_ids"])

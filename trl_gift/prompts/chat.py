@@ -1,5 +1,9 @@
 """Prompts for a model with a chat template: questions, and answers in which the program stands in a fenced block.
 
+The answer to a task with a pinned signature is opened: the prompt ends within the answer, after the opening fence and the
+signature, so that the model writes the body and closes the fence. Small models otherwise spend most of their tokens on
+words around the program, and name the function as they like. A model that thinks first opens its answers itself.
+
 What is trained on is always text that the model could have sampled after exactly the prompt that it is sampled with, up
 to the end token. Answers are therefore never sent through the template, which may drop thoughts, trim white space, or
 add line breaks after the end token.
@@ -7,14 +11,16 @@ add line breaks after the end token.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trl_gift.errors import ConfigError
 from trl_gift.prompts import thoughts
-from trl_gift.prompts.protocol import Example, Extraction, Hint
-from trl_gift.prompts.tokens import end_token, special_tokens, target_ids
+from trl_gift.prompts.border import ANSWER_BEGINNINGS, BODY_BEGINNINGS, TEXT_BEGINNINGS, Border
+from trl_gift.prompts.protocol import Example, Extraction, Hint, Prompt
+from trl_gift.prompts.tokens import end_token, special_tokens
 from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, write_text
 from trl_gift.tasks import Task, codetext
 
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
 _NO_THOUGHT = f"\n{thoughts.CLOSE}\n\n"
 # Takes the place of a message when a template is asked where it puts that message, and what it puts after it.
 _PROBE = "4bcf8e1d"
+_CLOSING = "\n```"
+_FENCE_LINE = re.compile(r"^```", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +44,26 @@ class ChatPrompts:
         system_prompt: The system message. If the template has no system role, the text is put before the question.
         template_kwargs: Further arguments of the template.
         keep_thoughts: Whether the thought before a sampled program belongs to its training target.
-        code_stops: Texts that end a completion of `write`.
-        description_stops: Texts that end a completion of `read` or `rewrite`.
+        stop: Texts that end completions besides those of the format.
+        open_answer: Whether answers with a pinned signature are opened; None to open them unless the model thinks first.
 
     Raises:
-        ConfigError: if the template cannot be rendered, or the tokenizer would drop the marks of thoughts.
+        ConfigError: if the template cannot be rendered or begins answers with a thought that `open_answer` would leave
+            open, or if the tokenizer would drop the marks of thoughts.
     """
 
     tokenizer: PreTrainedTokenizerBase
     system_prompt: str | None = None
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     keep_thoughts: bool = False
-    code_stops: tuple[str, ...] = ()
-    description_stops: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    open_answer: bool | None = None
     # These are read from the template at construction.
     _system_message: bool = field(init=False, repr=False, default=False)
     _opens_thought: bool = field(init=False, repr=False, default=False)
+    _thinks: bool = field(init=False, repr=False, default=False)
     _turn_end: int = field(init=False, repr=False, default=-1)
+    _border: Border = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if any(str(token) == thoughts.CLOSE for token in special_tokens(self.tokenizer).values()):
@@ -63,40 +74,59 @@ class ChatPrompts:
             )
         found = object.__setattr__  # the way of frozen dataclasses
         found(self, "_system_message", bool(self.system_prompt) and self._takes_system_message())
-        found(self, "_opens_thought", thoughts.is_open(self._text(_PROBE)))
+        opening = self._text(_PROBE).rpartition(_PROBE)[2]
+        found(self, "_opens_thought", thoughts.is_open(opening))
         found(self, "_turn_end", turn_end(self.tokenizer, self.template_kwargs))
+        found(self, "_border", Border(self._ids))
+        # A template that closes the thought itself, or knows none, belongs to answers without a thought.
+        knows_thoughts = thoughts.CLOSE in str(self.tokenizer.chat_template) and thoughts.CLOSE not in opening
+        found(self, "_thinks", self.keep_thoughts or self._opens_thought or knows_thoughts)
+        if self.open_answer is None:
+            found(self, "open_answer", not self._thinks)
+        elif self.open_answer and (self.keep_thoughts or self._opens_thought):
+            raise ConfigError(
+                f"open_answer=True leaves no place for a thought, and {self.tokenizer.name_or_path!r} begins every answer "
+                "with one or train_on_thinking is set; leave open_answer out, or switch thoughts off."
+            )
 
     @property
     def end_id(self) -> int | None:
         return self._turn_end
 
-    def write(self, task: Task, description: str) -> list[int]:
-        return self._ids(self._text(_ask_to_write(task, description)))
-
-    def write_with_hint(self, task: Task, description: str, hint: Hint) -> list[int]:
+    def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         question = _ask_to_write(task, description)
-        return self._ids(self._text(f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint))}"))
+        if hint is not None:
+            question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint))}"
+        if self._opens(task):
+            text = f"{self._text(question)}{_opening(task)}"
+            return self._border.prompt(text, BODY_BEGINNINGS, (_CLOSING, *self.stop))
+        entry_point = codetext.entry_point_of(task.signature) if task.signature else None
+        # A thought may hold fenced drafts.
+        fence = None if self._thinks else f"def {entry_point}" if entry_point else ""
+        return self._border.prompt(self._text(question), ANSWER_BEGINNINGS, self.stop, fence)
 
-    def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> list[int]:
+    def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
         question = (
             "Describe what the following Python code does, precisely enough that another programmer could write it "
             "again from your description alone. Do not write any code.\n\n"
             f"{_fenced(codetext.strip_docstrings(code))}"
         )
-        return self._ids(self._text(question))
+        return self._border.prompt(self._text(question), TEXT_BEGINNINGS, self.stop)
 
-    def rewrite(self, task: Task) -> list[int]:
+    def rewrite(self, task: Task) -> Prompt:
         question = (
             "Say the following programming task again in different words. Keep its meaning and every detail, and "
             f"answer with the new description only.\n\n{task.description}"
         )
-        return self._ids(self._text(question))
+        return self._border.prompt(self._text(question), TEXT_BEGINNINGS, self.stop)
 
     def describe(self, completion: str) -> str:
         parts = thoughts.split(completion, self._opens_thought)
         return clean_description(parts.answer) if parts else ""
 
     def extract(self, task: Task, completion: str) -> Extraction | None:
+        if self._opens(task):
+            return self._extract_opened(task, completion)
         parts = thoughts.split(completion, self._opens_thought)
         if parts is None:
             return None
@@ -108,15 +138,32 @@ class ChatPrompts:
         target = f"{parts.thought if self.keep_thoughts and parts.thought else self._no_thought}{_fenced(code)}"
         return Extraction(code, target, verbatim=target == completion)
 
+    def _extract_opened(self, task: Task, completion: str) -> Extraction | None:
+        """The program of an answer that the prompt has opened with the signature."""
+        signature = str(task.signature).rstrip()
+        body = _FENCE_LINE.split(completion, maxsplit=1)[0].rstrip()
+        if not body.strip():
+            return None
+        code = f"{signature}\n{body}"
+        if codetext.parse(code) is None and codetext.defines(body, str(codetext.entry_point_of(signature))):
+            code = codetext.pin(body, signature)  # the model has begun the function anew
+            target = self.target(task, code)
+        else:
+            target = f"{body}{_CLOSING}"
+        return Extraction(code, target, verbatim=target == completion) if target else None
+
     def target(self, task: Task, code: str) -> str | None:
+        if self._opens(task):
+            body = codetext.after_signature(codetext.strip_docstrings(code), str(task.signature))
+            return None if body is None else f"{body}{_CLOSING}"
         return f"{self._no_thought}{_fenced(codetext.strip_docstrings(code))}"
 
-    def encode_target(self, task: Task, target: str) -> list[int]:
-        prompt = self._text(_ask_to_write(task, task.description))
-        return [
-            *target_ids(self._ids(prompt), self._ids(prompt + target), self.tokenizer, target),
-            self._turn_end,
-        ]
+    def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
+        before, after = self._border.split(prompt, target)
+        return before, [*after, self._turn_end]
+
+    def _opens(self, task: Task) -> bool:
+        return bool(self.open_answer) and task.signature is not None
 
     @property
     def _no_thought(self) -> str:
@@ -170,6 +217,11 @@ def _ask_to_write(task: Task, description: str) -> str:
         "Complete the following Python function. Answer with one fenced code block that holds the whole function.\n\n"
         f"{_fenced(write_text(task.signature, description).rstrip())}"
     )
+
+
+def _opening(task: Task) -> str:
+    """The beginning of an answer: the opening fence and the signature, up to where the body begins."""
+    return f"```python\n{str(task.signature).rstrip()}\n"
 
 
 def _fenced(code: str) -> str:

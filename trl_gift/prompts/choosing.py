@@ -15,7 +15,6 @@ from trl_gift.prompts.base import BasePrompts
 from trl_gift.prompts.chat import ChatPrompts, turn_end
 from trl_gift.prompts.protocol import PromptFormat
 from trl_gift.prompts.tokens import end_token, special_tokens
-from trl_gift.prompts.wording import CODE_STOPS, DESCRIPTION_STOPS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,6 +31,7 @@ def prompt_format(
     template_kwargs: Mapping[str, Any] | None = None,
     stop: tuple[str, ...] = (),
     keep_thoughts: bool = False,
+    open_answer: bool | None = None,
 ) -> PromptFormat:
     """The prompts for a model.
 
@@ -41,8 +41,9 @@ def prompt_format(
         end_ids: The tokens that end the model's completions; by default the tokenizer's end token.
         system_prompt: As in `ChatPrompts`.
         template_kwargs: As in `ChatPrompts`.
-        stop: Texts that end completions besides those that the prompts define.
+        stop: Texts that end completions besides those of the format.
         keep_thoughts: As in `ChatPrompts`.
+        open_answer: As in `ChatPrompts`.
 
     Raises:
         ConfigError: for an unknown `kind`, for `"chat"` with a tokenizer or end tokens that do not fit it, or for a stop
@@ -64,7 +65,7 @@ def prompt_format(
     if kind != "base" and tokenizer.chat_template:
         end = turn_end(tokenizer, template_kwargs)
         if end in (end_ids if end_ids is not None else {end_token(tokenizer)}):
-            return ChatPrompts(tokenizer, system_prompt, template_kwargs or {}, keep_thoughts, stop, stop)
+            return ChatPrompts(tokenizer, system_prompt, template_kwargs or {}, keep_thoughts, stop, open_answer)
         name = tokenizer.convert_ids_to_tokens(end)
         if kind == "auto":
             logger.warning(
@@ -79,7 +80,8 @@ def prompt_format(
                 f"completions of {tokenizer.name_or_path!r}; set eos_token={name!r}, or use prompt_format='base'."
             )
     chat_only = {
-        "system_prompt": system_prompt, "chat_template_kwargs": template_kwargs, "train_on_thinking": keep_thoughts
+        "system_prompt": system_prompt, "chat_template_kwargs": template_kwargs, "train_on_thinking": keep_thoughts,
+        "open_answer": open_answer,
     }  # fmt: skip
     for option, value in chat_only.items():
         if value:
@@ -87,4 +89,4 @@ def prompt_format(
                 f"{option}={value!r} needs a chat model, and {tokenizer.name_or_path!r} is prompted as a base model; "
                 "leave the option out, or use prompt_format='chat' with the eos_token of its chat template."
             )
-    return BasePrompts(tokenizer, (*CODE_STOPS, *stop), (*DESCRIPTION_STOPS, *stop))
+    return BasePrompts(tokenizer, stop)

@@ -38,14 +38,43 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is given, and what ends its completion.
+
+    Attributes:
+        ids: Token ids of the prompt, up to a border that the first token of a completion does not cross.
+        text: The whole text of the prompt.
+        left: The end of `text` that `ids` do not cover; a completion begins with it. Often empty.
+        stop: Texts that end a completion; they are cut off.
+        fence: If not None, a completion also ends after the first Python code fence that holds this text and is closed.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    left: str = ""
+    stop: tuple[str, ...] = ()
+    fence: str | None = None
+
+    def after(self, completion: str) -> str:
+        """What a completion adds to `text`.
+
+        A model that does not begin with `left` may reach it later: one that first writes a comment after the docstring
+        is in the body after the next line break.
+        """
+        if completion.startswith(self.left):
+            return completion[len(self.left) :]
+        return completion.partition(self.left)[2]
+
+
+@dataclass(frozen=True, slots=True)
 class Extraction:
     """A program found in a completion.
 
     Attributes:
         code: The whole program, ready to execute.
-        target: The completion that a model would be trained to write to give this program.
-        verbatim: Whether `target` is exactly the text that was sampled, so that its token ids and log-probabilities
-            are valid for the target.
+        target: What a model would be trained to write after the text of the prompt to give this program.
+        verbatim: Whether `target` is exactly what was sampled after the text of the prompt, so that the sampled token ids
+            and log-probabilities are valid for it.
     """
 
     code: str
@@ -57,48 +86,41 @@ class PromptFormat(Protocol):
     """How one kind of model is asked to write programs and to describe them."""
 
     @property
-    def code_stops(self) -> tuple[str, ...]:
-        """Texts that end a completion of `write`."""
-        ...
-
-    @property
-    def description_stops(self) -> tuple[str, ...]:
-        """Texts that end a completion of `read` or `rewrite`."""
-        ...
-
-    @property
     def end_id(self) -> int | None:
         """The token that ends every training completion; None if they end without one."""
         ...
 
-    def write(self, task: Task, description: str) -> list[int]:
-        """Token ids of the prompt that asks for a program of `description` with the pinned signature of `task`."""
+    def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
+        """The prompt that asks for a program of `description` with the pinned signature of `task`.
+
+        `extract` and `target` treat the completions of a prompt with a hint as those of a prompt without one.
+        """
         ...
 
-    def write_with_hint(self, task: Task, description: str, hint: Hint) -> list[int]:
-        """Token ids of the prompt of `write` with a hint; `extract` and `target` treat its completions as those of `write`."""
+    def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
+        """The prompt that asks for a description of `code`."""
         ...
 
-    def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> list[int]:
-        """Token ids of the prompt that asks for a description of `code`."""
-        ...
-
-    def rewrite(self, task: Task) -> list[int]:
-        """Token ids of the prompt that asks for the task's own description in other words (RFT+RD)."""
+    def rewrite(self, task: Task) -> Prompt:
+        """The prompt that asks for the task's own description in other words (RFT+RD)."""
         ...
 
     def describe(self, completion: str) -> str:
-        """The description in a completion of `read` or `rewrite`; empty if it holds none."""
+        """The description in what was sampled after a prompt of `read` or `rewrite`; empty if it holds none."""
         ...
 
     def extract(self, task: Task, completion: str) -> Extraction | None:
-        """The program in a completion of `write`; None if it holds none."""
+        """The program in what was sampled after a prompt of `write`; None if it holds none."""
         ...
 
     def target(self, task: Task, code: str) -> str | None:
-        """The completion that gives `code`; None if `code` does not fit the pinned signature."""
+        """The target that gives `code`; None if `code` does not fit the pinned signature."""
         ...
 
-    def encode_target(self, task: Task, target: str) -> list[int]:
-        """Token ids of a training completion after `write(task, task.description)`, the end token included."""
+    def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
+        """Token ids of a training example: those of the prompt, and those of the target with the end token.
+
+        Together they are the ids of the joint text. Where the tokenizer joins the first characters of the target with
+        the end of the prompt, that end is part of the second list.
+        """
         ...

@@ -16,7 +16,7 @@ from typing import Any
 from trl_gift.common.randomness import generator, stream_key
 from trl_gift.errors import StageUnavailable
 from trl_gift.generation import Completion, GenerationRequest, SamplingParams
-from trl_gift.prompts import Example, Extraction, Hint, PromptFormat
+from trl_gift.prompts import Example, Extraction, Hint, Prompt, PromptFormat
 from trl_gift.sampling.chain import Origin
 from trl_gift.sampling.hints import hint_for
 from trl_gift.sampling.records import INFRASTRUCTURE, NO_CODE, REFERENCE, UNVERIFIED, CodeSample
@@ -92,12 +92,10 @@ class ChainContext:
         self._recorded = recorded
         self._append = append
         self._failures_in_a_row = 0
-        self._code_params = replace(settings.code_params, stop=prompts.code_stops)
-        self._description_params = replace(settings.description_params, stop=prompts.description_stops)
         # By task, the indices of the samples of its step that are not yet on record.
         self._missing: dict[str, list[int]] = {}
         # Chains that start again, and plain sampling, need the same prompt at every step.
-        self._task_prompts: dict[str, tuple[int, ...]] = {}
+        self._task_prompts: dict[str, Prompt] = {}
 
     async def write(self, task: Task, origin: Origin, step: int) -> list[CodeSample]:
         """Samples c ~ P(c | d), executed; samples on record are taken from there."""
@@ -146,15 +144,15 @@ class ChainContext:
         settings = self._settings
         prompt = self._write_prompt(task, origin)
         keys = tuple(self._key(task, step, "code", index) for index in indices)
+        params = replace(settings.code_params, stop=prompt.stop, fence=prompt.fence)
         request = GenerationRequest(
-            ("write", task.task_id, step), prompt, self._code_params, keys, priority=2 * (settings.num_steps - step)
+            ("write", task.task_id, step), prompt.ids, params, keys, priority=2 * (settings.num_steps - step)
         )
         completions = await Generate(request)
-        extractions = [self._prompts.extract(task, completion.text) for completion in completions]
+        extractions = [self._prompts.extract(task, prompt.after(completion.text)) for completion in completions]
         outcomes = await self._execute(task, extractions)
-        prompt_hash = hash_ids(prompt)
         samples = [
-            self._draft(task, origin, step, index, prompt_hash, completion, extraction, outcome)
+            self._draft(task, origin, step, index, prompt, completion, extraction, outcome)
             for index, completion, extraction, outcome in zip(indices, completions, extractions, outcomes, strict=True)
         ]
         return await self._with_perplexities(task, origin, samples, extractions)
@@ -183,7 +181,7 @@ class ChainContext:
         origin: Origin,
         step: int,
         index: int,
-        prompt_hash: str,
+        prompt: Prompt,
         completion: Completion,
         extraction: Extraction | None,
         outcome: Outcome | None,
@@ -193,6 +191,7 @@ class ChainContext:
         exact = (
             extraction is not None
             and extraction.verbatim
+            and completion.text.startswith(prompt.left)
             and completion.finish_reason == "eos"
             # Some models know several end tokens; a target ends with one.
             and (self._end_id is None or self._end_id == completion.token_ids[-1])
@@ -209,7 +208,7 @@ class ChainContext:
             hint=origin.hint.kind if origin.hint else None,
             description=origin.description,
             description_tokens=origin.tokens,
-            prompt_hash=prompt_hash,
+            prompt_hash=hash_ids(prompt.ids),
             completion=completion.text,
             code=extraction.code if extraction else None,
             target=extraction.target if extraction else None,
@@ -235,20 +234,20 @@ class ChainContext:
             return samples
         prompt = self._write_prompt(task, self._condition(task, origin))
         targets = [extraction.target if extraction else "" for extraction in extractions]
-        pairs = tuple((prompt, tuple(self._prompts.encode_target(task, targets[i]))) for i in missing)
+        encoded = [self._prompts.encode(prompt, targets[i]) for i in missing]
+        pairs = tuple((tuple(before), tuple(after)) for before, after in encoded)
         for i, logprobs in zip(missing, await Score(pairs), strict=True):
             samples[i] = replace(samples[i], logprob_sum=sum(logprobs), num_scored=len(logprobs), scored=True)
         return samples
 
-    async def _describe(self, task: Task, prompt: Sequence[int], step: int, parent: str | None) -> Origin:
+    async def _describe(self, task: Task, prompt: Prompt, step: int, parent: str | None) -> Origin:
         keys = (self._key(task, step, "description"),)
         # Before the completions of the same step, which are sampled from this description.
         priority = 2 * (self._settings.num_steps - step) + 1
-        request = GenerationRequest(
-            ("describe", task.task_id, step), tuple(prompt), self._description_params, keys, priority
-        )
+        params = replace(self._settings.description_params, stop=prompt.stop, fence=prompt.fence)
+        request = GenerationRequest(("describe", task.task_id, step), prompt.ids, params, keys, priority)
         (completion,) = await Generate(request)
-        text = self._prompts.describe(completion.text)
+        text = self._prompts.describe(prompt.after(completion.text))
         # An empty description describes nothing: the step starts from the task's own description.
         return Origin(text or task.description, parent if text else None, len(completion.token_ids))
 
@@ -260,13 +259,11 @@ class ChainContext:
         condition = self._condition(task, origin)
         return (condition.description, condition.hint) == (origin.description, origin.hint)
 
-    def _write_prompt(self, task: Task, origin: Origin) -> tuple[int, ...]:
-        if origin.hint is not None:
-            return tuple(self._prompts.write_with_hint(task, origin.description, origin.hint))
-        if origin.description != task.description:
-            return tuple(self._prompts.write(task, origin.description))
+    def _write_prompt(self, task: Task, origin: Origin) -> Prompt:
+        if origin.hint is not None or origin.description != task.description:
+            return self._prompts.write(task, origin.description, origin.hint)
         if task.task_id not in self._task_prompts:
-            self._task_prompts[task.task_id] = tuple(self._prompts.write(task, task.description))
+            self._task_prompts[task.task_id] = self._prompts.write(task, task.description)
         return self._task_prompts[task.task_id]
 
     def _pick_examples(self, task: Task, step: int) -> list[Example]:

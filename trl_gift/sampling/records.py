@@ -40,9 +40,9 @@ class CodeSample:
         description: The description that the program was written from, d in P(c | d).
         description_tokens: Number of tokens sampled for that description; 0 for the task's own.
         prompt_hash: Hash of the prompt's token ids.
-        completion: The text that the model wrote.
+        completion: The text that the model wrote; it begins with what the prompt has left to it (`Prompt.left`).
         code: The whole program; None if the completion holds none.
-        target: The completion text that gives `code`, the training target.
+        target: The training target that gives `code`: what follows the text of the prompt.
         token_ids: The sampled tokens, end token included.
         finish_reason: `"eos"`, `"stop"` or `"length"`.
         logprob_sum: Log-probability of the scored tokens under the untouched model, in nats.

@@ -55,6 +55,15 @@ def signature_of(code: str, entry_point: str) -> str | None:
     return "\n".join([*imports, _header(function)])
 
 
+def after_signature(code: str, signature: str) -> str | None:
+    """What follows `signature` in `code`: as it is written if `code` begins with the signature, otherwise `body_of`."""
+    head = f"{signature.rstrip()}\n"
+    if code.startswith(head):
+        return code[len(head) :].rstrip()
+    entry_point = entry_point_of(signature)
+    return body_of(code, entry_point) if entry_point else None
+
+
 def body_of(code: str, entry_point: str) -> str | None:
     """The body of `entry_point` without its docstring, indented by four spaces, so that it can follow a signature.
 
@@ -123,7 +132,7 @@ def extract(text: str, entry_point: str | None) -> str | None:
     blocks = [body for tag, body in _FENCE.findall(text) if tag.lower() in _PYTHON_TAGS]
     for block in blocks:
         code = textwrap.dedent(block).rstrip()
-        if code and (entry_point is None or _mentions(code, entry_point)):
+        if code and (entry_point is None or defines(code, entry_point)):
             return code
     if blocks:
         return None
@@ -316,7 +325,8 @@ def _indented(node: ast.stmt) -> str:
     return textwrap.indent(ast.unparse(node), INDENT)
 
 
-def _mentions(code: str, entry_point: str) -> bool:
+def defines(code: str, entry_point: str) -> bool:
+    """Whether `code` defines the function; text that does not parse counts if it holds the words."""
     # A block with a syntax error is still the model's answer: the execution will report the error.
     tree = parse(code)
     return _find(tree, entry_point) is not None if tree else bool(re.search(rf"\bdef\s+{entry_point}\b", code))

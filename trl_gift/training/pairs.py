@@ -91,8 +91,7 @@ def training_pairs(
 
 def make_pair(task: Task, target: str, prompts: PromptFormat) -> TrainingPair:
     """The prompt of `task` followed by `target` and the end token; only the latter two are learned."""
-    prompt = prompts.write(task, task.description)
-    completion = prompts.encode_target(task, target)
+    prompt, completion = prompts.encode(prompts.write(task, task.description), target)
     return TrainingPair([*prompt, *completion], [IGNORED] * len(prompt) + completion)
 
 

@@ -164,7 +164,7 @@ class CompactEngine:
             Row.after(
                 in_common([known for _, known in together]),
                 [strand for strand, _ in together],
-                StopFinder(self._texts, params.stop),
+                StopFinder(self._texts, params),
             )
             for (_, params), together in joining.items()
         ]
@@ -299,7 +299,7 @@ class CompactEngine:
 
     def _finish(self, row: Row) -> None:
         completion = decoding.completion_from(
-            self._tokenizer, row.prompt_ids, row.token_ids, row.logprobs, self._end_ids, row.params.stop
+            self._tokenizer, row.prompt_ids, row.token_ids, row.logprobs, self._end_ids, row.params
         )
         self._traces.add(row.prompt_ids, row.params, row.trace(completion))
         self._in_flight -= len(row.strands)

@@ -29,6 +29,7 @@ from trl_gift.generation.engine import Completion, FinishReason, GenerationReque
 from trl_gift.generation.server import protocol
 from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable, UnknownModel
 from trl_gift.generation.server.threads import Workers
+from trl_gift.generation.stops import text_end
 
 # How long a step waits for an answer before it returns to the caller.
 _POLL_S = 0.02
@@ -310,11 +311,11 @@ class ServerEngine:
             ids = list(self._tokenizer(answer.text, add_special_tokens=False)["input_ids"])
             if answer.ended and not by_stop_text:
                 ids.append(min(self._end_ids))
-            cut = decoding.first_stop(answer.text, stop)
+            cut = text_end(answer.text, request.params)
             reason: FinishReason = "stop" if by_stop_text or cut is not None else "eos" if answer.ended else "length"
             return Completion(answer.text[:cut], tuple(ids), (), reason)
         completion = decoding.completion_from(
-            self._tokenizer, request.prompt_ids, answer.token_ids, answer.logprobs or (), self._end_ids, stop
+            self._tokenizer, request.prompt_ids, answer.token_ids, answer.logprobs or (), self._end_ids, request.params
         )
         if completion.finish_reason == "length" and answer.ended:
             # It ended in a way that its tokens do not show: an end token that the server keeps to itself.
