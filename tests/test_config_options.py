@@ -187,6 +187,8 @@ ROWS: dict[str, Row | Elsewhere] = {
         lambda run: the(run.text(request).startswith("In a cheerful mood") for request in run.requests), True,
     ),
     "open_answer": in_run("unverified", False, lambda run: opened(run.trainer.args, run.tokenizer)),
+    "prompt_tests": in_run("changed", 2, lambda run: run.trainer.prompts.pinned.tests),
+    "pin_imports": in_run("changed", True, lambda run: run.trainer.prompts.pinned.imports),
     "stop": in_run(
         "changed", ["\nSTOP"],
         lambda run: the("\nSTOP" in request.params.stop for request in run.requests), True,

@@ -21,7 +21,7 @@ from trl_gift.errors import ConfigError
 from trl_gift.evaluation import EvaluationSettings
 from trl_gift.generation import SamplingParams
 from trl_gift.presets import preset_options
-from trl_gift.prompts import PromptFormat, prompt_format
+from trl_gift.prompts import Pinned, PromptFormat, prompt_format
 from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.rollouts import RolloutSettings
 from trl_gift.sandbox import Limits
@@ -145,6 +145,14 @@ class GiFTConfig(SFTConfig):
     """Begin the answer of a chat model for it: with a code fence and the task's signature. The model writes the body and
     stops at the closing fence. If not given, answers to tasks with a signature are opened unless the model thinks
     first."""
+
+    prompt_tests: Annotated[int | None, Bounds(low=0)] = 1
+    """Number of the task's visible examples, such as MBPP's assertions, that each prompt to write a program shows beside the
+    description. None (null in a YAML file) shows all of them."""
+
+    pin_imports: bool = False
+    """Begin every program with the imports of the task's reference, as the authors of GiFT do. They tell in part how to
+    solve the task, so that pass@1 is higher than that of others."""
 
     stop: list[str] | None = None
     """Texts that end a sampled program or description, besides those of the prompts. They are cut off."""
@@ -452,6 +460,7 @@ class GiFTConfig(SFTConfig):
             stop=tuple(self.stop or ()),
             keep_thoughts=self.train_on_thinking,
             open_answer=self.open_answer,
+            pinned=Pinned(self.pin_imports, self.prompt_tests),
         )
 
     def server_options(self) -> ServerOptions:

@@ -490,7 +490,8 @@ class GiFTTrainer(RoundTrainer):
         """Measures the untrained model, against which every round is compared."""
         if self.eval_tasks and not self._agreed(self.run.has("base.json")):
             result = self._attempt(self.eval_tasks, "evaluating base")
-            self._write("base.json", {"metrics": result.metrics(), "greedy": result.greedy})
+            measured = {"metrics": result.metrics(), "convention": result.convention, "greedy": result.greedy}
+            self._write("base.json", measured)
             self._report_evaluation(result, "eval")
         self.clock.take()  # this time belongs to no round
 

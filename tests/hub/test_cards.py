@@ -63,7 +63,8 @@ ROUND = {
     "gain": {"pass@1": 0.282, "low": 0.23, "high": 0.335},
 }  # fmt: skip
 BASE = {"num_tasks": 400.0, "pass@1": 0.35, "pass@1_low": 0.305, "pass@1_high": 0.398}
-RUN = RunFacts(OPTIONS, {"trl_gift": "0.1"}, 200, 400, BASE, (round_facts(ROUND),))
+CONVENTION = "base prompts, 1 test shown, imports of references not pinned"
+RUN = RunFacts(OPTIONS, {"trl_gift": "0.1"}, 200, 400, BASE, (round_facts(ROUND),), convention=CONVENTION)
 
 
 def card(model=MODEL, run=RUN):
@@ -83,6 +84,7 @@ def test_the_card_states_the_results_with_their_intervals():
     assert "11,990 programs were executed under `landlock+seccomp`" in text
     assert "400 tasks of [org/measured](https://huggingface.co/datasets/org/measured)" in text
     assert "No reference solution was trained on." in text
+    assert f"The models were asked with {CONVENTION};" in text
     assert "None" not in text
 
 

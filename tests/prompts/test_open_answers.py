@@ -52,7 +52,7 @@ def test_a_model_may_begin_the_function_anew(prompts):
     found = prompts.extract(TASK, f"import math\n\n{CODE}\n```")
     assert "def solve(xs):\n    return sum(xs)" in found.code
     compile(found.code, "program", "exec")
-    assert found.target == f"{BODY}\n```"
+    assert found.target == f"    import math\n{BODY}\n```"
     assert not found.verbatim
 
 

@@ -30,6 +30,7 @@ class TablePrompts:
     code_stops = ()
     description_stops = ()
     end_id = None
+    convention = "tables"
 
     def __init__(self):
         self.examples_seen = []

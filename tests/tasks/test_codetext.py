@@ -10,7 +10,7 @@ from trl_gift.tasks import codetext
 
 SIGNATURES = [
     "def solve(xs):",
-    "import math\nfrom typing import List, Tuple\n\ndef solve(xs: List[Tuple[int, int]] = [(1, 2)]) -> dict[str, int]:",
+    "from typing import List, Tuple\n\ndef solve(xs: List[Tuple[int, int]] = [(1, 2)]) -> dict[str, int]:",
     "def outer(f=lambda x: (x, (x))) -> 'list[int]':",
     "async def solve(a, *args, b=1, **kwargs):",
 ]
@@ -19,7 +19,7 @@ SIGNATURES = [
 @pytest.mark.parametrize("signature", SIGNATURES)
 def test_signature_of_code_is_the_signature(signature):
     name = codetext.entry_point_of(signature)
-    code = f'{signature}\n    """Doc with def solve(x): inside."""\n    return 1\n\nprint(2)\n'
+    code = f'import json\n{signature}\n    """Doc with def solve(x): inside."""\n    return 1\n\nprint(2)\n'
     found = codetext.signature_of(code, name)
     assert codetext.entry_point_of(found) == name
     normal = ast.unparse(ast.parse(signature + "\n    pass"))
@@ -125,7 +125,7 @@ def test_strip_docstrings_keeps_everything_else():
     ],
 )
 def test_body_follows_its_signature(code, body):
-    found = codetext.body_of(code, "f")
+    found = codetext.body_of(code, "def f(x):")
     if body is not None:
         assert found == body
     program = codetext.signature_of(code, "f") + '\n    """Doc."""\n' + found
@@ -135,8 +135,20 @@ def test_body_follows_its_signature(code, body):
 
 
 def test_body_of_nothing():
-    assert codetext.body_of('def f():\n    """Doc."""', "f") is None
-    assert codetext.body_of("x = 1", "f") is None
+    assert codetext.body_of('def f():\n    """Doc."""', "def f():") is None
+    assert codetext.body_of("x = 1", "def f():") is None
+    assert codetext.body_of("from math import *\ndef f(x):\n    return sqrt(x)", "def f(x):") is None
+
+
+def test_imports_that_are_not_pinned_move_into_the_body():
+    code = "import math\nfrom typing import List\n\ndef f(xs: List[int]):\n    return math.prod(xs)"
+    signature = codetext.signature_of(code, "f")
+    assert signature == "from typing import List\ndef f(xs: List[int]):"
+    assert codetext.body_of(code, signature) == "    import math\n    return math.prod(xs)"
+    assert codetext.body_of(code, f"import math\n{signature}") == "    return math.prod(xs)"
+    # What no function may hold stays with the signature.
+    for line in ("from __future__ import annotations", "from math import *"):
+        assert codetext.signature_of(f"{line}\n{code}", "f") == f"{line}\n{signature}"
 
 
 def test_normalise_ignores_layout_names_and_docstrings():

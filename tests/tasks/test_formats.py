@@ -71,7 +71,7 @@ def test_methods_are_asked_for_as_functions():
     assert apps.tests.compare == "apps"
     starter = "class Node:\n    pass\n\nclass Solution:\n    def addUp(self, root: Optional[ListNode]) -> ListNode:\n        "
     (task,) = tasks_from_rows([rows.LCB_CALLS | {"starter_code": starter}])
-    assert task.signature.endswith("\ndef addUp(root):")
+    assert task.signature == "def addUp(root):"
     plain = rows.APPS_CALLS | {"solutions": "", "starter_code": "def addUp(nums):\n\t"}
     assert tasks_from_rows([plain])[0].signature == "def addUp(nums):"
 
@@ -90,7 +90,7 @@ def test_methods_are_asked_for_as_functions():
 def test_solutions_of_every_kind_run_as_functions(solution, sandbox):
     (task,) = tasks_from_rows([rows.APPS_CALLS | {"solutions": json.dumps([solution])}])
     assert sandbox.run(task.reference, task.all_tests).passed
-    body = codetext.body_of(task.reference, "addUp")
+    body = codetext.body_of(task.reference, task.signature)
     assert sandbox.run(codetext.complete(task.signature, body), task.all_tests).passed
 
 

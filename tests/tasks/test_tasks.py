@@ -64,8 +64,9 @@ def test_a_task_survives_its_row(row):
 def test_mbpp_full_reference_passes_in_the_sandbox():
     (task,) = tasks_from_rows([MBPP_FULL])
     assert task.task_id == "601"
-    assert task.signature == "import math\ndef add(a, b):"
-    assert task.description == "Write a function to add.\n\n>>> add(1, 2)\n3"
+    assert task.signature == "def add(a, b):"
+    assert task.description == "Write a function to add."
+    assert task.examples == tuple(MBPP_FULL["test_list"])
     with LocalSandbox(num_workers=1) as sandbox:
         assert sandbox.run(task.reference, task.tests).passed
         assert not sandbox.run("def add(a, b):\n    return a", task.tests).passed

@@ -16,5 +16,6 @@ def run(argv: Sequence[str]) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
         tasks = eval_tasks(arguments) or train_tasks(arguments)
         result = evaluate_model(config, model, tasks)
-    print(json.dumps({f"eval_{name}": value for name, value in result.metrics().items()}, indent=2))
+    metrics = {f"eval_{name}": value for name, value in result.metrics().items()}
+    print(json.dumps({**metrics, "convention": result.convention}, indent=2))
     return 0

@@ -73,10 +73,12 @@ class Evaluation:
     Attributes:
         attempts: The attempts, in the order of task and index.
         k: The values of k for pass@k of the sampled programs.
+        convention: How the model was asked, in words.
     """
 
     attempts: tuple[Attempt, ...]
     k: tuple[int, ...]
+    convention: str = ""
 
     @property
     def greedy(self) -> dict[str, bool]:
@@ -160,7 +162,7 @@ def attempt_tasks(
     chains += [attempt(task, sampled_indices, sampled) for task in tasks if sampled_indices]
     Scheduler(engine, sandbox).run(chains)
     attempts.sort(key=lambda item: (item.task_id, item.index))
-    return Evaluation(tuple(attempts), settings.k)
+    return Evaluation(tuple(attempts), settings.k, prompts.convention)
 
 
 def paired_difference(after: dict[str, bool], before: dict[str, bool]) -> tuple[float, tuple[float, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def evaluate_rollouts(
             on_attempt=lambda attempt: progress.add(attempt.passed, engine.tokens_generated),
         )
     attempts = rollouts.gather(result.attempts)
-    return Evaluation(tuple(sorted(attempts, key=lambda item: (item.task_id, item.index))), result.k)
+    return replace(result, attempts=tuple(sorted(attempts, key=lambda item: (item.task_id, item.index))))
 
 
 def evaluate(

@@ -99,6 +99,7 @@ class RunFacts:
         rounds: The finished rounds, in order.
         overlapping: Number of training tasks that were left out because they overlap with the tasks that were measured
             on; None if the run did not compare them.
+        convention: How the models were asked when they were measured, in words; empty if nothing was measured.
     """
 
     options: Mapping[str, Any]
@@ -108,6 +109,7 @@ class RunFacts:
     base: Mapping[str, float]
     rounds: tuple[RoundFacts, ...]
     overlapping: int | None = None
+    convention: str = ""
 
     @property
     def verified(self) -> bool:
@@ -182,6 +184,7 @@ def run_facts(run: RunFolder) -> RunFacts | None:
     if not run.exists:
         return None
     recorded = run.read("run.json")
+    base = run.read("base.json") if run.has("base.json") else {}
     rounds: list[RoundFacts] = []
     while run.has(name := f"round-{len(rounds) + 1}/metrics.json"):
         rounds.append(round_facts(run.read(name)))
@@ -190,9 +193,10 @@ def run_facts(run: RunFolder) -> RunFacts | None:
         versions=recorded["versions"],
         num_tasks=recorded["tasks"]["count"],
         num_eval_tasks=recorded["eval_tasks"]["count"],
-        base=run.read("base.json")["metrics"] if run.has("base.json") else {},
+        base=base.get("metrics", {}),
         rounds=tuple(rounds),
         overlapping=_overlapping(run),
+        convention=base.get("convention", ""),
     )
 
 

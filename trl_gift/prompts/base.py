@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from trl_gift.prompts.border import BODY_BEGINNINGS, PROGRAM_BEGINNINGS, TEXT_BEGINNINGS, Border
+from trl_gift.prompts.pinned import Pinned
 from trl_gift.prompts.protocol import Example, Extraction, Hint, Prompt
 from trl_gift.prompts.tokens import end_token
 from trl_gift.prompts.wording import (
@@ -33,6 +34,7 @@ class BasePrompts:
     Attributes:
         tokenizer: The model's tokenizer; must have an end token.
         stop: Texts that end completions besides those of the format.
+        pinned: What write prompts show besides the description.
 
     Examples:
         The write prompt of a task whose signature is `def solve(xs):`:
@@ -45,6 +47,7 @@ class BasePrompts:
 
     tokenizer: PreTrainedTokenizerBase
     stop: tuple[str, ...] = ()
+    pinned: Pinned = field(default_factory=Pinned)
     _border: Border = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -54,11 +57,16 @@ class BasePrompts:
     def end_id(self) -> int | None:
         return end_token(self.tokenizer)
 
+    @property
+    def convention(self) -> str:
+        return f"base prompts, {self.pinned}"
+
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         if hint is not None:
             description = f"{description.strip()}\n\n{HINT_TITLES[hint.kind]}\n\n{_indented(hint_text(hint))}"
+        text = write_text(self.pinned.signature(task), description, self.pinned.examples(task))
         beginnings = PROGRAM_BEGINNINGS if task.signature is None else BODY_BEGINNINGS
-        return self._border.prompt(write_text(task.signature, description), beginnings, (*CODE_STOPS, *self.stop))
+        return self._border.prompt(text, beginnings, (*CODE_STOPS, *self.stop))
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
         return self._border.prompt(read_text(code, examples), TEXT_BEGINNINGS, (*DESCRIPTION_STOPS, *self.stop))
@@ -71,20 +79,19 @@ class BasePrompts:
         return clean_description(completion)
 
     def extract(self, task: Task, completion: str) -> Extraction | None:
-        if task.signature is None:
+        signature = self.pinned.signature(task)
+        if signature is None:
             code = _longest_program(completion)
             return Extraction(code, code, verbatim=code == completion) if code else None
-        code = codetext.complete(task.signature, completion)
+        code = codetext.complete(signature, completion)
         if code is None:
             return None
-        target = code[len(task.signature.rstrip()) + 1 :]
+        target = code[len(signature.rstrip()) + 1 :]
         return Extraction(code, target, verbatim=target == completion)
 
     def target(self, task: Task, code: str) -> str | None:
-        if task.signature is None:
-            return codetext.strip_docstrings(code)
-        entry_point = codetext.entry_point_of(task.signature)
-        return codetext.body_of(code, entry_point) if entry_point else None
+        signature = self.pinned.signature(task)
+        return codetext.strip_docstrings(code) if signature is None else codetext.body_of(code, signature)
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)

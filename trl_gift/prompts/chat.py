@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from trl_gift.errors import ConfigError
 from trl_gift.prompts import thoughts
 from trl_gift.prompts.border import ANSWER_BEGINNINGS, BODY_BEGINNINGS, TEXT_BEGINNINGS, Border
+from trl_gift.prompts.pinned import Pinned
 from trl_gift.prompts.protocol import Example, Extraction, Hint, Prompt
 from trl_gift.prompts.tokens import end_token, special_tokens
 from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, write_text
@@ -46,6 +47,7 @@ class ChatPrompts:
         keep_thoughts: Whether the thought before a sampled program belongs to its training target.
         stop: Texts that end completions besides those of the format.
         open_answer: Whether answers with a pinned signature are opened; None to open them unless the model thinks first.
+        pinned: What write prompts show besides the description.
 
     Raises:
         ConfigError: if the template cannot be rendered or begins answers with a thought that `open_answer` would leave
@@ -58,6 +60,7 @@ class ChatPrompts:
     keep_thoughts: bool = False
     stop: tuple[str, ...] = ()
     open_answer: bool | None = None
+    pinned: Pinned = field(default_factory=Pinned)
     # These are read from the template at construction.
     _system_message: bool = field(init=False, repr=False, default=False)
     _opens_thought: bool = field(init=False, repr=False, default=False)
@@ -93,14 +96,20 @@ class ChatPrompts:
     def end_id(self) -> int | None:
         return self._turn_end
 
+    @property
+    def convention(self) -> str:
+        opened = "answers opened with the signature" if self.open_answer else "answers not opened"
+        return f"chat prompts, {opened}, {self.pinned}"
+
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
-        question = _ask_to_write(task, description)
+        signature = self.pinned.signature(task)
+        question = _ask_to_write(signature, description, self.pinned.examples(task))
         if hint is not None:
             question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint))}"
-        if self._opens(task):
-            text = f"{self._text(question)}{_opening(task)}"
+        if signature is not None and self.open_answer:
+            text = f"{self._text(question)}{_opening(signature)}"
             return self._border.prompt(text, BODY_BEGINNINGS, (_CLOSING, *self.stop))
-        entry_point = codetext.entry_point_of(task.signature) if task.signature else None
+        entry_point = codetext.entry_point_of(signature) if signature else None
         # A thought may hold fenced drafts.
         fence = None if self._thinks else f"def {entry_point}" if entry_point else ""
         return self._border.prompt(self._text(question), ANSWER_BEGINNINGS, self.stop, fence)
@@ -125,26 +134,26 @@ class ChatPrompts:
         return clean_description(parts.answer) if parts else ""
 
     def extract(self, task: Task, completion: str) -> Extraction | None:
-        if self._opens(task):
-            return self._extract_opened(task, completion)
+        signature = self.pinned.signature(task)
+        if signature is not None and self.open_answer:
+            return self._extract_opened(task, signature, completion)
         parts = thoughts.split(completion, self._opens_thought)
         if parts is None:
             return None
-        entry_point = codetext.entry_point_of(task.signature) if task.signature else None
+        entry_point = codetext.entry_point_of(signature) if signature else None
         found = codetext.extract(parts.answer, entry_point)
         if found is None:
             return None
-        code = codetext.pin(found, task.signature) if task.signature else found
+        code = codetext.pin(found, signature) if signature else found
         target = f"{parts.thought if self.keep_thoughts and parts.thought else self._no_thought}{_fenced(code)}"
         return Extraction(code, target, verbatim=target == completion)
 
-    def _extract_opened(self, task: Task, completion: str) -> Extraction | None:
+    def _extract_opened(self, task: Task, signature: str, completion: str) -> Extraction | None:
         """The program of an answer that the prompt has opened with the signature."""
-        signature = str(task.signature).rstrip()
         body = _FENCE_LINE.split(completion, maxsplit=1)[0].rstrip()
         if not body.strip():
             return None
-        code = f"{signature}\n{body}"
+        code = f"{signature.rstrip()}\n{body}"
         if codetext.parse(code) is None and codetext.defines(body, str(codetext.entry_point_of(signature))):
             code = codetext.pin(body, signature)  # the model has begun the function anew
             target = self.target(task, code)
@@ -153,17 +162,15 @@ class ChatPrompts:
         return Extraction(code, target, verbatim=target == completion) if target else None
 
     def target(self, task: Task, code: str) -> str | None:
-        if self._opens(task):
-            body = codetext.after_signature(codetext.strip_docstrings(code), str(task.signature))
+        signature = self.pinned.signature(task)
+        if signature is not None and self.open_answer:
+            body = codetext.after_signature(codetext.strip_docstrings(code), signature)
             return None if body is None else f"{body}{_CLOSING}"
         return f"{self._no_thought}{_fenced(codetext.strip_docstrings(code))}"
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)
         return before, [*after, self._turn_end]
-
-    def _opens(self, task: Task) -> bool:
-        return bool(self.open_answer) and task.signature is not None
 
     @property
     def _no_thought(self) -> str:
@@ -207,21 +214,22 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, template_kwargs: Mapping[str, A
     return found_ids[0] if found_ids else end_token(tokenizer)
 
 
-def _ask_to_write(task: Task, description: str) -> str:
-    if task.signature is None:
+def _ask_to_write(signature: str | None, description: str, examples: Sequence[str]) -> str:
+    if signature is None:
+        shown = "\n\n".join([description, *(["\n".join(examples)] if examples else [])])
         return (
             "Write a Python program that solves the following task. It reads from standard input and writes to "
-            f"standard output. Answer with one fenced code block.\n\n{description}"
+            f"standard output. Answer with one fenced code block.\n\n{shown}"
         )
     return (
         "Complete the following Python function. Answer with one fenced code block that holds the whole function.\n\n"
-        f"{_fenced(write_text(task.signature, description).rstrip())}"
+        f"{_fenced(write_text(signature, description, examples).rstrip())}"
     )
 
 
-def _opening(task: Task) -> str:
+def _opening(signature: str) -> str:
     """The beginning of an answer: the opening fence and the signature, up to where the body begins."""
-    return f"```python\n{str(task.signature).rstrip()}\n"
+    return f"```python\n{signature.rstrip()}\n"
 
 
 def _fenced(code: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trl_gift.errors import ConfigError
 from trl_gift.prompts.base import BasePrompts
 from trl_gift.prompts.chat import ChatPrompts, turn_end
+from trl_gift.prompts.pinned import Pinned
 from trl_gift.prompts.protocol import PromptFormat
 from trl_gift.prompts.tokens import end_token, special_tokens
 
@@ -32,6 +33,7 @@ def prompt_format(
     stop: tuple[str, ...] = (),
     keep_thoughts: bool = False,
     open_answer: bool | None = None,
+    pinned: Pinned | None = None,
 ) -> PromptFormat:
     """The prompts for a model.
 
@@ -44,11 +46,13 @@ def prompt_format(
         stop: Texts that end completions besides those of the format.
         keep_thoughts: As in `ChatPrompts`.
         open_answer: As in `ChatPrompts`.
+        pinned: What write prompts show besides the description; one example and the signature if not given.
 
     Raises:
         ConfigError: for an unknown `kind`, for `"chat"` with a tokenizer or end tokens that do not fit it, or for a stop
             text that is a special token.
     """
+    pinned = pinned or Pinned()
     special = {str(token) for token in special_tokens(tokenizer).values()}
     if hidden := [text for text in stop if text in special]:
         raise ConfigError(
@@ -65,7 +69,9 @@ def prompt_format(
     if kind != "base" and tokenizer.chat_template:
         end = turn_end(tokenizer, template_kwargs)
         if end in (end_ids if end_ids is not None else {end_token(tokenizer)}):
-            return ChatPrompts(tokenizer, system_prompt, template_kwargs or {}, keep_thoughts, stop, open_answer)
+            return ChatPrompts(
+                tokenizer, system_prompt, template_kwargs or {}, keep_thoughts, stop, open_answer, pinned
+            )
         name = tokenizer.convert_ids_to_tokens(end)
         if kind == "auto":
             logger.warning(
@@ -89,4 +95,4 @@ def prompt_format(
                 f"{option}={value!r} needs a chat model, and {tokenizer.name_or_path!r} is prompted as a base model; "
                 "leave the option out, or use prompt_format='chat' with the eos_token of its chat template."
             )
-    return BasePrompts(tokenizer, stop)
+    return BasePrompts(tokenizer, stop, pinned)

@@ -90,6 +90,11 @@ class PromptFormat(Protocol):
         """The token that ends every training completion; None if they end without one."""
         ...
 
+    @property
+    def convention(self) -> str:
+        """How programs are asked for, in words: two figures can be compared only if they were measured alike."""
+        ...
+
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         """The prompt that asks for a program of `description` with the pinned signature of `task`.
 

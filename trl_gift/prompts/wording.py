@@ -22,9 +22,16 @@ HINT_TITLES = {
 }
 
 
-def write_text(signature: str | None, description: str) -> str:
-    """The base model's prompt to write: signature and docstring, or a module docstring for a whole program."""
+def write_text(signature: str | None, description: str, examples: Sequence[str] = ()) -> str:
+    """The base model's prompt to write: signature and docstring, or a module docstring for a whole program.
+
+    Args:
+        signature: The pinned signature; None for a whole program.
+        description: The description.
+        examples: Texts that follow the description in the docstring, such as assertions.
+    """
     indent = codetext.INDENT if signature else ""
+    description = "\n\n".join([description.strip(), *(["\n".join(examples)] if examples else [])])
     lines = description.strip().replace('"""', "'''").splitlines() or [""]
     text = "\n".join([lines[0], *(f"{indent}{line}".rstrip() for line in lines[1:])])
     if len(lines) > 1:

@@ -54,6 +54,7 @@ class RoundSummary:
         chain: Figures of each step of the chains.
         verdicts: How the programs were executed.
         metrics: pass@1 and pass@k of the round's model with their intervals; None if nothing was measured.
+        convention: How the model was asked when it was measured, in words; None if nothing was measured.
         greedy: Whether the greedy program of each evaluation task passed; None if nothing was measured.
         gain: Gain over the base model; None if nothing was measured.
         seconds: Wall time by stage, and `total`.
@@ -77,6 +78,7 @@ class RoundSummary:
     chain: tuple[ChainStep, ...] = ()
     verdicts: Executions = field(default_factory=Executions)
     metrics: Mapping[str, float] | None = None
+    convention: str | None = None
     greedy: Mapping[str, bool] | None = None
     gain: Gain | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -89,7 +91,13 @@ class RoundSummary:
             base: Whether the base model's greedy program of each task passed.
         """
         difference, interval = paired_difference(evaluation.greedy, dict(base))
-        return replace(self, metrics=evaluation.metrics(), greedy=evaluation.greedy, gain=Gain(difference, *interval))
+        return replace(
+            self,
+            metrics=evaluation.metrics(),
+            convention=evaluation.convention,
+            greedy=evaluation.greedy,
+            gain=Gain(difference, *interval),
+        )
 
     def to_record(self) -> dict[str, Any]:
         """The content of `metrics.json`."""

@@ -46,13 +46,24 @@ def entry_point_of(signature: str) -> str | None:
 
 
 def signature_of(code: str, entry_point: str) -> str | None:
-    """The imports and the `def` line of `entry_point`, which every program of a chain keeps; None if it is absent."""
-    tree = parse(code)
-    function = _find(tree, entry_point)
-    if tree is None or function is None:
+    """The `def` line of `entry_point` with the imports of `code` that this line needs; None if it is absent.
+
+    Other imports of a solution would say how it solves the task. `from x import *` and `from __future__` are kept, because
+    no body may hold them.
+    """
+    function = _find(parse(code), entry_point)
+    if function is None:
         return None
-    imports = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    return "\n".join([*imports, _header(function)])
+    header = _header(function)
+    needed = imports_used(f"{header}\n{INDENT}pass", code)
+    kept = [line for line in imports_of(code) if line in needed or _is_top_level_only(line)]
+    return "\n".join([*kept, header])
+
+
+def imports_of(code: str) -> list[str]:
+    """The top-level imports of `code`, one statement each."""
+    tree = parse(code)
+    return [ast.unparse(node) for node in tree.body if isinstance(node, _Import)] if tree else []
 
 
 def after_signature(code: str, signature: str) -> str | None:
@@ -60,16 +71,17 @@ def after_signature(code: str, signature: str) -> str | None:
     head = f"{signature.rstrip()}\n"
     if code.startswith(head):
         return code[len(head) :].rstrip()
-    entry_point = entry_point_of(signature)
-    return body_of(code, entry_point) if entry_point else None
+    return body_of(code, signature)
 
 
-def body_of(code: str, entry_point: str) -> str | None:
-    """The body of `entry_point` without its docstring, indented by four spaces, so that it can follow a signature.
+def body_of(code: str, signature: str) -> str | None:
+    """The body of a signature's function in `code` without its docstring, indented by four spaces, to follow the signature.
 
-    Top-level helpers that the function may use move into it, before its first statement, because a completion of the
-    pinned signature ends at the next top-level statement. None if the function is absent, or has only a docstring.
+    Helpers that the function may use, and imports that the signature does not hold, move into it, before its first
+    statement, because a completion of the signature ends at the next top-level statement. None if the function is absent,
+    has only a docstring, or needs an import that no function may hold.
     """
+    entry_point = entry_point_of(signature)
     tree = parse(code)
     function = _find(tree, entry_point)
     if tree is None or function is None:
@@ -77,10 +89,16 @@ def body_of(code: str, entry_point: str) -> str | None:
     statements = function.body[1:] if _docstring(function) else function.body
     if not statements:
         return None
+    pinned = imports_of(f"{signature.rstrip()}\n{INDENT}pass")
     helpers = [
-        node for node in tree.body if node is not function and not isinstance(node, ast.Import | ast.ImportFrom)
+        node
+        for node in tree.body
+        if node is not function
+        and not _is_docstring(node)
+        and not (isinstance(node, _Import) and ast.unparse(node) in pinned)
     ]
-    helpers = [node for node in helpers if not _is_docstring(node)]
+    if any(isinstance(node, _Import) and _is_top_level_only(ast.unparse(node)) for node in helpers):
+        return None
     lines = code.splitlines()
     first = lines[statements[0].lineno - 1]
     as_written = (
@@ -212,7 +230,7 @@ def skeleton(code: str, least_nodes: int = 0) -> str | None:
     tree = parse(code)
     if tree is None:
         return None
-    tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    tree.body = [node for node in tree.body if not isinstance(node, _Import)]
     if sum(not isinstance(node, ast.expr_context) for node in ast.walk(tree)) < least_nodes:
         return None
     names: dict[str, str] = {}
@@ -236,8 +254,7 @@ def imports_used(source: str, code: str) -> list[str]:
     return [
         ast.unparse(node)
         for node in module.body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        and used & {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        if isinstance(node, _Import) and used & {(alias.asname or alias.name).split(".")[0] for alias in node.names}
     ]
 
 
@@ -257,6 +274,7 @@ def defined_functions(source: str) -> list[str]:
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Import = ast.Import | ast.ImportFrom
 # The attributes in which statements hold statements.
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 _Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
@@ -313,6 +331,11 @@ def _line(node: _Scope) -> int:
 
 def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _is_top_level_only(statement: str) -> bool:
+    """Whether an import may not stand in a function."""
+    return statement.startswith("from __future__ ") or statement.endswith(" import *")
 
 
 def _docstring(scope: _Scope) -> ast.stmt | None:

@@ -26,13 +26,15 @@ class Task:
         description: What the program should do, in words; the chain of a task starts from it.
         tests: The tests that a program must pass; prompts and hints may show them. None if the task has no tests: then
             no program of the task counts as correct, and only a run with `verify=False` accepts the task.
-        signature: Imports and the open `def` line that every program of the task starts with; None for whole programs
-            that read standard input.
+        signature: The open `def` line that every program of the task starts with, and the imports that the line needs;
+            None for whole programs that read standard input.
         reference: A correct program, or None.
         prelude: Trusted helper code that the tests use; it is never part of the program.
         hidden_tests: Further tests of the same kind, which a program must pass too and which are never shown. None if
             there are none.
         language: The language of the program, such as `"python"`.
+        examples: Texts such as assertions that prompts show beside every description of the task, the chain's own
+            descriptions included (`prompt_tests`). They are not part of a description.
 
     Raises:
         TaskError: if the hidden tests cannot be run together with the visible tests.
@@ -46,6 +48,7 @@ class Task:
     prelude: str = ""
     hidden_tests: Tests | None = None
     language: str = "python"
+    examples: tuple[str, ...] = ()
     _all_tests: Tests | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +86,7 @@ class Task:
             "tests": json.dumps(self.tests.to_dict()) if self.tests else None,
             "hidden_tests": json.dumps(self.hidden_tests.to_dict()) if self.hidden_tests else None,
             "language": self.language,
+            "examples": list(self.examples) or None,
         }
 
     @classmethod
@@ -91,7 +95,7 @@ class Task:
 
         Args:
             row: `task_id`, `description` and `tests`; optionally `signature`, `reference`, `prelude`,
-                `hidden_tests`, `language`. `tests` is a list of assertions, `{"entry_point", "inputs", "outputs"}` or
+                `hidden_tests`, `language`, `examples`. `tests` is a list of assertions, `{"entry_point", "inputs", "outputs"}` or
                 `{"stdin", "stdout"}`, or the JSON text of one of these.
             where: File and line, or dataset and index, for the error message.
             require_tests: Whether a row without `tests` is refused. An empty list of tests is always refused.
@@ -129,6 +133,7 @@ class Task:
                 else _tests_from_column(hidden, entry_point, reference, prelude, where, "hidden_tests")
             ),
             language=optional_text(row, "language", where) or "python",
+            examples=_examples(row.get("examples"), where),
         )
 
 
@@ -262,6 +267,14 @@ def _together(task_id: str, tests: Tests, hidden: Tests) -> Tests:
         cure = "must have the same entry point and settings as 'tests'"
         raise bad(f"task {task_id!r}", "hidden_tests", hidden.to_dict(), cure)
     return joint
+
+
+def _examples(value: object, where: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text.strip() for text in value):
+        raise bad(where, "examples", value, "must be a list of texts, such as ['assert add(1, 2) == 3']")
+    return tuple(value)
 
 
 def _tests_from_column(

@@ -5,8 +5,6 @@ Columns as in google-research-datasets/mbpp and evalplus/mbppplus.
 
 from __future__ import annotations
 
-import ast
-
 from trl_gift.sandbox import AssertTests
 from trl_gift.tasks import codetext
 from trl_gift.tasks.formats.common import Format, Row, borrowed_imports, text_list
@@ -14,7 +12,7 @@ from trl_gift.tasks.task import Task, assert_tests, bad, id_field, optional_text
 
 
 def _read(row: Row, where: str) -> Task:
-    """The description is `text` (full) or `prompt` (sanitized), with the first assertion as an example."""
+    """The description is `text` (full) or `prompt` (sanitized); the examples are the assertions."""
     field = "prompt" if "prompt" in row else "text"
     description = text_field(row, field, where)
     reference = text_field(row, "code", where)
@@ -30,31 +28,18 @@ def _read(row: Row, where: str) -> Task:
         raise bad(where, "code", reference, f"must define {tests.entry_point!r}, the function that the tests call")
     return Task(
         task_id=id_field(row, where),
-        description=f"{description.strip()}\n\n{_as_example(assertions[0])}",
+        description=description.strip(),
         tests=tests,
         signature=signature,
         reference=reference,
         prelude=prelude,
         hidden_tests=_hidden(script, tests, where) if script else None,
+        examples=tuple(assertion.strip() for assertion in assertions),
     )
 
 
 def _hidden(script: str, tests: AssertTests, where: str) -> AssertTests:
     return assert_tests([script], where=where, field="test", entry_point=tests.entry_point, prelude=tests.prelude)
-
-
-def _as_example(assertion: str) -> str:
-    """`assert f(1) == 2` as a doctest-like example; any other assertion unchanged."""
-    tree = codetext.parse(assertion)
-    statement = tree.body[0] if tree and tree.body else None
-    if (
-        isinstance(statement, ast.Assert)
-        and isinstance(statement.test, ast.Compare)
-        and len(statement.test.ops) == 1
-        and isinstance(statement.test.ops[0], ast.Eq)
-    ):
-        return f">>> {ast.unparse(statement.test.left)}\n{ast.unparse(statement.test.comparators[0])}"
-    return f">>> {assertion.strip()}"
 
 
 MBPP = Format("MBPP", frozenset({"task_id", "text", "code", "test_list"}), _read)
