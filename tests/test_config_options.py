@@ -171,6 +171,8 @@ ROWS: dict[str, Row | Elsewhere] = {
     "max_completion_length": in_params("write", 2, "max_new_tokens"),
     "description_temperature": in_params("describe", 0.8, "temperature"),
     "description_top_p": in_params("describe", 0.85, "top_p"),
+    "max_description_tries": in_config(2, lambda config: config.chain_settings(1, "").max_description_tries),
+    "allow_copies": in_config(True, lambda config: config.chain_settings(1, "").allow_copies),
     "max_description_length": in_params("describe", 5, "max_new_tokens"),
     "num_description_examples": in_run(
         "changed", 2, lambda run: the(examples_of(request, run) for request in run.asked("describe"))

@@ -123,6 +123,14 @@ class GiFTConfig(SFTConfig):
     max_description_length: Annotated[int, Bounds(low=1)] = 256
     """Maximum number of tokens of a sampled description."""
 
+    max_description_tries: Annotated[int, Bounds(low=1)] = 3
+    """How often a step draws a description that gives its program away, or holds no words, before it starts from the task's
+    own description."""
+
+    allow_copies: bool = False
+    """Let programs pass that equal the task's reference after their chain has read it. If false, they have the status
+    'copied', count apart, and are not selected."""
+
     num_description_examples: Annotated[int, Bounds(low=0)] = 1
     """Number of other tasks, each with its reference and description, that a base model is shown before it describes a
     program."""
@@ -417,6 +425,8 @@ class GiFTConfig(SFTConfig):
             model_hash=model_hash,
             verify=self.verify,
             hint=self.hint,
+            max_description_tries=self.max_description_tries,
+            allow_copies=self.allow_copies,
         )
 
     def selection_settings(self, round_index: int) -> SelectionSettings:

@@ -141,12 +141,14 @@ def test_the_chain_that_has_the_longest_way_to_go_comes_first():
 @pytest.mark.parametrize("said", ["  ", "d2"])
 def test_the_tokens_of_a_description_count_even_if_it_is_empty(said):
     class Says(TablePrompts):
-        def describe(self, completion):
+        def describe(self, completion, finished=True):
             return said.strip()
 
     engine = even_engine()
     samples = sample(tasks_of(3), engine, prompts=Says(), num_steps=4)
-    assert {(one.step, one.description_tokens) for one in samples} == {(0, 0), (1, 1), (2, 1), (3, 1)}
+    drawn = 1 if said.strip() else 3  # without words it is drawn again
+    assert {(one.step, one.description_tokens) for one in samples} == {(0, 0), (1, drawn), (2, drawn), (3, drawn)}
+    assert {one.description_tries for one in samples if one.step} == {drawn}
     described = {(one.task_id, one.step): one.description_tokens for one in samples}
     assert sum(len(one.token_ids) for one in samples) + sum(described.values()) == engine.tokens_generated
 

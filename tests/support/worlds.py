@@ -45,7 +45,7 @@ class TablePrompts:
     def rewrite(self, task):
         return _prompt(REWRITE, task.description, self.description_stops)
 
-    def describe(self, completion):
+    def describe(self, completion, finished=True):
         return clean_description(completion)
 
     def extract(self, task, completion):

@@ -37,7 +37,10 @@ PUBLISHED = {
     "sampler": "how the programs were sampled; `gibbs` is the chain",
     "hint": "the hint that the prompt showed: `reference`, `failing_test`, or null for none",
     "description": "the description that the program was written from",
-    "description_tokens": "number of tokens sampled for that description; 0 for the task's own",
+    "description_tokens": "number of tokens sampled for that description and for those that were rejected before it",
+    "description_tries": "number of descriptions drawn for the step; 0 if it starts from the task's own words",
+    "description_leaks": "number of these that gave away the program that was read, or the reference",
+    "read_reference": "whether the prompt goes back to the task's reference, by a description or a hint",
     "completion": "the text that the model wrote",
     "code": "the whole program; null where the completion contains none",
     "target": "the completion that gives `code`: what a model would be trained to write",
@@ -47,7 +50,8 @@ PUBLISHED = {
     "num_scored": "number of tokens in that sum",
     "perplexity": "exp(-logprob_sum / num_scored)",
     "status": "`passed`, `failed`, `error`, `timeout`, `memory`, `violation`, `syntax_error`; `no_code` "
-    "where the completion contains no program, `unverified` where the program was not run",
+    "where the completion contains no program, `copied` where a passing program equals a reference that its chain has read, "
+    "`unverified` where the program was not run",
     "tests": "number of tests; null where nothing ran",
     "tests_passed": "number of tests that passed; tests after the first failure may not have run",
     "first_failure": "index of the first test that failed",

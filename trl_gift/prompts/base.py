@@ -75,8 +75,8 @@ class BasePrompts:
         text = f"{DESCRIPTION_HEADER}{task.description}\n{REWRITE_HEADER}"
         return self._border.prompt(text, TEXT_BEGINNINGS, (*DESCRIPTION_STOPS, *self.stop))
 
-    def describe(self, completion: str) -> str:
-        return clean_description(completion)
+    def describe(self, completion: str, finished: bool = True) -> str:
+        return clean_description(completion, finished)
 
     def extract(self, task: Task, completion: str) -> Extraction | None:
         signature = self.pinned.signature(task)

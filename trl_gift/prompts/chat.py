@@ -129,9 +129,9 @@ class ChatPrompts:
         )
         return self._border.prompt(self._text(question), TEXT_BEGINNINGS, self.stop)
 
-    def describe(self, completion: str) -> str:
+    def describe(self, completion: str, finished: bool = True) -> str:
         parts = thoughts.split(completion, self._opens_thought)
-        return clean_description(parts.answer) if parts else ""
+        return clean_description(parts.answer, finished) if parts else ""
 
     def extract(self, task: Task, completion: str) -> Extraction | None:
         signature = self.pinned.signature(task)

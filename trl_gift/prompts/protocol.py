@@ -110,8 +110,11 @@ class PromptFormat(Protocol):
         """The prompt that asks for the task's own description in other words (RFT+RD)."""
         ...
 
-    def describe(self, completion: str) -> str:
-        """The description in what was sampled after a prompt of `read` or `rewrite`; empty if it holds none."""
+    def describe(self, completion: str, finished: bool = True) -> str:
+        """The description in what was sampled after a prompt of `read` or `rewrite`; empty if it holds none.
+
+        Code is left out, and so is a sentence that was cut off because the completion is not `finished`.
+        """
         ...
 
     def extract(self, task: Task, completion: str) -> Extraction | None:

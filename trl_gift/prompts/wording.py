@@ -5,6 +5,7 @@ Changing a text here changes every sample of every run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from trl_gift.prompts.protocol import Example, Hint
@@ -20,6 +21,10 @@ HINT_TITLES = {
     "reference": "One correct solution, as a hint; write your own:",
     "failing_test": "A test that must pass:",
 }
+
+# A fenced block, closed or not, with the line breaks before it and the line that announces it.
+_FENCED = re.compile(r"\n*(?:^[^\n`]*:[ \t]*\n+)?^[ \t]*```.*?(?:^[ \t]*```[^\n]*$|\Z)", re.MULTILINE | re.DOTALL)
+_SENTENCE_END = re.compile(r"[.!?:](?=\s|$)|\n")
 
 
 def write_text(signature: str | None, description: str, examples: Sequence[str] = ()) -> str:
@@ -51,11 +56,23 @@ def read_text(code: str, examples: Sequence[Example] = ()) -> str:
     return f"{shown}{CODE_HEADER}{codetext.strip_docstrings(code)}\n{DESCRIPTION_HEADER}"
 
 
-def clean_description(text: str) -> str:
-    """The description in a completion of `read`: up to the next header, white space trimmed. May be empty."""
+def clean_description(text: str, finished: bool = True) -> str:
+    """The words in a completion of `read`: up to the next header, without code and white space around. May be empty.
+
+    Args:
+        text: The completion.
+        finished: False for a completion that was cut off at the limit: a last sentence without an end is left out,
+            unless it is the only one.
+    """
     for stop in DESCRIPTION_STOPS:
         text = text.split(stop, 1)[0]
-    return text.strip()
+    if not finished:
+        ends = list(_SENTENCE_END.finditer(text))
+        text = text[: ends[-1].end()] if ends else text
+    text = _FENCED.sub("", text)
+    lines = text.splitlines()
+    words = [line for line in lines if not codetext.is_statement(line)]
+    return "\n".join(words).strip() if len(words) < len(lines) else text.strip()
 
 
 def hint_text(hint: Hint) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_gift.common.randomness import generator
-from trl_gift.sampling.records import UNVERIFIED, CodeSample
+from trl_gift.sampling.records import COPIED, UNVERIFIED, CodeSample
 from trl_gift.sampling.store import read_samples
 from trl_gift.tasks import codetext
 
@@ -34,6 +34,7 @@ class ChainStep:
         description_length: Mean length of the descriptions that the samples were written from, in characters.
         tokens: Mean number of tokens that a chain sampled in this step: its description and its completions.
         solved_tasks: Tasks with a passing sample up to and including this step; None if the run does not verify.
+        leak_rate: Share of the descriptions drawn for this step that gave away a program; None if none was drawn.
     """
 
     step: int
@@ -43,6 +44,7 @@ class ChainStep:
     description_length: float
     tokens: float
     solved_tasks: int | None
+    leak_rate: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class RoundSamples:
         passed: Number of these that passed.
         unverified: Number of these that were not executed, because the run does not verify.
         no_code: Number of these whose completion holds no program.
+        copied: Number of these that equal a reference which their chain has read.
+        descriptions: Number of descriptions that were drawn for these.
+        leaks: Number of these descriptions that gave away a program.
         tokens: Number of tokens sampled for these, descriptions included.
         executions: How these were executed.
         mean_perplexity: Geometric mean of their perplexities; None if no perplexity is known.
@@ -81,6 +86,9 @@ class RoundSamples:
     passed: int = 0
     unverified: int = 0
     no_code: int = 0
+    copied: int = 0
+    descriptions: int = 0
+    leaks: int = 0
     tokens: int = 0
     executions: Executions = field(default_factory=Executions)
     mean_perplexity: float | None = None
@@ -157,6 +165,9 @@ class _Latest:
             passed=sum(tally.passed for tally in tallies),
             unverified=sum(tally.unverified for tally in tallies),
             no_code=self._no_code,
+            copied=sum(tally.copied for tally in tallies),
+            descriptions=sum(tally.descriptions for tally in tallies),
+            leaks=sum(tally.leaks for tally in tallies),
             tokens=sum(tally.tokens for tally in tallies),
             executions=Executions(dict(self._isolation), self._trusted),
             mean_perplexity=_geometric_mean(
@@ -177,6 +188,9 @@ class _Tally:
     samples: int = 0
     passed: int = 0
     unverified: int = 0
+    copied: int = 0
+    descriptions: int = 0
+    leaks: int = 0
     scored: int = 0
     log_perplexity: float = 0.0
     tokens: int = 0
@@ -187,6 +201,7 @@ class _Tally:
         self.samples += 1
         self.passed += sample.passed
         self.unverified += sample.status == UNVERIFIED
+        self.copied += sample.status == COPIED
         self.tokens += len(sample.token_ids)
         if sample.perplexity is not None:
             self.scored += 1
@@ -194,6 +209,8 @@ class _Tally:
         if sample.task_id not in self.chains:  # all samples of a chain's step share one description
             self.chains.add(sample.task_id)
             self.tokens += sample.description_tokens
+            self.descriptions += sample.description_tries
+            self.leaks += sample.description_leaks
             self.description_length += len(sample.description)
 
     def figures(self, step: int, solved_tasks: int) -> ChainStep:
@@ -205,6 +222,7 @@ class _Tally:
             description_length=self.description_length / len(self.chains),
             tokens=self.tokens / len(self.chains),
             solved_tasks=None if self.unverified else solved_tasks,
+            leak_rate=self.leaks / self.descriptions if self.descriptions else None,
         )
 
 

@@ -43,6 +43,10 @@ class RoundSummary:
         passed: Number of these that passed.
         unverified: Number of these that were not executed, because the run does not verify.
         no_code: Number of these whose completion holds no program.
+        copied: Number of these that equal a reference which their chain has read; they count neither as passed nor as
+            solving a task.
+        descriptions: Number of descriptions that were drawn in this round.
+        leaks: Number of these that gave away a program; none of them was used.
         distinct_programs: Eligible programs that differ in their normalised syntax tree, summed over tasks.
         tokens: Tokens sampled in this round, descriptions included.
         selected: Number of draws of the selection.
@@ -67,6 +71,9 @@ class RoundSummary:
     passed: int
     unverified: int
     no_code: int
+    copied: int
+    descriptions: int
+    leaks: int
     distinct_programs: int
     tokens: int
     selected: int
@@ -164,6 +171,9 @@ def summarise(
         passed=samples.passed,
         unverified=samples.unverified,
         no_code=samples.no_code,
+        copied=samples.copied,
+        descriptions=samples.descriptions,
+        leaks=samples.leaks,
         distinct_programs=samples.distinct_programs,
         tokens=samples.tokens,
         selected=sum(item.count for item in selected),

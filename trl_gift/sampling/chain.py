@@ -33,14 +33,20 @@ class Origin:
         description: The description d.
         parent: `sample_id` of the sample that the description was read from, `"reference"`, or None for the task's own
             description or a paraphrase of it.
-        tokens: Number of tokens sampled for the description.
+        tokens: Number of tokens sampled for the description, rejected ones included.
         hint: A hint that the prompt shows besides; None for no hint.
+        tries: Number of descriptions that were drawn; 0 for the task's own words.
+        leaks: Number of these that gave away a program that they must not show.
+        read_reference: Whether the description goes back to the task's reference.
     """
 
     description: str
     parent: str | None = None
     tokens: int = 0
     hint: Hint | None = None
+    tries: int = 0
+    leaks: int = 0
+    read_reference: bool = False
 
 
 class Context(Protocol):
@@ -53,7 +59,10 @@ class Context(Protocol):
         ...
 
     async def read(self, task: Task, continuing: CodeSample | None, step: int) -> Origin:
-        """A description d ~ P(d | c) of the continuing sample, or of the task's reference if `continuing` is None."""
+        """A description d ~ P(d | c) of the continuing sample, or of the task's reference if `continuing` is None.
+
+        Descriptions that give their program away are rejected; if all are, the step starts from the task's own words.
+        """
         ...
 
     async def rewrite(self, task: Task, step: int) -> Origin:

@@ -19,7 +19,8 @@ from trl_gift.generation import Completion, GenerationRequest, SamplingParams
 from trl_gift.prompts import Example, Extraction, Hint, Prompt, PromptFormat
 from trl_gift.sampling.chain import Origin
 from trl_gift.sampling.hints import hint_for
-from trl_gift.sampling.records import INFRASTRUCTURE, NO_CODE, REFERENCE, UNVERIFIED, CodeSample
+from trl_gift.sampling.leaks import gives_away, is_copy
+from trl_gift.sampling.records import COPIED, INFRASTRUCTURE, NO_CODE, PASSED, REFERENCE, UNVERIFIED, CodeSample
 from trl_gift.sampling.scheduler import Execute, Generate, Score
 from trl_gift.sandbox import Outcome
 from trl_gift.tasks import Task
@@ -49,6 +50,8 @@ class ChainSettings:
         model_hash: Fingerprint of the trainable weights.
         verify: Whether programs are executed; if not, every program that was found is eligible.
         hint: What a hint shows, `"reference"` or `"failing_test"`.
+        max_description_tries: How often a step draws a description before it starts from the task's own words.
+        allow_copies: Whether a program may pass that equals a reference which its chain has read.
     """
 
     sampler: str
@@ -63,6 +66,8 @@ class ChainSettings:
     model_hash: str = ""
     verify: bool = True
     hint: str = "reference"
+    max_description_tries: int = 3
+    allow_copies: bool = False
 
 
 class ChainContext:
@@ -114,14 +119,17 @@ class ChainContext:
         code = continuing.code if continuing else task.reference
         assert code is not None, "a chain reads a passing program or a reference"
         prompt = self._prompts.read(task, code, self._pick_examples(task, step))
-        parent = continuing.sample_id if continuing else REFERENCE
-        return await self._describe(task, prompt, step, parent)
+        described = Origin(
+            "", continuing.sample_id if continuing else REFERENCE,
+            read_reference=continuing.read_reference if continuing else True,
+        )  # fmt: skip
+        return await self._describe(task, prompt, step, described, code)
 
     async def rewrite(self, task: Task, step: int) -> Origin:
         """A paraphrase of the task's own description, for the samples of `step`."""
         if (known := self._known_origin(task, step)) is not None:
             return known
-        return await self._describe(task, self._prompts.rewrite(task), step, None)
+        return await self._describe(task, self._prompts.rewrite(task), step, Origin(""))
 
     def hint(self, task: Task, tries: Sequence[CodeSample]) -> Hint | None:
         """The hint that the settings allow for a task that `tries` did not solve."""
@@ -208,6 +216,9 @@ class ChainContext:
             hint=origin.hint.kind if origin.hint else None,
             description=origin.description,
             description_tokens=origin.tokens,
+            description_tries=origin.tries,
+            description_leaks=origin.leaks,
+            read_reference=_read_reference(origin),
             prompt_hash=hash_ids(prompt.ids),
             completion=completion.text,
             code=extraction.code if extraction else None,
@@ -217,13 +228,22 @@ class ChainContext:
             logprob_sum=sum(completion.logprobs) if exact else None,
             num_scored=len(completion.logprobs) if exact else 0,
             scored=False,
-            status=str(outcome.status) if outcome else UNVERIFIED if extraction else NO_CODE,
+            status=self._status(task, origin, extraction, outcome),
             outcome=_plain(outcome) if outcome else None,
             continues=False,
             model_hash=settings.model_hash,
             seed=settings.seed,
             created=time.time(),
         )
+
+    def _status(self, task: Task, origin: Origin, extraction: Extraction | None, outcome: Outcome | None) -> str:
+        if extraction is None:
+            return NO_CODE
+        status = str(outcome.status) if outcome else UNVERIFIED
+        if status not in (PASSED, UNVERIFIED) or self._settings.allow_copies:
+            return status
+        copied = _read_reference(origin) and task.reference is not None and is_copy(extraction.code, task.reference)
+        return COPIED if copied else status
 
     async def _with_perplexities(
         self, task: Task, origin: Origin, samples: list[CodeSample], extractions: Sequence[Extraction | None]
@@ -240,16 +260,34 @@ class ChainContext:
             samples[i] = replace(samples[i], logprob_sum=sum(logprobs), num_scored=len(logprobs), scored=True)
         return samples
 
-    async def _describe(self, task: Task, prompt: Prompt, step: int, parent: str | None) -> Origin:
-        keys = (self._key(task, step, "description"),)
+    async def _describe(
+        self, task: Task, prompt: Prompt, step: int, described: Origin, code: str | None = None
+    ) -> Origin:
+        """Draws descriptions until one gives away neither `code` nor the reference; else the task's own words.
+
+        Args:
+            task: The task.
+            prompt: Asks for the description.
+            step: The step whose samples are written from it.
+            described: Where the description comes from.
+            code: The program that is described; None for the task's own words.
+        """
+        params = replace(self._settings.description_params, stop=prompt.stop, fence=prompt.fence)
         # Before the completions of the same step, which are sampled from this description.
         priority = 2 * (self._settings.num_steps - step) + 1
-        params = replace(self._settings.description_params, stop=prompt.stop, fence=prompt.fence)
-        request = GenerationRequest(("describe", task.task_id, step), prompt.ids, params, keys, priority)
-        (completion,) = await Generate(request)
-        text = self._prompts.describe(prompt.after(completion.text))
-        # An empty description describes nothing: the step starts from the task's own description.
-        return Origin(text or task.description, parent if text else None, len(completion.token_ids))
+        secrets = (code, task.reference)
+        tokens = leaks = 0
+        for attempt in range(self._settings.max_description_tries):
+            keys = (self._key(task, step, "description", attempt),)
+            name = ("describe", task.task_id, step, attempt)
+            (completion,) = await Generate(GenerationRequest(name, prompt.ids, params, keys, priority))
+            written = prompt.after(completion.text)
+            text = self._prompts.describe(written, completion.finish_reason != "length")
+            tokens += len(completion.token_ids)
+            leaks += gives_away(written, secrets, task.signature)
+            if text and not gives_away(text, secrets, task.signature):
+                return replace(described, description=text, tokens=tokens, tries=attempt + 1, leaks=leaks)
+        return Origin(task.description, tokens=tokens, tries=self._settings.max_description_tries, leaks=leaks)
 
     def _condition(self, task: Task, origin: Origin) -> Origin:
         """The condition of perplexities: the step's description with its hint, or the task's own description alone."""
@@ -276,11 +314,19 @@ class ChainContext:
 
     def _known_origin(self, task: Task, step: int) -> Origin | None:
         for known in self._recorded(task.task_id, step):
-            return Origin(known.description, known.parent, known.description_tokens)
+            return Origin(
+                known.description, known.parent, known.description_tokens, tries=known.description_tries,
+                leaks=known.description_leaks, read_reference=known.read_reference,
+            )  # fmt: skip
         return None
 
     def _key(self, task: Task, step: int, purpose: str, index: int = 0) -> int:
         return stream_key(self._settings.seed, self._settings.round, task.task_id, step, index, purpose)
+
+
+def _read_reference(origin: Origin) -> bool:
+    """Whether the prompt of a step goes back to the reference."""
+    return origin.read_reference or (origin.hint is not None and origin.hint.kind == "reference")
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 NO_CODE = "no_code"
 """Status of a completion in which no program was found; all other statuses are those of the sandbox."""
 
 UNVERIFIED = "unverified"
 """Status of a program that was not executed, because the run does not verify; whether it is correct is unknown."""
+
+COPIED = "copied"
+"""Status of a passing program that equals the task's reference, which its chain has read: not the model's own work."""
 
 INFRASTRUCTURE = "infrastructure"
 PASSED = "passed"
@@ -38,7 +41,11 @@ class CodeSample:
         sampler: The sampler that asked for it.
         hint: The hint that the prompt showed: `"reference"`, `"failing_test"`, or None for nothing.
         description: The description that the program was written from, d in P(c | d).
-        description_tokens: Number of tokens sampled for that description; 0 for the task's own.
+        description_tokens: Number of tokens sampled for that description and for those that were rejected before it; 0
+            for the task's own.
+        description_tries: Number of descriptions that were drawn for the step; 0 if it starts from the task's own words.
+        description_leaks: Number of these that gave away the program that was read, or the reference.
+        read_reference: Whether the prompt goes back to the task's reference: by a description or by a hint.
         prompt_hash: Hash of the prompt's token ids.
         completion: The text that the model wrote; it begins with what the prompt has left to it (`Prompt.left`).
         code: The whole program; None if the completion holds none.
@@ -48,7 +55,8 @@ class CodeSample:
         logprob_sum: Log-probability of the scored tokens under the untouched model, in nats.
         num_scored: Number of tokens in that sum.
         scored: True when a scoring pass gave the sum, False when the sampling itself did.
-        status: A status of the sandbox, `"no_code"`, or `"unverified"` for a program that was not executed.
+        status: A status of the sandbox; `"no_code"`; `"unverified"` for a program that was not executed; `"copied"` for a
+            passing program that equals a reference which its chain has read.
         outcome: The outcome of the execution as a dictionary; None where nothing ran.
         continues: Whether the chain continued from this sample.
         model_hash: Fingerprint of the trainable weights that wrote it.
@@ -65,6 +73,9 @@ class CodeSample:
     hint: str | None
     description: str
     description_tokens: int
+    description_tries: int
+    description_leaks: int
+    read_reference: bool
     prompt_hash: str
     completion: str
     code: str | None
@@ -88,7 +99,7 @@ class CodeSample:
 
     @property
     def passed(self) -> bool:
-        """Whether the program passed every test."""
+        """Whether the program passed every test and is not a copy of a reference that its chain has read."""
         return self.status == PASSED
 
     @property

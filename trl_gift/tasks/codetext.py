@@ -245,6 +245,23 @@ def skeleton(code: str, least_nodes: int = 0) -> str | None:
     return _dump(tree, names)
 
 
+def is_statement(line: str) -> bool:
+    """Whether a line is Python rather than words: a statement other than a bare name, constant or annotation."""
+    text = line.strip().removeprefix(">>> ")
+    if text.startswith("@"):
+        text = f"{text}\ndef f():"
+    elif text.startswith(("elif ", "else:")):
+        text = f"if x:\n{INDENT}pass\n{text}"
+    elif text.startswith(("except ", "except:", "finally:")):
+        text = f"try:\n{INDENT}pass\n{text}"
+    tree = parse(f"{text}\n{INDENT}pass" if text.endswith(":") else text)
+    if tree is None:
+        return False
+    return any(not isinstance(node, ast.Expr | ast.AnnAssign) for node in tree.body) or any(
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) for node in tree.body
+    )
+
+
 def imports_used(source: str, code: str) -> list[str]:
     """The top-level imports of `code` that bind a name used in `source`."""
     tree, module = parse(source), parse(code)

@@ -33,6 +33,7 @@ TASK_FIELDS = (
     "tests",
     "hidden_tests",
     "language",
+    "examples",
     "entry_point",
 )
 Filter = Callable[[Mapping[str, Any]], object]
