@@ -8,6 +8,7 @@ fails here.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from trl_gift.training.selection import SelectionSettings, select
 
 CPU = {"use_cpu": True, "bf16": False, "report_to": "none"}
 NOT_OURS = {"output_dir"} | {item.name for item in fields(SFTConfig)}
+EXAMPLES = str(Path(__file__).parent / "support" / "description_examples.jsonl")
 OPTIONS = {item.name: item for item in fields(GiFTConfig) if item.name not in NOT_OURS}
 
 
@@ -146,6 +148,11 @@ def examples_of(request, run):
     return run.text(request).count("### Code\n") - 1
 
 
+def examples_of_all(run):
+    """The functions that readers are shown, besides that of their task."""
+    return {re.findall(r"def (more\(x\))", run.text(request))[0] for request in run.asked("describe")}
+
+
 ROWS: dict[str, Row | Elsewhere] = {
     # Rounds
     "num_rounds": in_run("changed", 2, lambda run: len(run.rounds)),
@@ -176,6 +183,9 @@ ROWS: dict[str, Row | Elsewhere] = {
     "max_description_length": in_params("describe", 5, "max_new_tokens"),
     "num_description_examples": in_run(
         "changed", 2, lambda run: the(examples_of(request, run) for request in run.asked("describe"))
+    ),
+    "description_examples": in_run(
+        "changed", EXAMPLES, lambda run: EXAMPLES if "more(x)" in the(examples_of_all(run)) else None
     ),
     "samples_seed": in_run("changed", 1234, seed_of),
     # Prompts

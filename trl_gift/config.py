@@ -132,8 +132,11 @@ class GiFTConfig(SFTConfig):
     'copied', count apart, and are not selected."""
 
     num_description_examples: Annotated[int, Bounds(low=0)] = 1
-    """Number of other tasks, each with its reference and description, that a base model is shown before it describes a
-    program."""
+    """Number of example programs with their summaries that a model is shown before it describes a program."""
+
+    description_examples: str | None = None
+    """JSON Lines file with example programs for the reader: each line holds 'code' and 'description'. If not given, a dozen
+    examples of the package are used."""
 
     samples_seed: int | None = None
     """Random seed of everything that is sampled or selected. If not given, `seed` is used."""

@@ -32,6 +32,7 @@ from trl_gift.evaluation import Evaluation, evaluate_rollouts
 from trl_gift.generation import end_ids
 from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin
+from trl_gift.prompts import load_examples
 from trl_gift.run.folder import RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
 from trl_gift.run.samples import RoundSamples, read_rounds
@@ -184,6 +185,7 @@ class GiFTTrainer(RoundTrainer):
         if args.generation_engine == "compact":
             check_attention(model_now)
         self.prompts = args.prompts(self.processing_class, end_ids(model_now, self.processing_class))
+        self.examples = load_examples(args.description_examples)
         self.run = RunFolder(args.output_dir)
         self.tracking = Tracking(self.callback_handler.callbacks, args, self.accelerator.is_main_process)
         self.clock = StageClock()
@@ -508,7 +510,7 @@ class GiFTTrainer(RoundTrainer):
             self.release_memory_for_sampling()
             started = time.monotonic()
             settings = args.chain_settings(round_index, self.rollouts.weights_hash())
-            tokens = self.rollouts.sample(self.tasks, settings, folder)
+            tokens = self.rollouts.sample(self.tasks, settings, folder, self.examples)
             # All processes together, until the slowest is done, without the samples of an earlier process.
             self._tokens_per_second = sum(self.rollouts.gather([tokens])) / (time.monotonic() - started)
             if self.accelerator.is_main_process:

@@ -48,7 +48,7 @@ def test_json_with_calibration(tmp_path, run_yaml, capsys):
 
 def test_text_of_a_card_that_is_too_small(run_yaml, capsys):
     arguments = ["--config", str(run_yaml), "--no-calibration", "--memory-gb", "0.8", "--per_device_train_batch_size",
-                 "256"]  # fmt: skip
+                 "256", "--num_description_examples", "0"]  # fmt: skip
     with pytest.raises(UserError, match=r"does not fit: .* use .*per_device_train_batch_size"):
         command.run(arguments)
     text = capsys.readouterr().out

@@ -11,7 +11,7 @@ from trl_gift.estimate.run import RunParts, estimate_run
 from trl_gift.estimate.work import Lengths
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.playground import playground_tasks
-from trl_gift.prompts import Example, prompt_format
+from trl_gift.prompts import load_examples, prompt_format
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext
 from trl_gift.sampling.scheduler import Scheduler
@@ -59,7 +59,7 @@ class CountingEngine(CompactEngine):
 def test_tokens_are_those_of_a_real_run_with_fixed_lengths(tmp_path, tasks, endless, tokenizer, sampler):
     options = config(tmp_path, sampler=sampler)
     prompts = prompt_format(tokenizer, "base")
-    examples = [Example(task.task_id, task.reference, task.description) for task in tasks]
+    examples = load_examples()
     samples, engine = [], CountingEngine(endless, tokenizer, 8)
     tools = ChainContext(options.chain_settings(1, ""), prompts, examples, lambda task_id, step: [], samples.append)
     with LocalSandbox(num_workers=1, limits=options.limits()) as sandbox:

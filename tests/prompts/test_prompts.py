@@ -49,9 +49,7 @@ def test_write_text_is_a_valid_start():
 
 
 def test_read_text_shows_no_docstring():
-    text = read_text(
-        'def f(x):\n    """Secret."""\n    return x', [Example("o", "def g():\n    pass", "Does nothing.")]
-    )
+    text = read_text('def f(x):\n    """Secret."""\n    return x', [Example("def g():\n    pass", "Does nothing.")])
     assert "Secret" not in text
     assert text.index("Does nothing.") < text.index("def f(x)")
     assert text.endswith("### Description\n")
@@ -378,7 +376,7 @@ DOCUMENTED = 'def solve(xs):\n    """Secret."""\n    return sum(xs)'
 
 def test_readers_see_no_docstring_of_any_program(tokenizer, chat_tokenizer):
     """A description that stands in the code would be copied; neither the code nor the example may show one."""
-    example = Example("o", 'def other(x):\n    """Hidden."""\n    return x', "Gives it back.")
+    example = Example('def other(x):\n    """Hidden."""\n    return x', "Gives it back.")
     base = BasePrompts(tokenizer).read(TASK, DOCUMENTED, [example]).text
     chat = ChatPrompts(chat_tokenizer, open_answer=False).read(TASK, DOCUMENTED, [example]).text
     for text in (base, chat):

@@ -39,7 +39,7 @@ class TablePrompts:
         return _prompt(HINTED if hint else WRITE, description, self.code_stops)
 
     def read(self, task, code, examples=()):
-        self.examples_seen.append((task.task_id, [example.task_id for example in examples]))
+        self.examples_seen.append((code, [example.code for example in examples]))
         return _prompt(READ, code, self.description_stops)
 
     def rewrite(self, task):

@@ -30,7 +30,6 @@ from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.estimate.work import Lengths, spread
 from trl_gift.generation import Engine, GenerationRequest, GenerationResult
-from trl_gift.prompts import Example
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext
 from trl_gift.sampling.records import CodeSample
@@ -299,8 +298,7 @@ def _run_chains(
             for params in (settings.code_params, settings.description_params)
         )
         settings = replace(settings, code_params=program, description_params=description)
-    examples = [Example(task.task_id, task.reference, task.description) for task in trainer.tasks if task.reference]
-    tools = ChainContext(settings, trainer.prompts, examples, lambda task_id, step: [], samples.append)
+    tools = ChainContext(settings, trainer.prompts, trainer.examples, lambda task_id, step: [], samples.append)
     sampler = SAMPLERS[config.sampler]
     Scheduler(engine, sandbox).run(sampler(task, tools) for task in tasks)
 

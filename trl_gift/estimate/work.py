@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from trl_gift.config import GiFTConfig
-from trl_gift.prompts import Example, PromptFormat
+from trl_gift.prompts import PromptFormat, load_examples
 from trl_gift.sampling.hints import hint_for
 from trl_gift.tasks import Task
 
@@ -155,7 +155,7 @@ def prompt_lengths(
     writes = [len(prompts.write(task, task.description).ids) for task in some]
     frames = [len(prompts.write(task, "").ids) for task in some]
     referenced = [task for task in some if task.reference]
-    examples = [Example(task.task_id, task.reference or "", task.description) for task in referenced]
+    examples = load_examples(config.description_examples)
     shown = min(config.num_description_examples, len(examples))
     reads = []
     for place, task in enumerate(some):

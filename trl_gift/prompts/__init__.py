@@ -18,6 +18,7 @@ examples for reading is an option (`num_description_examples`), because a model 
 from trl_gift.prompts.base import BasePrompts
 from trl_gift.prompts.chat import ChatPrompts
 from trl_gift.prompts.choosing import prompt_format
+from trl_gift.prompts.examples import load_examples
 from trl_gift.prompts.pinned import Pinned
 from trl_gift.prompts.protocol import Example, Extraction, Hint, Prompt, PromptFormat
 from trl_gift.prompts.wording import clean_description, read_text, write_text
@@ -32,6 +33,7 @@ __all__ = [
     "Prompt",
     "PromptFormat",
     "clean_description",
+    "load_examples",
     "prompt_format",
     "read_text",
     "write_text",

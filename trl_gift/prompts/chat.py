@@ -115,12 +115,9 @@ class ChatPrompts:
         return self._border.prompt(self._text(question), ANSWER_BEGINNINGS, self.stop, fence)
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
-        question = (
-            "Describe what the following Python code does, precisely enough that another programmer could write it "
-            "again from your description alone. Do not write any code.\n\n"
-            f"{_fenced(codetext.strip_docstrings(code))}"
-        )
-        return self._border.prompt(self._text(question), TEXT_BEGINNINGS, self.stop)
+        # As turns of the conversation, examples show what an answer is: a small model alone with the question writes code.
+        turns = [(_ask_to_read(example.code), example.description) for example in examples]
+        return self._border.prompt(self._text(_ask_to_read(code), turns), TEXT_BEGINNINGS, self.stop)
 
     def rewrite(self, task: Task) -> Prompt:
         question = (
@@ -184,14 +181,24 @@ class ChatPrompts:
         except ConfigError:
             return False
 
-    def _text(self, question: str) -> str:
-        """The prompt as text, up to where the model's own text begins."""
+    def _text(self, question: str, turns: Sequence[tuple[str, str]] = ()) -> str:
+        """The prompt as text, up to where the model's own text begins.
+
+        Args:
+            question: What the user asks.
+            turns: Questions and answers that precede it.
+        """
+        questions = [*(asked for asked, _ in turns), question]
         system: list[dict[str, str]] = []
         if self.system_prompt and self._system_message:
             system = [{"role": "system", "content": self.system_prompt}]
         elif self.system_prompt:
-            question = f"{self.system_prompt}\n\n{question}"
-        messages = [*system, {"role": "user", "content": question}]
+            questions[0] = f"{self.system_prompt}\n\n{questions[0]}"
+        messages = [*system]
+        for place, asked in enumerate(questions):
+            messages.append({"role": "user", "content": asked})
+            if place < len(turns):
+                messages.append({"role": "assistant", "content": turns[place][1]})
         return _render(self.tokenizer, messages, self.template_kwargs, add_generation_prompt=True)
 
     def _ids(self, text: str) -> list[int]:
@@ -224,6 +231,13 @@ def _ask_to_write(signature: str | None, description: str, examples: Sequence[st
     return (
         "Complete the following Python function. Answer with one fenced code block that holds the whole function.\n\n"
         f"{_fenced(write_text(signature, description, examples).rstrip())}"
+    )
+
+
+def _ask_to_read(code: str) -> str:
+    return (
+        "Describe what the following Python code does, precisely enough that another programmer could write it "
+        f"again from your description alone. Do not write any code.\n\n{_fenced(codetext.strip_docstrings(code))}"
     )
 
 

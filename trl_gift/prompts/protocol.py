@@ -11,15 +11,13 @@ from trl_gift.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A program with its description, shown to a base model before the program that it must describe.
+    """A program with a summary, shown to a model before the program that it must describe.
 
     Attributes:
-        task_id: The task that the example is from.
-        code: A correct program of that task.
-        description: The description of that task.
+        code: The program.
+        description: What it does, in words.
     """
 
-    task_id: str
     code: str
     description: str
 

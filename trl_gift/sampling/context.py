@@ -23,7 +23,7 @@ from trl_gift.sampling.leaks import gives_away, is_copy
 from trl_gift.sampling.records import COPIED, INFRASTRUCTURE, NO_CODE, PASSED, REFERENCE, UNVERIFIED, CodeSample
 from trl_gift.sampling.scheduler import Execute, Generate, Score
 from trl_gift.sandbox import Outcome
-from trl_gift.tasks import Task
+from trl_gift.tasks import Task, codetext
 
 # Abort after this many consecutive infrastructure failures; a single failure is bad luck.
 MAX_INFRASTRUCTURE_FAILURES = 20
@@ -46,7 +46,7 @@ class ChainSettings:
         code_params: How programs are sampled.
         description_params: How descriptions are sampled.
         perplexity_condition: `"chain"` (the description that produced the program) or `"seed"` (the task's own).
-        num_description_examples: In-context examples for a base model that reads.
+        num_description_examples: In-context examples for a model that reads.
         model_hash: Fingerprint of the trainable weights.
         verify: Whether programs are executed; if not, every program that was found is eligible.
         hint: What a hint shows, `"reference"` or `"failing_test"`.
@@ -76,7 +76,7 @@ class ChainContext:
     Args:
         settings: What is sampled.
         prompts: How the model is asked.
-        examples: Programs with descriptions to show to a reader; a task's own example is never shown for it.
+        examples: Programs with summaries to show to a reader; never one that is the program to read, or the reference.
         recorded: Returns the samples of one step of one task that an interrupted run of this round left.
         append: Writes one sample into the store.
     """
@@ -93,7 +93,7 @@ class ChainContext:
         self._settings = settings
         self._prompts = prompts
         self._end_id = prompts.end_id
-        self._examples = examples
+        self._examples = [(example, codetext.normalise(example.code)) for example in examples]
         self._recorded = recorded
         self._append = append
         self._failures_in_a_row = 0
@@ -118,7 +118,7 @@ class ChainContext:
             return known
         code = continuing.code if continuing else task.reference
         assert code is not None, "a chain reads a passing program or a reference"
-        prompt = self._prompts.read(task, code, self._pick_examples(task, step))
+        prompt = self._prompts.read(task, code, self._pick_examples(task, code, step))
         described = Origin(
             "", continuing.sample_id if continuing else REFERENCE,
             read_reference=continuing.read_reference if continuing else True,
@@ -304,8 +304,9 @@ class ChainContext:
             self._task_prompts[task.task_id] = self._prompts.write(task, task.description)
         return self._task_prompts[task.task_id]
 
-    def _pick_examples(self, task: Task, step: int) -> list[Example]:
-        others = [example for example in self._examples if example.task_id != task.task_id]
+    def _pick_examples(self, task: Task, code: str, step: int) -> list[Example]:
+        secrets = {codetext.normalise(program) for program in (code, task.reference) if program is not None}
+        others = [example for example, normal in self._examples if normal not in secrets]
         count = min(self._settings.num_description_examples, len(others))
         if count == 0:
             return []

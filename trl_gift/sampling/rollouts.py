@@ -102,19 +102,21 @@ class Rollouts:
         self._sandbox = sandbox
         self._precision = precision
 
-    def sample(self, tasks: Sequence[Task], settings: ChainSettings, folder: Path) -> int:
+    def sample(
+        self, tasks: Sequence[Task], settings: ChainSettings, folder: Path, examples: Sequence[Example] = ()
+    ) -> int:
         """Samples and executes one round; returns when every process has written its share of the samples.
 
         Args:
             tasks: The tasks of all processes.
             settings: What to sample.
             folder: The round's folder. Samples that it already holds are not sampled again.
+            examples: Programs with summaries for the model that reads.
 
         Returns:
             The number of tokens that this process sampled.
         """
         mine = self.share(tasks)
-        examples = [Example(task.task_id, task.reference, task.description) for task in tasks if task.reference]
         # Every process reads what all processes left before any process writes more.
         with SampleIndex(folder) as recorded, self.engine() as engine:
             self._accelerator.wait_for_everyone()
