@@ -257,3 +257,44 @@ def test_code_that_a_model_brings_runs_only_when_asked(tmp_path):
     assert not mark.exists()
     check_model(str(folder), {}, trust_remote_code=True)
     assert mark.exists()
+
+
+def test_the_learning_rate_follows_what_is_trained(make_trainer, model_factory, capfd):
+    """LoRA needs about ten times the rate of full fine-tuning; a given rate is never changed."""
+    from peft import LoraConfig, get_peft_model
+
+    assert make_trainer(model_factory(), peft=False).args.learning_rate == 2e-5
+    assert make_trainer(model_factory()).args.learning_rate == 2e-4
+    wrapped = get_peft_model(model_factory(), LoraConfig(r=2, target_modules="all-linear"))
+    assert make_trainer(wrapped, peft=False).args.learning_rate == 2e-4
+    given = make_trainer(model_factory(), learning_rate=3e-5)
+    assert given.args.learning_rate == 3e-5
+    given.train()
+    said = capfd.readouterr().err
+    assert "training LoRA, r = 4" in said
+    assert "learning rate 3e-05, 1 step, 2 pairs per step." in said
+
+
+def test_checkpointing_is_for_gpus_unless_asked_for(tmp_path):
+    given = {"use_cpu": True, "bf16": False}
+    assert GiFTConfig(str(tmp_path), **given).gradient_checkpointing is False
+    assert GiFTConfig(str(tmp_path), gradient_checkpointing=True, **given).gradient_checkpointing is True
+
+
+def test_use_peft_trains_all_linear_layers_without_dropout():
+    from trl_gift.cli.arguments import parse
+
+    start = [
+        "--model_name_or_path",
+        "x",
+        "--dataset_name",
+        "playground",
+        "--output_dir",
+        "out",
+        "--use_cpu",
+        "--use_peft",
+    ]
+    model = parse("train", [*start, "--bf16", "false"])[2]
+    assert (model.lora_target_modules, model.lora_dropout) == ("all-linear", 0.0)
+    model = parse("train", [*start, "--bf16", "false", "--lora_target_modules", "q_proj", "--lora_dropout", "0.1"])[2]
+    assert (model.lora_target_modules, model.lora_dropout) == ("q_proj", 0.1)

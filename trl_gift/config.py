@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from trl_gift.generation.server import ServerOptions
 
 
+# What TRL's documentation and the LoRA papers suggest: adapters need about ten times the rate of full fine-tuning.
+ADAPTER_LEARNING_RATE, FULL_LEARNING_RATE = 2e-4, 2e-5
+
+
 @described
 @dataclass
 class GiFTConfig(SFTConfig):
@@ -217,6 +221,17 @@ class GiFTConfig(SFTConfig):
     train_on_thinking: bool = False
     """Include the <think>...</think> before a sampled program in the training target and in the perplexity."""
 
+    learning_rate: Annotated[float | None, Bounds(low=0), MAY_CHANGE] = None
+    """Initial learning rate of each round's training. If not given: 2e-4 for an adapter such as LoRA, 2e-5 for all
+    weights."""
+
+    num_train_epochs: Annotated[float, MAY_CHANGE] = 2.0
+    """Number of passes over the pairs of a round."""
+
+    gradient_checkpointing: Annotated[bool | None, MAY_CHANGE] = None
+    """Compute activations again in the backward pass, which saves memory and costs about a third of the training time. If
+    not given: on a GPU yes, on the CPU no."""
+
     eval_num_generations: Annotated[int, Stage("Evaluation"), Bounds(low=0)] = 0
     """Number of programs sampled for each evaluation task, for pass@k. One greedy program, for pass@1, is added."""
 
@@ -290,6 +305,8 @@ class GiFTConfig(SFTConfig):
     def __post_init__(self) -> None:
         if not self.use_cpu and not torch.accelerator.is_available():
             raise ConfigError("this machine has no GPU that torch can use; set use_cpu=True to run on the CPU.")
+        if self.gradient_checkpointing is None:
+            self.gradient_checkpointing = not self.use_cpu
         for name in self._VALID_DICT_FIELDS:
             _check_json(name, getattr(self, name))
         super().__post_init__()
@@ -403,6 +420,11 @@ class GiFTConfig(SFTConfig):
         if not self.log_completions:
             return 0
         return sys.maxsize if self.num_completions_to_print is None else self.num_completions_to_print
+
+    def choose_learning_rate(self, has_adapter: bool) -> None:
+        """Sets `learning_rate`, if it is not given, by what is trained."""
+        if self.learning_rate is None:
+            self.learning_rate = ADAPTER_LEARNING_RATE if has_adapter else FULL_LEARNING_RATE
 
     def chain_settings(self, round_index: int, model_hash: str) -> ChainSettings:
         """The options of the sampling stage, for one round."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from datasets import Dataset
+from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import set_seed
 
@@ -31,7 +32,7 @@ from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_rollouts
 from trl_gift.generation import end_ids
 from trl_gift.generation.compact import check_attention
-from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin
+from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.prompts import load_examples
 from trl_gift.run.folder import RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
@@ -155,6 +156,7 @@ class GiFTTrainer(RoundTrainer):
         self.cleaning = clean(tasks, self.eval_tasks, args.cleaning_settings())
         self.tasks = list(self.cleaning.kept)
         self.repositories = Repositories(args)
+        args.choose_learning_rate(peft_config is not None or isinstance(model, PeftModel))
         # SFTTrainer sets the seed only after it has built the adapter, and a resumed run needs the very same adapter.
         set_seed(args.seed)
         # SFTTrainer wants data at construction; each round brings its own in this same pre-tokenised form.
@@ -411,6 +413,7 @@ class GiFTTrainer(RoundTrainer):
             self.run.write("decontamination.json", self.cleaning.record())
         self.accelerator.wait_for_everyone()
         self._track(checkpoint, continued=bool(resume_from_checkpoint and exists))
+        self.say(f"training {training_line(self.args, self.accelerator.unwrap_model(self.model))}.")
         return checkpoint
 
     def _track(self, checkpoint: RoundCheckpoint | None, continued: bool) -> None:

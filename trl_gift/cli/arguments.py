@@ -153,6 +153,8 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
         usage=f"trl-gift {command} [--config FILE.yaml] [--option value ...]",
         description=f"{_DESCRIPTIONS[command]}\n\n{_HOW}\n\n{_EXAMPLE.format(command=command)}",
     )
+    # As TRL's guides advise; peft alone would train only the query and value projections.
+    parser.set_defaults_with_config(lora_target_modules=["all-linear"], lora_dropout=0.0)
     parser.add_argument("--config", help="YAML file of these options. Options on the command line win over it.")
     parser.add_argument(
         "--preset", help=f"Method whose options are used unless given otherwise: {', '.join(preset_names())}."

@@ -150,9 +150,9 @@ def _declared(cls: type) -> Iterator[Option]:
     own = inspect.get_annotations(cls)
     hints = typing.get_type_hints(cls, include_extras=True)
     stage = ""
-    for item in dataclasses.fields(cls):
-        if item.name not in own:
-            continue
+    by_name = {item.name: item for item in dataclasses.fields(cls)}
+    # The order of the class body; an option of a parent that gets another default would come before all others.
+    for item in (by_name[name] for name in own if name in by_name):
         hint = hints[item.name]
         extras: list[Any] = []
         if typing.get_origin(hint) is typing.Annotated:
