@@ -178,6 +178,7 @@ ROWS: dict[str, Row | Elsewhere] = {
     "max_completion_length": in_params("write", 2, "max_new_tokens"),
     "description_temperature": in_params("describe", 0.8, "temperature"),
     "description_top_p": in_params("describe", 0.85, "top_p"),
+    "description_top_k": in_params("describe", 9, "top_k"),
     "max_description_tries": in_config(2, lambda config: config.chain_settings(1, "").max_description_tries),
     "allow_copies": in_config(True, lambda config: config.chain_settings(1, "").allow_copies),
     "max_description_length": in_params("describe", 5, "max_new_tokens"),
@@ -221,6 +222,7 @@ ROWS: dict[str, Row | Elsewhere] = {
     "selection_with_replacement": in_selection(False, "with_replacement"),
     # Training
     "train_on_references": in_run("changed", False, lambda run: run.rounds[0]["references"] > 0),
+    "loss_weighting": in_run("unverified", "example", lambda run: not run.trainer.model_accepts_loss_kwargs, True),
     "train_on_thinking": in_run(
         "unverified", True, lambda run: thoughts_kept(run.trainer.args, run.tokenizer)
     ),
@@ -280,7 +282,7 @@ def runs(tokenizer, chat_tokenizer_factory, tmp_path_factory):
             return TinyRun(folder, chat, judge=lambda program, tests: False, num_rounds=1, **options)
         if name == "unverified":
             chat = chat_tokenizer_factory(MOODY, "<|im_end|>")
-            return TinyRun(folder, chat, **options | {"save_strategy": "steps"})
+            return TinyRun(folder, chat, **options | {"save_strategy": "steps", "per_device_train_batch_size": 1})
         return sandbox_of(folder, tokenizer, options)
 
     def get(name):

@@ -26,7 +26,7 @@ FLAGS = ["--model_name_or_path", "playground", "--dataset_name", "playground", "
 
 
 def test_the_presets_of_the_method_and_its_relatives():
-    assert preset_names() == ("gift", "rest-em", "rft", "rft+rd", "ssd", "star")
+    assert preset_names() == ("gift", "gift-paper", "rest-em", "rft", "rft+rd", "rft-paper", "ssd", "star")
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -65,17 +65,19 @@ def test_equal_budgets():
     budget = {name: config.num_steps * config.num_generations for name, config in sampled.items()}
     assert budget.pop("ssd") == 1
     assert set(budget.values()) == {60}
-    training = ("num_train_epochs", "learning_rate", "warmup_steps", "weight_decay", "max_grad_norm")
-    for name in ("rft", "rft+rd"):
+    training = ("num_selected", "selection_with_replacement", "train_on_references", "num_train_epochs", "learning_rate",
+                "warmup_steps", "weight_decay", "max_grad_norm", "loss_weighting", "per_device_train_batch_size",
+                "gradient_accumulation_steps", "adam_epsilon", "temperature", "top_k", "pin_imports")  # fmt: skip
+    for name, like in (("rft", "gift"), ("rft+rd", "gift"), ("rft-paper", "gift-paper")):
         assert [getattr(sampled[name], item) for item in training] == [
-            getattr(sampled["gift"], item) for item in training
-        ]
+            getattr(sampled[like], item) for item in training
+        ], "arms that are compared train alike, on equally many pairs"
 
 
 def test_options_win_over_the_preset():
     config = GiFTConfig.from_preset("rft", "out", num_steps=4, num_selected=2, **CPU)
     assert (config.sampler, config.num_steps, config.num_selected) == ("conditional", 4, 2)
-    with pytest.raises(ConfigError, match="preset 'rtf' is unknown; use one of 'gift', 'rest-em', 'rft'"):
+    with pytest.raises(ConfigError, match="preset 'rtf' is unknown; use one of 'gift', 'gift-paper', 'rest-em'"):
         GiFTConfig.from_preset("rtf", "out", **CPU)
 
 
@@ -84,7 +86,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_preset(tmp_path):
     file.write_text("preset: rft\nnum_steps: 7\nnum_generations: 5\n")
     _, config, _, _ = parse("train", [*FLAGS, "--config", str(file), "--num_generations", "2"])
     assert (config.num_generations, config.num_steps, config.sampler) == (2, 7, "conditional")
-    assert config.num_selected is None
+    assert config.deduplicate
     _, config, _, _ = parse("train", [*FLAGS, "--config", str(file), "--preset=star", "--hint", "failing_test"])
     assert (config.sampler, config.hint, config.num_steps) == ("hinted", "failing_test", 7)
     with pytest.raises(ConfigError, match="preset 'best' is unknown"):
@@ -117,7 +119,7 @@ def trained(name, folder, sandbox=None, eval_tasks=1, **options):
     config = GiFTConfig.from_preset(
         name, str(folder), max_steps=1, save_strategy="no", max_completion_length=64, max_description_length=48,
         num_description_examples=0, gradient_checkpointing=False, disable_tqdm=True, sandbox_workers=1,
-        per_device_train_batch_size=4, **{**(small if name != "ssd" else {}), **CPU, **options},
+        per_device_train_batch_size=1 if name.endswith("-paper") else 4, **{**(small if name != "ssd" else {}), **CPU, **options},
     )  # fmt: skip
     trainer = GiFTTrainer(
         model=str(model_path()),
@@ -222,7 +224,7 @@ def test_a_hint_that_no_task_has(tmp_path):
 def test_a_run_records_what_the_preset_resolved_to(tmp_path, sandbox):
     _, trainer = trained("rft", tmp_path, sandbox, num_steps=1, eval_tasks=0)
     options = json.loads((tmp_path / "_gift" / "run.json").read_text())["options"]
-    assert (options["sampler"], options["num_steps"], options["num_selected"]) == ("conditional", 1, None)
+    assert (options["sampler"], options["num_steps"], options["num_selected"]) == ("conditional", 1, 8)
     assert options == json.loads(json.dumps(trainer.args.gift_options()))
 
 

@@ -124,6 +124,9 @@ class GiFTConfig(SFTConfig):
     description_top_p: Annotated[float, Bounds(above=0, high=1)] = 0.95
     """Nucleus mass for sampling descriptions. 1 keeps all tokens."""
 
+    description_top_k: Annotated[int, Bounds(low=0)] = 0
+    """Number of most likely tokens kept for sampling descriptions. 0 keeps all tokens."""
+
     max_description_length: Annotated[int, Bounds(low=1)] = 256
     """Maximum number of tokens of a sampled description."""
 
@@ -220,6 +223,11 @@ class GiFTConfig(SFTConfig):
 
     train_on_thinking: bool = False
     """Include the <think>...</think> before a sampled program in the training target and in the perplexity."""
+
+    loss_weighting: Annotated[Literal["token", "example"], MAY_CHANGE] = "token"
+    """What weighs the same in a training step: each token ('token', as in TRL), or each program ('example', as in the
+    authors' code of GiFT), so that long programs do not count more. 'example' needs per_device_train_batch_size=1; use
+    gradient_accumulation_steps."""
 
     learning_rate: Annotated[float | None, Bounds(low=0), MAY_CHANGE] = None
     """Initial learning rate of each round's training. If not given: 2e-4 for an adapter such as LoRA, 2e-5 for all
@@ -325,6 +333,11 @@ class GiFTConfig(SFTConfig):
             raise ConfigError(
                 "load_best_model_at_end=True compares checkpoints by eval_loss, which is not measured; set "
                 "metric_for_best_model='eval_pass@1' and greater_is_better=True, or leave it out."
+            )
+        if self.loss_weighting == "example" and self.per_device_train_batch_size != 1:
+            raise ConfigError(
+                f"loss_weighting='example' with per_device_train_batch_size={self.per_device_train_batch_size}: the loss of "
+                "a batch is a mean over its tokens; set per_device_train_batch_size=1 and gradient_accumulation_steps."
             )
         if self.one_round_per_process and self.save_strategy == "no":
             raise ConfigError(
@@ -443,7 +456,10 @@ class GiFTConfig(SFTConfig):
                 repetition_penalty=self.repetition_penalty,
             ),
             description_params=SamplingParams(
-                self.max_description_length, self.description_temperature, self.description_top_p
+                self.max_description_length,
+                self.description_temperature,
+                self.description_top_p,
+                self.description_top_k,
             ),
             perplexity_condition=self.perplexity_condition,
             num_description_examples=self.num_description_examples,

@@ -173,6 +173,9 @@ class GiFTTrainer(RoundTrainer):
                 peft_config=peft_config,
                 **others,
             )
+        if args.loss_weighting == "example":
+            # Then transformers does not count the tokens of a step: the loss is a mean over those of each batch of one.
+            self.model_accepts_loss_kwargs = False
         if self.is_sharded:
             check_sharded(args, self.accelerator.state)
         if args.sampler == "hinted" and args.hint == "reference" and not any(task.reference for task in self.tasks):

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from tests.support.tiny_runs import DESCRIPTIONS, TinyRun
+from trl_gift import GiFTConfig, GiFTTrainer
+from trl_gift.errors import ConfigError
+from trl_gift.playground import playground_tasks
 from trl_gift.prompts import load_examples
-from trl_gift.training.pairs import TrainingPair, TrainingPairs
+from trl_gift.training.pairs import IGNORED, TrainingPair, TrainingPairs
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +126,33 @@ def test_no_two_completions_of_a_run_share_a_stream(runs):
     measured = [key for request in run.asked("evaluate") for key in request.stream_keys]
     assert len(measured) == 3 * len(set(measured)) == 3 * 3
     assert not set(measured) & set(keys)
+
+
+@pytest.mark.parametrize("weighting", ["token", "example"])
+def test_every_token_or_every_program_weighs_the_same(tmp_path, tokenizer, model_factory, weighting):
+    """The loss of a step of two programs of different lengths, before any weight has changed."""
+    model = model_factory()
+    args = GiFTConfig(
+        str(tmp_path), loss_weighting=weighting, per_device_train_batch_size=1, gradient_accumulation_steps=2, max_steps=1,
+        learning_rate=0.0, use_cpu=True, bf16=False, report_to="none", disable_tqdm=True, save_strategy="no",
+    )  # fmt: skip
+    trainer = GiFTTrainer(model, args, playground_tasks("train", 2), processing_class=tokenizer)
+    pairs = [
+        TrainingPair([1, 2, 3, 4], [IGNORED, IGNORED, 3, 4]),
+        TrainingPair(list(range(1, 20)), [IGNORED, *range(2, 20)]),
+    ]
+    losses = []
+    for pair in pairs:
+        with torch.no_grad():
+            logits = model(torch.tensor([pair.input_ids])).logits[0, :-1].log_softmax(-1)
+        losses.append([-float(logits[i - 1, label]) for i, label in enumerate(pair.labels) if label != IGNORED])
+    by_example = sum(sum(one) / len(one) for one in losses) / 2
+    by_token = sum(map(sum, losses)) / sum(map(len, losses))
+    assert by_example != pytest.approx(by_token, rel=1e-3)
+    found = trainer.train_round(1, TrainingPairs(pairs, 0, 2, 0, 0), None).training_loss
+    assert found == pytest.approx(by_token if weighting == "token" else by_example, rel=1e-4)
+
+
+def test_a_batch_of_several_programs_cannot_weigh_them_alike(tmp_path):
+    with pytest.raises(ConfigError, match="loss_weighting='example' with per_device_train_batch_size=8"):
+        GiFTConfig(str(tmp_path), loss_weighting="example", use_cpu=True, bf16=False)
