@@ -247,8 +247,6 @@ class GiFTTrainer(RoundTrainer):
             return self._end()
         with self.rollouts.executing(self.args.verify or bool(self.eval_tasks)):
             checkpoint = self._begin(resume_from_checkpoint)
-            if self.args.restart_from_base:
-                self.remember_base_weights()
             self._evaluate_base()
             for round_index in self._rounds_to_run(checkpoint):
                 started = time.monotonic()
@@ -415,6 +413,7 @@ class GiFTTrainer(RoundTrainer):
         if self.accelerator.is_main_process and not self.run.has("decontamination.json"):
             self.run.write("decontamination.json", self.cleaning.record())
         self.accelerator.wait_for_everyone()
+        self.begin_again()
         self._track(checkpoint, continued=bool(resume_from_checkpoint and exists))
         self.say(f"training {training_line(self.args, self.accelerator.unwrap_model(self.model))}.")
         return checkpoint
@@ -546,6 +545,7 @@ class GiFTTrainer(RoundTrainer):
             return
         resume_from = checkpoint if checkpoint and checkpoint.mark.round == round_index else None
         if resume_from is None and self.args.restart_from_base and not self.is_sharded:
+            self.remember_base_weights()
             self.restore_base_weights()
         output = self.train_round(round_index, pairs, resume_from)
         self._training_loss, self._train_metrics = output.training_loss, output.metrics

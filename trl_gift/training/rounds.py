@@ -85,6 +85,7 @@ class RoundTrainer(SFTTrainer):
         self._round_offset = 0
         self._first_step = 0
         self._base_weights: dict[str, torch.Tensor] | None = None
+        self._has_trained = False
         self._own_forward = {"forward": vars(self.model)["forward"]} if "forward" in vars(self.model) else {}
         if self.args.fp16:
             ready_for_loss_scaling(self.model)
@@ -101,7 +102,17 @@ class RoundTrainer(SFTTrainer):
 
         Returns:
             The `TrainOutput` of transformers.
+
+        Raises:
+            ResumeError: for sharded weights that this process has already trained and that no checkpoint replaces.
         """
+        if self.is_sharded and self._has_trained and resume_from is None:
+            raise ResumeError(
+                f"this process has trained already, and the base weights that round {round_index} starts from cannot be "
+                "restored under DeepSpeed or FSDP; start a new process, and there use resume_from_checkpoint=True."
+            )
+        self.remember_base_weights()
+        self._has_trained = True
         self._round = round_index
         self._round_offset = resume_from.mark.offset if resume_from else self.state.global_step
         # A new dataset with the pre-tokenised columns that SFTTrainer documents.
@@ -119,8 +130,6 @@ class RoundTrainer(SFTTrainer):
     def enter_after(self, checkpoint: RoundCheckpoint, weights: bool = True) -> None:
         """Continues where another process has ended a round: with its step count and history, and with its weights.
 
-        Comes before any training in this process.
-
         Args:
             checkpoint: One from the end of a round.
             weights: Whether to take the weights too.
@@ -134,6 +143,7 @@ class RoundTrainer(SFTTrainer):
         self._round, self._round_offset = checkpoint.mark.round, checkpoint.mark.offset
         if not weights:
             return
+        self.remember_base_weights()
         if (checkpoint.path / _ADAPTER).exists():
             from peft import load_peft_weights, set_peft_model_state_dict  # slow to import
 
@@ -162,9 +172,24 @@ class RoundTrainer(SFTTrainer):
             batch["labels"][max(real, 0) :] = _IGNORED_LABEL
         return batch
 
+    def begin_again(self) -> None:
+        """Takes the trainer back to where it was made: its weights, its step count and its history.
+
+        A trainer that continues a run, after an interrupt in a notebook for example, then does what a new one would do.
+        Weights that are sharded stay as they are; `train_round` refuses to start from them.
+        """
+        if self._base_weights is not None:
+            self.restore_base_weights()
+        self._round = self._round_offset = self._first_step = 0
+        self.state.global_step, self.state.epoch, self.state.log_history = 0, None, []
+        self.state.best_metric = self.state.best_global_step = self.state.best_model_checkpoint = None
+
     def remember_base_weights(self) -> None:
-        """Copies the trainable weights to the CPU, once; `restore_base_weights` puts them back."""
-        if self._base_weights is None:
+        """Copies the trainable weights to the CPU before they first change; `restore_base_weights` puts them back.
+
+        Not with sharded weights, of which this process has only a part.
+        """
+        if self._base_weights is None and not self.is_sharded:
             self._base_weights = {
                 name: parameter.detach().to("cpu", copy=True) for name, parameter in self._trainable_parameters()
             }
