@@ -252,13 +252,15 @@ TRAIN = [
 def pretend(stage, sharded):
     """Leaves in `out` what a process of the stage leaves: sampling alone where the weights are sharded, else all."""
     run = RunFolder("out")
-    step = launching.next_step(run, last_checkpoint("out"), 2)
+    if not run.exists:
+        run.write("run.json", {"key": "key"})
+    step = launching.next_step(run, last_checkpoint("out", "key"), 2)
     if step.stage is Stage.DONE:
         return
     sampled, trained = run.round(step.round) / "samples.parquet", Path(f"out/checkpoint-{step.round}")
     if stage == "train":
         trained.mkdir(parents=True, exist_ok=True)
-        write_json(trained / "gift_state.json", {"round": step.round, "offset": 0, "is_end": True})
+        write_json(trained / "gift_state.json", {"run": "key", "round": step.round, "offset": 0, "is_end": True})
     if stage == "sample" and step.stage is Stage.MEASURE:
         run.write(f"round-{step.round}/metrics.json", {})
         return pretend(stage, sharded)

@@ -26,7 +26,7 @@ def test_a_run_leaves_what_it_promises(whole_runs):
     for name in ("samples.parquet", "selection.parquet", "metrics.json", "evaluation.json"):
         assert (gift / "round-1" / name).exists(), name
     run = json.loads((gift / "run.json").read_text())
-    assert run["schema"] == 2
+    assert run["schema"] == 3
     assert run["options"]["num_rounds"] == 2
     assert set(run["versions"]) >= {"torch", "transformers", "trl", "peft"}
     assert metrics["round-1"]["references"] == 8

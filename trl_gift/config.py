@@ -550,12 +550,30 @@ class GiFTConfig(SFTConfig):
         """The values of the options that this class adds to `SFTConfig`, for the run's record."""
         return {name: getattr(self, name) for name in options_of(GiFTConfig)}
 
+    def seeds(self) -> dict[str, int]:
+        """The seeds that samples depend on, resolved, by the names of their options."""
+        return {"seed": self.seed, "samples_seed": self.sampling_seed}
+
+    def training_options(self) -> dict[str, Any]:
+        """The values of the options of `SFTConfig` that a round's weights depend on, for the run's record."""
+        found = {name: getattr(self, name) for name in _TRAINING if hasattr(self, name)}
+        return {name: json.loads(json.dumps(value, default=str)) for name, value in found.items()}
+
     @staticmethod
     def may_change() -> frozenset[str]:
         """The names of the options that may change when a run is resumed."""
         return frozenset(name for name, option in options_of(GiFTConfig).items() if option.may_change)
 
 
+# The options of SFTConfig that a round's weights depend on, apart from the seed. Some are not in every release.
+_TRAINING = (
+    "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "max_length",
+    "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio", "optim", "optim_args",
+    "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
+    "label_smoothing_factor", "neftune_noise_alpha", "average_tokens_across_devices", "loss_type", "packing",
+    "packing_strategy", "padding_free", "train_sampling_strategy", "group_by_length", "data_seed", "dataloader_drop_last",
+    "router_aux_loss_coef",
+)  # fmt: skip
 _FILE_OR_JSON = ("accelerator_config", "fsdp_config", "deepspeed")
 
 

@@ -11,6 +11,7 @@ as they were loaded.
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 import time
@@ -36,6 +37,7 @@ from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories,
 from trl_gift.prompts import load_examples
 from trl_gift.run.folder import RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
+from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoint, refuse_other_checkpoints
 from trl_gift.run.samples import RoundSamples, read_rounds
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
@@ -48,7 +50,7 @@ from trl_gift.tasks.decontamination import clean
 from trl_gift.training.checks import check_model, check_trainable
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
-from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded, last_checkpoint
+from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded
 from trl_gift.training.selection import SelectedSample, select, write_selection
 
 if TYPE_CHECKING:
@@ -228,19 +230,20 @@ class GiFTTrainer(RoundTrainer):
         self._training_loss = 0.0
         self._train_metrics: dict[str, float] = {}
 
-    def train(self, resume_from_checkpoint: str | bool | None = None) -> GiFTTrainOutput:
+    def train(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None = None) -> GiFTTrainOutput:
         """Runs all rounds: sample, execute, select, fine-tune, evaluate.
 
         Args:
             resume_from_checkpoint: True to continue the run in `output_dir` from where it stopped (or to begin, if it has
-                not begun); the path of one of its checkpoints to continue from there.
+                not begun); the path of one of its checkpoints to continue from there. Samples of that run must not depend
+                on what has changed; `num_rounds` may grow, and a changed option of the training is said in a line.
 
         Returns:
             The output of any trainer, with the metrics of each round besides.
 
         Raises:
             ResumeError: if `output_dir` holds a run and `resume_from_checkpoint` is not set, or the run there has other
-                options or tasks; under DeepSpeed or FSDP, if the next round is not sampled yet.
+                options, seeds or tasks, or more rounds; under DeepSpeed or FSDP, if the next round is not sampled yet.
         """
         if self.is_sharded:
             self._train_sampled_round(self._begin(resume_from_checkpoint))
@@ -257,7 +260,7 @@ class GiFTTrainer(RoundTrainer):
                 self._measure(round_index, samples, selected, pairs, started)
         return self._end()
 
-    def sample(self, resume_from_checkpoint: str | bool | None = None) -> Path:
+    def sample(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None = None) -> Path:
         """Samples, executes and selects the programs of the first round, and stops before training.
 
         With `one_round_per_process` it samples the next round, with the weights of the last trained round, and measures
@@ -389,38 +392,45 @@ class GiFTTrainer(RoundTrainer):
 
     # Stages -----------------------------------------------------------------------------------------------------
 
-    def _begin(self, resume_from_checkpoint: str | bool | None) -> RoundCheckpoint | None:
-        description = describe_run(self.args.gift_options(), self._model_name(), self.tasks, self.eval_tasks)
+    def _begin(self, resume_from_checkpoint: str | os.PathLike[str] | bool | None) -> RoundCheckpoint | None:
+        args, resume = self.args, asked_to_resume(resume_from_checkpoint)
+        description = describe_run(
+            args.gift_options(),
+            self._model_name(),
+            self.tasks,
+            self.eval_tasks,
+            args.seeds(),
+            args.training_options(),
+        )
         exists = self._agreed(self.run.exists)
-        if isinstance(resume_from_checkpoint, str) and not exists:
+        if isinstance(resume, Path) and not exists:
             raise ResumeError(
-                f"resume_from_checkpoint={resume_from_checkpoint!r}, and {self.args.output_dir} holds no run; give the "
+                f"resume_from_checkpoint='{resume}', and {args.output_dir} holds no run; give the "
                 "output_dir that the checkpoint belongs to, or leave it out to begin a run."
             )
         checkpoint = None
-        if resume_from_checkpoint and exists:
-            self.run.check_continuable(description, self.args.may_change())
-            checkpoint = last_checkpoint(self.args.output_dir)
-            if isinstance(resume_from_checkpoint, str):
-                checkpoint = last_checkpoint(self.args.output_dir, Path(resume_from_checkpoint).name)
-                if checkpoint is None:
-                    raise ResumeError(
-                        f"{resume_from_checkpoint!r} is not a complete checkpoint of the run in "
-                        f"{self.args.output_dir}; use resume_from_checkpoint=True for the latest one."
-                    )
-        elif exists or self.accelerator.is_main_process:
-            self.run.start(description)
+        if resume and exists:
+            checkpoint, changed = find_checkpoint(self.run, resume, args.num_rounds, description, args.may_change())
+            for line in changed:
+                self.say(f"{line}; what is trained from here on is trained with the new value.")
+        else:
+            if not exists:
+                refuse_other_checkpoints(self.run)
+                self.accelerator.wait_for_everyone()
+            if exists or self.accelerator.is_main_process:
+                self.run.start(description)
         if self.accelerator.is_main_process and not self.run.has("decontamination.json"):
             self.run.write("decontamination.json", self.cleaning.record())
         self.accelerator.wait_for_everyone()
+        self.run_key = self.run.key
         self.begin_again()
-        self._track(checkpoint, continued=bool(resume_from_checkpoint and exists))
+        self._track(checkpoint, continued=bool(resume and exists))
         self.say(f"training {training_line(self.args, self.accelerator.unwrap_model(self.model))}.")
         return checkpoint
 
     def _track(self, checkpoint: RoundCheckpoint | None, continued: bool) -> None:
         """Gives the run the name that its trackers know it by, or will."""
-        key = self.run.key
+        key = self.run_key
         self.args.run_name = self.args.run_name or f"{self._tracked_name()}-{key}"
         step = (checkpoint.step if checkpoint else 0) if continued else None
         self.tracking.open(RunIdentity(self.args.run_name, key, step=step))
@@ -453,6 +463,7 @@ class GiFTTrainer(RoundTrainer):
         if not self.args.one_round_per_process:
             return range(checkpoint.mark.round if checkpoint else 1, last + 1)
         step = self._next_step(checkpoint)
+        check_weights(self.run, checkpoint, step)
         if checkpoint and checkpoint.mark.round < step.round:
             self.enter_after(checkpoint)
         return range(step.round, min(step.round, last) + 1)
@@ -460,6 +471,7 @@ class GiFTTrainer(RoundTrainer):
     def _measure_trained_round(self, checkpoint: RoundCheckpoint | None) -> NextStep:
         """Loads the last trained round, measures it if it is not measured yet, and returns the step after that."""
         step = self._next_step(checkpoint)
+        check_weights(self.run, checkpoint, step)
         if checkpoint and checkpoint.mark.is_end:
             self.enter_after(checkpoint)
         if step.stage is not Stage.MEASURE:

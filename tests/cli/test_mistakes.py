@@ -215,7 +215,9 @@ def folder(tmp_path_factory):
         (root / "no-tokenizer" / name).symlink_to(model_path() / name)
     changed = GiFTConfig("changed", num_steps=7, use_cpu=True, bf16=False, report_to="none")
     tasks = playground_tasks("train", 2)
-    RunFolder(root / "changed").start(describe_run(changed.gift_options(), str(model_path()), tasks, []))
+    RunFolder(root / "changed").start(
+        describe_run(changed.gift_options(), str(model_path()), tasks, [], changed.seeds())
+    )
     return root
 
 

@@ -90,3 +90,158 @@ def test_sharded_weights_cannot_be_restored_in_one_process(make, monkeypatch):
         trainer.train(resume_from_checkpoint=True)
     with pytest.raises(ResumeError, match="start a new process"):
         trainer.train(resume_from_checkpoint=True)
+
+
+# A run that has finished, or of which rounds are left out -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("one_round_per_process", [False, True])
+def test_a_finished_run_that_is_resumed_holds_the_weights_of_its_last_round(make, one_round_per_process):
+    whole = make()
+    whole.train()
+    again = make(one_round_per_process=one_round_per_process)
+    assert again.train(resume_from_checkpoint=True).global_step == whole.state.global_step
+    assert weights_of(again.model) == weights_of(whole.model)
+
+
+@pytest.mark.parametrize("one_round_per_process", [False, True])
+@pytest.mark.parametrize("method", ["train", "sample"])
+def test_fewer_rounds_than_are_trained_are_refused(make, one_round_per_process, method):
+    make().train()
+    fewer = make(num_rounds=1, one_round_per_process=one_round_per_process)
+    with pytest.raises(ResumeError, match=r"num_rounds=1, but .* has trained 2 rounds; num_rounds may only grow"):
+        getattr(fewer, method)(resume_from_checkpoint=True)
+
+
+def test_fewer_rounds_than_are_begun_are_refused(make):
+    with pytest.raises(KeyboardInterrupt):
+        make(callbacks=[Interrupt(7)]).train()
+    with pytest.raises(ResumeError, match=r"num_rounds=1, but .* has trained 2 rounds"):
+        make(num_rounds=1).train(resume_from_checkpoint=True)
+    assert len(make(num_rounds=3).train(resume_from_checkpoint=True).rounds) == 3
+
+
+@pytest.mark.parametrize("method", ["train", "sample"])
+def test_a_round_of_its_own_process_needs_the_weights_of_the_round_before(make, tmp_path, method):
+    make(num_rounds=1, save_strategy="no").train()
+    trainer = make(one_round_per_process=True)
+    with pytest.raises(ResumeError, match=r"no checkpoint .* the weights of round 1.*one_round_per_process=False"):
+        getattr(trainer, method)(resume_from_checkpoint=True)
+
+
+# Checkpoints --------------------------------------------------------------------------------------------------------
+
+
+def test_a_mark_names_its_run(make, tmp_path):
+    make(num_rounds=1).train()
+    key = json.loads((tmp_path / "out/_gift/run.json").read_text())["key"]
+    marks = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("checkpoint-*/gift_state.json")]
+    assert marks
+    assert {mark["run"] for mark in marks} == {key}
+
+
+@pytest.mark.parametrize("resume", [None, True])
+def test_a_run_does_not_begin_beside_checkpoints_of_another(make, tmp_path, resume):
+    make(num_rounds=1).train()
+    shutil.rmtree(tmp_path / "out/_gift")
+    with pytest.raises(
+        ResumeError, match=r"out holds checkpoint-\d+ of another run; remove .* or give another output"
+    ):
+        make().train(resume_from_checkpoint=resume)
+    assert not (tmp_path / "out/_gift").exists()
+
+
+def test_checkpoints_of_another_run_are_not_taken(make, tmp_path):
+    make("other", num_rounds=1).train()
+    with pytest.raises(KeyboardInterrupt):
+        make(num_rounds=1, save_strategy="no", callbacks=[Interrupt(2)]).train()
+    for path in (tmp_path / "other").glob("checkpoint-*"):
+        shutil.copytree(path, tmp_path / "out" / path.name)
+    trainer = make(num_rounds=1, save_strategy="no")
+    assert trainer._begin(True) is None
+    with pytest.raises(ResumeError, match="is not a complete checkpoint of the run in"):
+        trainer._begin(str(tmp_path / "out/checkpoint-1"))
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_checkpoint_is_named_by_its_path(make, tmp_path, kind, monkeypatch):
+    whole = make()
+    whole.train()
+    assert make()._begin(kind(tmp_path / "out/checkpoint-3")).step == 3
+    monkeypatch.chdir(tmp_path)
+    assert make()._begin(kind("out/checkpoint-3")).step == 3
+    trainer = make()
+    trainer.train(resume_from_checkpoint=kind(tmp_path / "out/checkpoint-3"))
+    assert weights_of(trainer.model) == weights_of(whole.model)
+
+
+@pytest.mark.parametrize("name", ["out/checkpoint-*", "out", "elsewhere/checkpoint-1", "checkpoint-1", "out/checkpoint-99",
+                                  "out/_gift", ""])  # fmt: skip
+def test_what_is_not_a_checkpoint_of_the_run_is_refused(make, tmp_path, monkeypatch, name):
+    make(num_rounds=1).train()
+    shutil.copytree(tmp_path / "out/checkpoint-1", tmp_path / "elsewhere/checkpoint-1")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ResumeError, match="is not a complete checkpoint of the run in"):
+        make(num_rounds=1).train(resume_from_checkpoint=name)
+
+
+def test_a_number_is_not_a_checkpoint(make):
+    with pytest.raises(ConfigError, match="resume_from_checkpoint=3 is not a path; give True"):
+        make().train(resume_from_checkpoint=3)
+
+
+def test_a_process_of_one_round_does_not_go_back_to_an_earlier_round(make, tmp_path):
+    make().train()
+    trainer = make(num_rounds=3, one_round_per_process=True)
+    with pytest.raises(ResumeError, match="checkpoint-2 does not hold the weights of round 2"):
+        trainer.train(resume_from_checkpoint=tmp_path / "out/checkpoint-2")
+
+
+# Options ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ({"seed": 5}, {"seed": 6}, "seed was 5 and is now 6"),
+        ({"samples_seed": 5}, {"samples_seed": 6}, "samples_seed was 5 and is now 6"),
+        ({"samples_seed": 5}, {"seed": 6, "samples_seed": 5}, "seed was 42 and is now 6"),
+        ({}, {"samples_seed": 7}, "samples_seed was 42 and is now 7"),
+    ],
+)
+def test_a_changed_seed_is_refused(make, before, after, message):
+    make(**before).sample()
+    with pytest.raises(ResumeError, match=message):
+        make(**after).train(resume_from_checkpoint=True)
+
+
+def test_the_same_seed_said_in_another_way_is_no_change(make):
+    make(seed=5).sample()
+    make(seed=5, samples_seed=5).sample(resume_from_checkpoint=True)
+
+
+CHANGED = {"learning_rate": 5e-4, "max_length": 77, "per_device_train_batch_size": 2}
+
+
+def test_a_changed_option_of_the_training_is_said_in_a_line(make, capfd):
+    make(num_rounds=1).train()
+    capfd.readouterr()
+    make(num_rounds=2, **CHANGED).train(resume_from_checkpoint=True)
+    said = capfd.readouterr().err
+    for line in ("learning_rate was 0.001 and is now 0.0005", "max_length was 1024 and is now 77",
+                 "per_device_train_batch_size was 8 and is now 2"):  # fmt: skip
+        assert said.count(line) == 1
+
+
+def test_it_is_refused_where_a_measured_round_would_be_trained_again(make, tmp_path):
+    make(save_strategy="no").train()
+    with pytest.raises(ResumeError, match=r"learning_rate was 0.001 and is now 0.0005, but round 1 .* trained again"):
+        make(num_rounds=3, learning_rate=5e-4).train(resume_from_checkpoint=True)
+
+
+def test_other_options_may_change_silently(make, capfd, tmp_path):
+    make(num_rounds=1).train()
+    capfd.readouterr()
+    make(num_rounds=2, logging_steps=3, save_steps=50, bf16=True, dataloader_num_workers=0, run_name="x",
+         hub_model_id="x").train(resume_from_checkpoint=True)  # fmt: skip
+    assert " is now " not in capfd.readouterr().err

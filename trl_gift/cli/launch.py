@@ -164,4 +164,5 @@ def run_processes(launch: Launch, config: GiFTConfig, resume: bool | str, argv: 
 
 
 def _next_step(run: RunFolder, config: GiFTConfig) -> NextStep:
-    return next_step(run, last_checkpoint(str(config.output_dir)), config.num_rounds)
+    checkpoint = last_checkpoint(str(config.output_dir), run.key) if run.exists else None
+    return next_step(run, checkpoint, config.num_rounds)

@@ -38,7 +38,7 @@ from trl_gift.hub.uploads import Uploads
 from trl_gift.prompts import PromptFormat
 from trl_gift.run.folder import RunFolder
 from trl_gift.tasks import Task
-from trl_gift.training.rounds import last_checkpoint
+from trl_gift.training.rounds import read_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class Publisher:
         args = self._args
         if not self._pushes_during_training or (self._uploads.is_busy and not args.hub_always_push):
             return
-        checkpoint = last_checkpoint(args.output_dir, f"checkpoint-{step}")
+        checkpoint = read_checkpoint(Path(args.output_dir) / f"checkpoint-{step}")
         assert checkpoint is not None, "checkpoints are pushed once they are complete"
         # The model at the end of a round is pushed when it has been measured.
         with_model = not checkpoint.mark.is_end and not self._run.has("round-1/metrics.json")

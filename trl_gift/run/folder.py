@@ -1,6 +1,6 @@
 """The run's folder: where artefacts lie, when a run may start, and when it may be continued.
 
-    output_dir/_gift/run.json                     schema, options, versions, fingerprints of the data
+    output_dir/_gift/run.json                     schema, key, options, seeds, versions, fingerprints of the data
     output_dir/_gift/decontamination.json         the tasks that were left out, and what they overlap with
     output_dir/_gift/base.json                    the evaluation of the untrained model
     output_dir/_gift/round-N/samples-RANK.jsonl   every sample, append-only
@@ -28,7 +28,7 @@ from trl_gift.common.files import write_json
 from trl_gift.errors import ResumeError
 from trl_gift.tasks import Task, fingerprint
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
 
 
@@ -63,8 +63,8 @@ class RunFolder:
 
     @property
     def key(self) -> str:
-        """A name that no other run has, for the trackers."""
-        return str(self.read("run.json")["key"])
+        """A name that no other run has, for the trackers and the checkpoints."""
+        return str(self.read("run.json").get("key", ""))
 
     def check_continuable(self, description: Mapping[str, Any], may_change: Collection[str] = ()) -> None:
         """Compares a run with what is to continue it.
@@ -81,20 +81,31 @@ class RunFolder:
             raise ResumeError(
                 f"{self.root}/run.json has schema {recorded.get('schema')!r}; this version continues {SCHEMA_VERSION}."
             )
-        for part in ("tasks", "eval_tasks", "model", "options"):
-            before: Any = recorded[part]
-            now: Any = json.loads(json.dumps(description[part]))
-            if before == now:
-                continue
-            if part == "options":
-                changed = [name for name in now if name not in may_change and before.get(name) != now[name]]
-                if not changed:
-                    continue
-                part, before, now = changed[0], before.get(changed[0]), now[changed[0]]
-            raise ResumeError(
-                f"cannot continue the run in {self.root.parent}: {part} was {before!r} and is now {now!r}; put it "
-                "back, or give another output_dir."
-            )
+        for part in ("tasks", "eval_tasks", "model"):
+            before, now = recorded[part], _as_recorded(description[part])
+            if before != now:
+                raise self._changed(part, before, now)
+        # The seed of the samples is compared as it is resolved: it may be that of the run or one of its own.
+        ignored = {*may_change, *description["seeds"]}
+        for part in ("seeds", "options"):
+            for name, now in _as_recorded(description[part]).items():
+                if (part == "seeds" or name not in ignored) and recorded[part].get(name) != now:
+                    raise self._changed(name, recorded[part].get(name), now)
+
+    def changed_training(self, description: Mapping[str, Any]) -> list[str]:
+        """The options of the training that differ from the recorded ones, each in words with both values."""
+        recorded: Any = self.read("run.json")["training"]
+        return [
+            f"{name} was {recorded[name]!r} and is now {now!r}"
+            for name, now in _as_recorded(description["training"]).items()
+            if name in recorded and recorded[name] != now
+        ]
+
+    def _changed(self, name: str, before: Any, now: Any) -> ResumeError:
+        return ResumeError(
+            f"cannot continue the run in {self.root.parent}: {name} was {before!r} and is now {now!r}; put it "
+            "back, or give another output_dir."
+        )
 
     @property
     def num_measured_rounds(self) -> int:
@@ -122,14 +133,35 @@ class RunFolder:
 
 
 def describe_run(
-    options: Mapping[str, Any], model: str, tasks: Sequence[Task], eval_tasks: Sequence[Task]
+    options: Mapping[str, Any],
+    model: str,
+    tasks: Sequence[Task],
+    eval_tasks: Sequence[Task],
+    seeds: Mapping[str, int] | None = None,
+    training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What `run.json` records: options, libraries, model and fingerprints of the tasks."""
+    """What `run.json` records of a run.
+
+    Args:
+        options: The options of `GiFTConfig`.
+        model: Name of the model.
+        tasks: The tasks to learn from; their fingerprint is recorded.
+        eval_tasks: The tasks to measure on; likewise.
+        seeds: The resolved seeds by the names of their options. All samples depend on them.
+        training: The options of `SFTConfig` that the weights depend on.
+    """
     return {
         "options": dict(options),
+        "seeds": dict(seeds or {}),
+        "training": dict(training or {}),
         "model": model,
         "tasks": {"count": len(tasks), "fingerprint": fingerprint(tasks)},
         "eval_tasks": {"count": len(eval_tasks), "fingerprint": fingerprint(eval_tasks)},
         "versions": {"python": platform.python_version(), "trl_gift": __version__}
         | {library: version(library) for library in _LIBRARIES},
     }
+
+
+def _as_recorded(value: Any) -> Any:
+    """A value as it comes back from a JSON file."""
+    return json.loads(json.dumps(value))

@@ -44,14 +44,16 @@ _WHOLE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 @dataclass(frozen=True, slots=True)
 class RoundMark:
-    """Which round a checkpoint belongs to.
+    """Which run and which of its rounds a checkpoint belongs to.
 
     Attributes:
+        run: The key of the run.
         round: The round, from 1.
         offset: The global step at which the round's training began.
         is_end: Whether the checkpoint was taken after the round's last step.
     """
 
+    run: str
     round: int
     offset: int
     is_end: bool
@@ -75,9 +77,14 @@ class RoundCheckpoint:
 
 
 class RoundTrainer(SFTTrainer):
-    """`SFTTrainer` that can be trained several times in a row as one run."""
+    """`SFTTrainer` that can be trained several times in a row as one run.
+
+    Attributes:
+        run_key: The key of the run, which its checkpoints carry.
+    """
 
     model: Any
+    run_key: str = ""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -291,7 +298,7 @@ class RoundTrainer(SFTTrainer):
             parameter.data = parameter.data.to(self._trained_dtypes[name])
 
     def _mark(self) -> RoundMark:
-        return RoundMark(self._round, self._round_offset, self.state.global_step >= self.state.max_steps)
+        return RoundMark(self.run_key, self._round, self._round_offset, self.state.global_step >= self.state.max_steps)
 
 
 def check_sharded(args: GiFTConfig, state: Any) -> None:
@@ -328,20 +335,29 @@ def check_sharded(args: GiFTConfig, state: Any) -> None:
         )
 
 
-def last_checkpoint(output_dir: str | Path, name: str = "checkpoint-*") -> RoundCheckpoint | None:
-    """The latest complete checkpoint of a run; one that was being written when the run died has no mark.
+def read_checkpoint(path: Path, run: str | None = None) -> RoundCheckpoint | None:
+    """A checkpoint; None if it is not complete, because it was being written when a process died, or is of another run.
+
+    Args:
+        path: Its folder.
+        run: The key of the run; None for a checkpoint of any run.
+    """
+    if not path.name.removeprefix("checkpoint-").isdigit() or not (path / _MARK).is_file():
+        return None
+    mark = json.loads((path / _MARK).read_text(encoding="utf-8"))
+    found = RoundCheckpoint(path, RoundMark(mark.get("run", ""), mark["round"], mark["offset"], mark["is_end"]))
+    return found if run is None or found.mark.run == run else None
+
+
+def last_checkpoint(output_dir: str | Path, run: str | None = None) -> RoundCheckpoint | None:
+    """The latest complete checkpoint of a run.
 
     Args:
         output_dir: The run's folder.
-        name: A pattern that the checkpoint's folder matches.
+        run: The key of the run; None for checkpoints of any run.
     """
-    found = []
-    for path in Path(output_dir).glob(name):
-        number = path.name.removeprefix("checkpoint-")
-        if number.isdigit() and (path / _MARK).exists():
-            mark = json.loads((path / _MARK).read_text(encoding="utf-8"))
-            found.append((int(number), RoundCheckpoint(path, RoundMark(**mark))))
-    return max(found, key=lambda item: item[0])[1] if found else None
+    found = [read_checkpoint(path, run) for path in Path(output_dir).glob("checkpoint-*")]
+    return max((item for item in found if item), key=lambda item: item.step, default=None)
 
 
 class _MarkCheckpoints(TrainerCallback):
