@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 from transformers import set_seed
 
 from trl_gift.common.clock import StageClock, timed
+from trl_gift.common.models import as_model
 from trl_gift.common.randomness import stream_key
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
@@ -132,7 +133,7 @@ class GiFTTrainer(RoundTrainer):
 
     def __init__(
         self,
-        model: str | PreTrainedModel,
+        model: str | os.PathLike[str] | PreTrainedModel,
         args: GiFTConfig | None = None,
         train_dataset: Tasks | None = None,
         eval_dataset: Tasks | None = None,
@@ -149,9 +150,9 @@ class GiFTTrainer(RoundTrainer):
         args = args or GiFTConfig("gift-output")
         if not isinstance(args, GiFTConfig):
             raise ConfigError(f"args is a {type(args).__name__}; give a GiFTConfig, which takes the same options.")
+        model = as_model(model, processing_class)
         if isinstance(model, str):
-            name = str(model)
-            check_model(name, args.model_init_kwargs or {}, args.trust_remote_code, processing_class is None)
+            check_model(model, args.model_init_kwargs or {}, args.trust_remote_code, processing_class is None)
             check_trainable(quantization_config, peft_config)
         self.eval_tasks = tasks_from_rows(eval_dataset, "eval_dataset") if eval_dataset is not None else []
         tasks = tasks_from_rows(train_dataset, "train_dataset", require_tests=args.verify)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
+from accelerate import PartialState
+from accelerate.utils import extract_model_from_parallel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from trl_gift.common.models import as_model
+from trl_gift.errors import ConfigError
 from trl_gift.evaluation.attempts import Evaluation, EvaluationSettings, attempt_tasks
 from trl_gift.generation import end_ids
 from trl_gift.prompts import prompt_format
@@ -56,7 +60,7 @@ def evaluate_rollouts(
 
 
 def evaluate(
-    model: str | PreTrainedModel,
+    model: str | os.PathLike[str] | PreTrainedModel,
     tasks: Iterable[Task | Mapping[str, Any]],
     args: GiFTConfig | None = None,
     processing_class: PreTrainedTokenizerBase | None = None,
@@ -80,6 +84,7 @@ def evaluate(
 
     Raises:
         TaskError: for a row that is not a valid task, or without any task.
+        ConfigError: for what is no model or no `GiFTConfig`.
         IsolationUnavailable: if this machine cannot isolate programs.
 
     Examples:
@@ -89,17 +94,18 @@ def evaluate(
         ```
     """
     found = tasks_from_rows(tasks, "tasks")
-    accelerator = Accelerator(cpu=args.use_cpu if args else False)
+    _check_args(args)
+    model = as_model(model, processing_class)
+    processes = _Processes(cpu=args.use_cpu if args else False)
     if isinstance(model, str):
         options = {"dtype": "float32", **model_init_kwargs}
         if processing_class is None:
             places = {name: options[name] for name in ("revision", "trust_remote_code") if name in options}
             processing_class = AutoTokenizer.from_pretrained(model, **places)
-        options.setdefault("device_map", None if accelerator.device.type == "cpu" else {"": accelerator.device})
+        options.setdefault("device_map", None if processes.device.type == "cpu" else {"": processes.device})
         model = AutoModelForCausalLM.from_pretrained(model, **options)
     elif processing_class is None:
-        processing_class = AutoTokenizer.from_pretrained(model.config.name_or_path)
-    model.eval()
+        processing_class = _tokenizer_of(model.config.name_or_path)
     make_prompts = args.prompts if args else prompt_format
     settings = args.evaluation_settings() if args else EvaluationSettings()
     with tempfile.TemporaryDirectory(prefix="trl-gift-evaluate-") as folder:
@@ -107,9 +113,36 @@ def evaluate(
             model,
             processing_class,
             make_prompts(processing_class, end_ids=end_ids(model, processing_class)),
-            accelerator,
+            processes,
             args.rollout_settings() if args else RolloutSettings(),
             Path(folder),
             sandbox,
         )
         return evaluate_rollouts(rollouts, found, settings)
+
+
+class _Processes(PartialState):
+    """The processes and the device, as an `Accelerator` knows them.
+
+    An `Accelerator` would fix the precision of all later ones in this process, a trainer's among them.
+    """
+
+    def unwrap_model(self, model: Any) -> Any:
+        return extract_model_from_parallel(model)
+
+
+def _check_args(args: object) -> None:
+    """Refuses options of another class; the config cannot be imported here, because it imports this room."""
+    if args is not None and not hasattr(args, "evaluation_settings"):
+        raise ConfigError(f"args is a {type(args).__name__}; give a GiFTConfig, which takes the same options.")
+
+
+def _tokenizer_of(name: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"processing_class is missing, and {name!r}, where the model was loaded from, holds no tokenizer; give it as "
+            "processing_class."
+        ) from error
+    return tokenizer

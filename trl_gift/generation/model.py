@@ -17,12 +17,12 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froze
 
 @contextmanager
 def evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
-    """Puts the model into evaluation mode for the block, and back into training mode if it was in it."""
-    was_training = model.training
-    if was_training:
+    """Puts the model into evaluation mode for the block, and then each of its parts back into the mode that it was in."""
+    training = [part for part in model.modules() if part.training]
+    if training:
         model.eval()
     try:
         yield
     finally:
-        if was_training:
-            model.train()
+        for part in training:
+            part.training = True

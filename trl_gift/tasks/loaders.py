@@ -79,8 +79,15 @@ def tasks_from_rows(
         require_tests: As in `load_tasks`.
 
     Raises:
-        TaskError: as `load_tasks`; also for a dictionary of splits, because the trainer cannot choose one.
+        TaskError: as `load_tasks`; also for a dictionary of splits, because the trainer cannot choose one, and for what
+            is not a sequence.
     """
+    if isinstance(rows, Task):
+        raise TaskError(f"{what} is one Task; give a list, such as [task].")
+    if isinstance(rows, str) or not isinstance(rows, Iterable):
+        raise TaskError(f"{what} is {rows!r}, not a sequence of tasks; give the result of load_tasks, or rows.")
+    if isinstance(rows, Mapping) and not rows:
+        raise TaskError(f"{what} is an empty dictionary; give the result of load_tasks, or rows.")
     if isinstance(rows, Mapping):
         splits = ", ".join(map(repr, rows))
         raise TaskError(
