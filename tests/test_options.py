@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from trl import GRPOConfig, SFTConfig, TrlParser
 
 from trl_gift import GiFTConfig
 from trl_gift.cli.arguments import TaskArguments
-from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of
+from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of, settle
 from trl_gift.errors import ConfigError
 from trl_gift.generation.server.process import VLLM_COMMAND, VLLM_LORA_COMMAND
 from trl_gift.sampling import SAMPLERS
@@ -41,13 +42,25 @@ class Example:
     port: Annotated[int, Stage("Ports"), Bounds(low=1, high=65535)] = 80
     """The port."""
 
+    free: float = 0.0
+    """Any number."""
+
+    switch: bool = False
+    """A switch."""
+
+    text: str | None = None
+    """A text."""
+
+    numbers: list[int] | None = None
+    """Numbers."""
+
 
 def config(**options):
     return GiFTConfig("out", **CPU, **options)
 
 
 def test_a_field_declares_everything_about_its_option():
-    first, share, kind, port = options_of(Example).values()
+    first, share, kind, port, *_ = options_of(Example).values()
     assert [option.stage for option in (first, share, kind, port)] == ["", "Shares", "Shares", "Ports"]
     assert first.text == ""
     assert share.text == "A share of 100 %, in parts. Must be above 0 and at most 1."
@@ -71,14 +84,82 @@ def test_a_field_declares_everything_about_its_option():
     [
         ({"share": 0}, r"share=0 is out of range; use a number that is above 0 and at most 1\."),
         ({"share": math.nan}, "share=nan is out of range"),
-        ({"share": "0.5"}, r"share='0\.5' is not a number; use a number that is above 0"),
+        ({"share": "0.5"}, r"share='0\.5' is not a number or None; use a number or None that is above 0"),
+        ({"share": True}, "share=True is not a number or None"),
+        ({"share": math.inf}, "share=inf is out of range"),
+        ({"first": 1.5}, r"first=1\.5 is not a whole number; use a whole number\."),
+        ({"first": True}, "first=True is not a whole number"),
+        ({"first": None}, "first=None is not a whole number"),
+        ({"first": "1"}, "first='1' is not a whole number"),
+        ({"port": None}, "port=None is not a whole number; use a whole number that is at least 1 and at most 65535"),
+        ({"kind": None}, "kind=None is unknown"),
+        ({"free": math.inf}, r"free=inf is not finite; use a finite number\."),
+        ({"free": math.nan}, "free=nan is not finite"),
+        ({"switch": 1}, r"switch=1 is not True or False; use True or False\."),
+        ({"switch": None}, "switch=None is not True or False"),
+        ({"switch": "true"}, "switch='true' is not True or False"),
+        ({"text": 3}, "text=3 is not a text or None"),
+        (
+            {"numbers": [1, 2.5]},
+            r"numbers=\[1, 2\.5\] is not a list of whole numbers or None; use a list of whole numbers",
+        ),
+        ({"numbers": [True]}, r"numbers=\[True\] is not a list of whole numbers"),
+        ({"numbers": None}, None),
+        ({"numbers": {}}, "numbers={} is not a list of whole numbers"),
         ({"port": 65536}, "port=65536 is out of range; use a number that is at least 1 and at most 65535"),
         ({"kind": "odd"}, r"kind='odd' is unknown; use one of 'plain', 'fancy'\."),
     ],
 )
 def test_a_value_that_is_not_allowed_is_an_error_with_the_fix(values, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) if message else contextlib.nullcontext():
         check(Example(**values), Example)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"numbers": 4}, [4]),
+        ({"numbers": (1, 4)}, [1, 4]),
+        ({"numbers": [1.0, 4]}, [1, 4]),
+        ({"numbers": None}, None),
+        ({"first": 2.0}, 2),
+        ({"first": 2.5}, 2.5),
+        ({"first": True}, True),
+        ({"share": 1.0}, 1.0),
+    ],
+)
+def test_a_value_gets_the_form_of_its_type(given, found):
+    example = Example(**given)
+    settle(example, Example)
+    (name,) = given
+    assert repr(getattr(example, name)) == repr(found)
+
+
+def test_a_single_value_is_a_list_of_one_in_every_option_that_takes_a_list():
+    lists = {name for name, option in OPTIONS.items() if "list[" in str(option.type)}
+    assert lists == {"decontaminate_against", "stop", "eval_k"}
+    made = config(stop="END", eval_k=4, eval_num_generations=4, decontaminate_against="mbpp")
+    assert (made.stop, made.eval_k, made.decontaminate_against) == (["END"], [4], ["mbpp"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_steps": 2.5}, "num_steps=2.5 is not a whole number; use a whole number that is at least 1"),
+        ({"num_rounds": True}, "num_rounds=True is not a whole number"),
+        ({"num_generations": None}, "num_generations=None is not a whole number"),
+        ({"verify": "no"}, "verify='no' is not True or False"),
+        ({"temperature": float("inf")}, "temperature=inf is not finite"),
+        ({"eval_k": "4"}, r"eval_k=\['4'\] is not a list of whole numbers"),
+        ({"eval_k": 0.5}, r"eval_k=\[0.5\] is not a list of whole numbers"),
+        ({"stop": 3}, r"stop=\[3\] is not a list of texts or None"),
+        ({"system_prompt": 3}, "system_prompt=3 is not a text or None"),
+        ({"samples_seed": 1.5}, "samples_seed=1.5 is not a whole number or None"),
+    ],
+)
+def test_values_of_another_type_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        config(**options)
 
 
 def test_values_at_the_bounds_and_absent_values_are_allowed():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import torch
 from trl import SFTConfig
 
-from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of
+from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of, settle
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import EvaluationSettings
 from trl_gift.generation import SamplingParams
@@ -318,8 +318,7 @@ class GiFTConfig(SFTConfig):
         for name in self._VALID_DICT_FIELDS:
             _check_json(name, getattr(self, name))
         super().__post_init__()
-        if isinstance(self.decontaminate_against, str):  # a YAML file names a single benchmark without brackets
-            self.decontaminate_against = [self.decontaminate_against]
+        settle(self, GiFTConfig)
         check(self, GiFTConfig)
         self._check_training()
         self._check_selection_and_evaluation()

@@ -13,6 +13,9 @@
 field's metadata, where `HfArgumentParser` finds its help, and into the class's docstring. Bounds are not metadata,
 because `HfArgumentParser` passes all metadata to argparse.
 
+`settle` writes a value in the one form that its type has (a list for a single value, an int for 2.0), and `check` compares
+it with its type, its choices and its bounds.
+
 Not covered: bounds of the members of a list; choices inside a union.
 """
 
@@ -23,10 +26,11 @@ import dataclasses
 import inspect
 import math
 import textwrap
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from functools import cache
-from numbers import Real
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar
 
@@ -34,6 +38,10 @@ from trl_gift.errors import ConfigError
 
 _Class = TypeVar("_Class", bound=type)
 _WIDTH = 110
+_WORDS = {
+    bool: "True or False", int: "a whole number", float: "a number", str: "a text", dict: "a dictionary", type(None): "None"
+}  # fmt: skip
+_PLURALS = {int: "whole numbers", str: "texts"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,8 +134,23 @@ def options_of(cls: type) -> Mapping[str, Option]:
     return MappingProxyType({item.name: item for item in _declared(cls)})
 
 
+def settle(values: Any, cls: type) -> None:
+    """Writes the values of an object in the form of their types: a list for a single value or a tuple, an int for 2.0."""
+    for option in options_of(cls).values():
+        value = getattr(values, option.name)
+        members = _members(option.type)
+        lists = [member for member in members if typing.get_origin(member) is list]
+        if lists and value is not None and not isinstance(value, dict):
+            items = list(value) if isinstance(value, list | tuple) else [value]
+            setattr(
+                values, option.name, [_whole(item) if typing.get_args(lists[0]) == (int,) else item for item in items]
+            )
+        elif int in members and float not in members:
+            setattr(values, option.name, _whole(value))
+
+
 def check(values: Any, cls: type) -> None:
-    """Compares the values of an object with the choices and bounds that a dataclass declares.
+    """Compares the values of an object with the types, choices and bounds that a dataclass declares.
 
     Raises:
         ConfigError: for the first value that is not allowed.
@@ -138,12 +161,47 @@ def check(values: Any, cls: type) -> None:
             raise ConfigError(
                 f"{option.name}={value!r} is unknown; use one of {', '.join(map(repr, option.choices))}."
             )
-        if option.bounds is None or value is None:
-            continue
-        if not isinstance(value, Real):
-            raise ConfigError(f"{option.name}={value!r} is not a number; use a number that is {option.bounds}.")
-        if not option.bounds.hold(float(value)):
+        if not option.choices and not any(_fits(value, member) for member in _members(option.type)):
+            wanted = " or ".join(_in_words(member) for member in _members(option.type))
+            within = f" that is {option.bounds}" if option.bounds else ""
+            raise ConfigError(f"{option.name}={value!r} is not {wanted}; use {wanted}{within}.")
+        if option.bounds and value is not None and not option.bounds.hold(float(value)):
             raise ConfigError(f"{option.name}={value!r} is out of range; use a number that is {option.bounds}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{option.name}={value!r} is not finite; use a finite number.")
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; of another type, the type itself."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _whole(value: Any) -> Any:
+    """A number without a fraction as an int; any other value as it is."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return int(float(value)) if float(value).is_integer() else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type. A bool is no number, and a whole number is a float."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
+
+
+def _in_words(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is list:
+        return f"a list of {_PLURALS.get(arguments[0], str(arguments[0]))}"
+    return _WORDS.get(origin or hint, str(hint))
 
 
 def _declared(cls: type) -> Iterator[Option]:
