@@ -7,6 +7,7 @@ documentation show that text (see `trl_gift.common.options`).
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -324,8 +325,16 @@ class GiFTConfig(SFTConfig):
         self._check_selection_and_evaluation()
         self._check_sampling()
         self._choose_engine()
-        if Path(self.output_dir).is_file():
+        self._check_output_dir()
+
+    def _check_output_dir(self) -> None:
+        if os.path.isfile(self.output_dir):
             raise ConfigError(f"output_dir={self.output_dir!r} is a file; give a folder.")
+        above = next(path for path in Path(self.output_dir).absolute().parents if os.path.exists(path))
+        if not above.is_dir():
+            raise ConfigError(
+                f"output_dir={self.output_dir!r} cannot be a folder, because {above.name} is a file; give another folder."
+            )
 
     def _check_training(self) -> None:
         if self.load_best_model_at_end and self.metric_for_best_model in ("loss", "eval_loss"):

@@ -160,6 +160,7 @@ class GiFTTrainer(RoundTrainer):
         self.tasks = list(self.cleaning.kept)
         self.repositories = Repositories(args)
         args.choose_learning_rate(peft_config is not None or isinstance(model, PeftModel))
+        _make_output_dir(args)
         # SFTTrainer sets the seed only after it has built the adapter, and a resumed run needs the very same adapter.
         set_seed(args.seed)
         # SFTTrainer wants data at construction; each round brings its own in this same pre-tokenised form.
@@ -620,6 +621,20 @@ class GiFTTrainer(RoundTrainer):
         """Prints a line for people, once, beside the progress bars."""
         if self.accelerator.is_main_process:
             tqdm.write(line, file=sys.stderr)
+
+
+def _make_output_dir(args: GiFTConfig) -> None:
+    """Makes the output folder, as transformers would; its error says nothing about the option."""
+    folder = Path(str(args.output_dir))
+    try:
+        if args.should_save:
+            folder.mkdir(parents=True, exist_ok=True)
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError("no permission")
+    except OSError as error:
+        raise ConfigError(
+            f"output_dir={str(folder)!r} cannot be written to ({error.strerror or error}); give another folder."
+        ) from error
 
 
 def _refuse(arguments: Mapping[str, Any]) -> None:

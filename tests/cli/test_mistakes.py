@@ -57,6 +57,9 @@ FILES = {
     "list.yaml": "- 1\n",
     "broken.yaml": "a: [\n",
     "empty.yaml": "",
+    "keys.yaml": "3: x\n",
+    "truth.yaml": "yes: x\n",
+    "resume.yaml": "resume: perhaps\n",
     "unknown.yaml": "num_stepz: 3\n",
     "type.yaml": "num_steps: 3.5\n",
     "text.yaml": "num_steps: many\n",
@@ -136,6 +139,11 @@ CASES = [
     (run(config="text.yaml"), "--config: num_steps: 'many' is of the wrong type; give a whole number"),
     (run(config="switch.yaml"), "--config: save_strategy: False is of the wrong type"),
     (run(config="mapping.yaml"), "--config: learning_rate: {'rate': 1} is of the wrong type; give a number"),
+    (["train", "--config", "latin.yaml"], "--config latin.yaml: not UTF-8 (byte 0xe9 at position 12); save the file as UTF-8"),
+    (["train", "--config", "keys.yaml"], "--config keys.yaml: 3 is not the name of an option; write 'option: value' lines"),
+    (["train", "--config", "truth.yaml"], "--config truth.yaml: True is not the name of an option"),
+    (run(accelerate_config="latin.yaml"), "--accelerate_config latin.yaml: not UTF-8"),
+    (run(config="resume.yaml"), "--config: resume: 'perhaps' is of the wrong type; give true or false"),
     # Tasks
     (run(dataset_name=None), "dataset_name is missing"),
     (run(dataset_name="absent.jsonl"), "absent.jsonl: no such file; check the path"),
@@ -191,6 +199,8 @@ CASES = [
     (run(generation_engine="server", vllm_server_base_url="http://x"), "cannot follow full fine-tuning"),
     # The folder
     (run(output_dir="file"), "output_dir='file' is a file; give a folder"),
+    (run(output_dir="file/out"), "output_dir='file/out' cannot be a folder, because file is a file; give another"),
+    (run(output_dir="/proc/out"), "output_dir='/proc/out' cannot be written to"),
     (run(output_dir="held"), "held already holds a run; continue it with resume_from_checkpoint=True"),
     ([*run(output_dir="old"), "--resume"], "run.json has schema 0; this version continues "),
     ([*run("sample", output_dir="changed"), "--resume"], "num_steps was 7 and is now 20; put it back"),
@@ -210,6 +220,7 @@ def folder(tmp_path_factory):
     for name, text in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    (root / "latin.yaml").write_bytes(b"output_dir: \xe9t\xe9\n")
     (root / "no-tokenizer").mkdir()
     for name in ("config.json", "model.safetensors"):
         (root / "no-tokenizer" / name).symlink_to(model_path() / name)

@@ -111,9 +111,6 @@ def parse_with_launch(
 ) -> tuple[TaskArguments, GiFTConfig, ModelConfig, bool | str, argparse.Namespace]:
     """As `parse`, with the options of launching processes, which only `train` has, as a fifth value."""
     rest = [part for item in argv for part in (item.split("=", 1) if item.startswith("--config=") else [item])]
-    resume = "--resume" in rest
-    if resume:
-        rest.remove("--resume")
     content = _config_file(rest)
     parser = _parser(command, also)
     preset = _value_of("--preset", rest) or content.get("preset")
@@ -128,7 +125,7 @@ def parse_with_launch(
     if tasks.dataset_name is None and (command != "evaluate" or tasks.eval_dataset_name is None):
         name = "eval_dataset_name" if command == "evaluate" else "dataset_name"
         raise ConfigError(f"{name} is missing; name a dataset on the Hub or a .jsonl or .parquet file.")
-    return tasks, config, model, resume or _resume(config.resume_from_checkpoint), others
+    return tasks, config, model, others.resume or _resume(config.resume_from_checkpoint), others
 
 
 def _resume(value: str | bool | None) -> bool | str:

@@ -68,6 +68,8 @@ class RunParser(TrlParser):  # type: ignore[misc]
         name = spellings[0].lstrip("-")
         self._names += [item for item in spellings if item.startswith("--")]
         self._kinds.setdefault(name, options.get("type"))
+        if options.get("action") == "store_true":
+            self._hints.setdefault(name, bool)
         if options.get("action") == "store_false":
             options["help"] = argparse.SUPPRESS  # the description explains the --no_ form once for all switches
         elif "action" not in options:
@@ -92,6 +94,8 @@ class RunParser(TrlParser):  # type: ignore[misc]
             if name not in self._kinds:
                 hint = nearest(name, self._kinds) or f"`{self.prog} --help` lists the options."
                 raise ConfigError(f"--config: {name!r} is not an option; {hint}")
+            if name == "resume_from_checkpoint" and isinstance(value, bool):
+                value = str(value).lower()  # the option is a text, for the path of a checkpoint
             values[name] = self._checked(name, value)
         return list(super().set_defaults_with_config(**values))
 
@@ -120,7 +124,9 @@ class RunParser(TrlParser):  # type: ignore[misc]
         members = _members(hint)
         takes_list = list in members and str not in members
         values = value if isinstance(value, list) else [value]
-        if all(isinstance(item, str) for item in values) and (takes_list or not isinstance(value, list)):
+        is_switch = hint is bool and self._kinds[name] is None
+        texts = all(isinstance(item, str) for item in values) and not is_switch
+        if texts and (takes_list or not isinstance(value, list)):
             try:
                 converted = [self._kinds[name](item) if self._kinds[name] else item for item in values]
             except (ValueError, argparse.ArgumentTypeError):
@@ -183,14 +189,23 @@ def read_options(flag: str, path: Path) -> dict[str, Any]:
         path: The file.
 
     Raises:
-        ConfigError: for a file that is absent, is not YAML, or does not hold a mapping.
+        ConfigError: for a file that is absent, is not UTF-8 or not YAML, or does not hold a mapping of names.
     """
     if not path.is_file():
         raise ConfigError(f"{flag} {path}: no such file; check the path.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{error.object[error.start]:02x} at position {error.start}"
+        raise ConfigError(f"{flag} {path}: not UTF-8 ({byte}); save the file as UTF-8.") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{flag} {path}: not YAML ({error}); fix the file.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{flag} {path}: must hold 'option: value' lines, not {type(content).__name__}.")
+    for name in content:
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"{flag} {path}: {name!r} is not the name of an option; write 'option: value' lines, with a name that YAML "
+                "takes for another type in quotes."
+            )
     return content
