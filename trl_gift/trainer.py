@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from datasets import Dataset
 from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import set_seed
+from transformers import EarlyStoppingCallback, set_seed
 
 from trl_gift.common.clock import StageClock, timed
 from trl_gift.common.models import as_model
@@ -48,7 +48,7 @@ from trl_gift.sampling.store import is_complete, write_parquet
 from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
-from trl_gift.training.checks import check_model, check_trainable
+from trl_gift.training.checks import check_early_stopping, check_model, check_trainable
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
 from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded
@@ -180,6 +180,8 @@ class GiFTTrainer(RoundTrainer):
         if args.loss_weighting == "example":
             # Then transformers does not count the tokens of a step: the loss is a mean over those of each batch of one.
             self.model_accepts_loss_kwargs = False
+        if any(isinstance(callback, EarlyStoppingCallback) for callback in self.callback_handler.callbacks):
+            check_early_stopping(args)
         if self.is_sharded:
             check_sharded(args, self.accelerator.state)
         if args.sampler == "hinted" and args.hint == "reference" and not any(task.reference for task in self.tasks):
@@ -379,7 +381,7 @@ class GiFTTrainer(RoundTrainer):
             On the main process the model's `CommitInfo`, or with `blocking=False` a future of it; None on the others.
 
         Raises:
-            ConfigError: if a repository cannot be created.
+            ConfigError: if a repository cannot be created, or with `blocking=True` if a push fails.
         """
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         if self.hub_model_id is None:

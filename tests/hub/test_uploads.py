@@ -7,6 +7,7 @@ import logging
 import pytest
 from huggingface_hub.utils import httpx
 
+from trl_gift.errors import ConfigError
 from trl_gift.hub.uploads import Uploads
 
 
@@ -51,7 +52,7 @@ def test_uploads_run_one_after_the_other_and_leave_no_folder(service, tmp_path):
 @pytest.mark.parametrize(
     "error", [httpx.ConnectError("no route"), OSError("disk"), ValueError("card"), RuntimeError("transfer")], ids=repr
 )
-def test_a_failed_upload_is_a_warning_or_the_error_itself(service, tmp_path, caplog, error):
+def test_a_failed_upload_is_a_warning_or_an_error_in_one_line(service, tmp_path, caplog, error):
     uploads = Uploads(tmp_path / "upload")
     service.errors = [error]
     start(uploads, "a")
@@ -61,8 +62,9 @@ def test_a_failed_upload_is_a_warning_or_the_error_itself(service, tmp_path, cap
     assert caplog.messages == [f"a push to the Hub failed; push_to_hub() would repeat it: {error}"]
     service.errors = [error]
     start(uploads, "c")
-    with pytest.raises(type(error)):
+    with pytest.raises(ConfigError, match=f"cannot push to 'me/c' on the Hub: {error}. Check the connection") as told:
         uploads.finish_or_raise()
+    assert told.value.__cause__ is error
     assert not list((tmp_path / "upload").iterdir())
 
 
@@ -72,3 +74,7 @@ def test_a_bug_is_not_a_failed_upload(service, tmp_path):
     start(uploads, "a")
     with pytest.raises(ZeroDivisionError):
         uploads.finish()
+    service.errors = [ZeroDivisionError()]
+    start(uploads, "b")
+    with pytest.raises(ZeroDivisionError):
+        uploads.finish_or_raise()

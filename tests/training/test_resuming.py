@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from tests.support.models import make_model
 from tests.support.sandboxes import InstantSandbox
@@ -50,6 +50,18 @@ class Interrupt(TrainerCallback):
 
 def steps_of(trainer):
     return [entry["step"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "metric_for_best_model=None leaves EarlyStoppingCallback nothing to compare"),
+        ({"metric_for_best_model": "eval_pass@1"}, "eval_strategy='no' gives EarlyStoppingCallback no evaluation"),
+    ],
+)
+def test_early_stopping_without_what_it_needs_is_refused_at_once(make, options, message):
+    with pytest.raises(ConfigError, match=message):
+        make(callbacks=[EarlyStoppingCallback()], **options)
 
 
 # In the same process -----------------------------------------------------------------------------------------------

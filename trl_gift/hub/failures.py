@@ -13,6 +13,6 @@ UPLOAD_ERRORS = (*HUB_ERRORS, RuntimeError)
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error's message; the name of its type if it has no message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """The first line of an error's message, as a sentence; the name of its type if it has no message."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line if line.endswith((".", "!", "?")) else f"{line}."

@@ -55,7 +55,7 @@ class Repositories:
             if args.samples_private is not None:
                 private = args.samples_private
             elif private is None:
-                private = hub.model_info(self.model).private
+                private = _is_private(hub, self.model)
             name = args.samples_repo_id or f"{self.model}-samples"
             self.samples = _create(hub, name, repo_type="dataset", private=private)
         return self.model
@@ -68,4 +68,14 @@ def _create(hub: HfApi, name: str, **options: Any) -> str:
         raise ConfigError(
             f"cannot create the repository {name!r} on the Hub: {reason(error)} Log in with `hf auth login` or give "
             "hub_token, choose another name (hub_model_id, samples_repo_id), or leave out push_to_hub."
+        ) from error
+
+
+def _is_private(hub: HfApi, name: str) -> bool | None:
+    try:
+        return hub.model_info(name).private
+    except HUB_ERRORS as error:
+        raise ConfigError(
+            f"cannot read whether {name!r} on the Hub is private: {reason(error)} Check the connection, or set "
+            "samples_private."
         ) from error

@@ -10,7 +10,8 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
-from trl_gift.hub.failures import UPLOAD_ERRORS
+from trl_gift.errors import ConfigError
+from trl_gift.hub.failures import UPLOAD_ERRORS, reason
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +27,12 @@ class Uploads:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._hub = HfApi()
-        self._pending: list[Future[Any]] = []
+        self._pending: list[tuple[str, Future[Any]]] = []
 
     @property
     def is_busy(self) -> bool:
         """Whether an upload is on its way."""
-        return any(not upload.done() for upload in self._pending)
+        return any(not upload.done() for _, upload in self._pending)
 
     def path(self, name: str) -> Path:
         """Where the folder `name` is laid out."""
@@ -71,24 +72,34 @@ class Uploads:
             token=token,
             revision=revision,
         )
-        self._pending.append(upload)
+        self._pending.append((repo_id, upload))
         return upload
 
     def finish(self) -> None:
         """Waits for all uploads and warns about each that the Hub or the connection made fail."""
-        for upload in self._take_finished():
+        for _, upload in self._take_finished():
             try:
                 upload.result()
             except UPLOAD_ERRORS as error:
                 logger.warning("a push to the Hub failed; push_to_hub() would repeat it: %s", error)
 
     def finish_or_raise(self) -> None:
-        """Waits for all uploads and raises what made the first of them fail."""
-        for upload in self._take_finished():
-            upload.result()
+        """Waits for all uploads.
 
-    def _take_finished(self) -> list[Future[Any]]:
-        wait(self._pending)
+        Raises:
+            ConfigError: for the first that the Hub or the connection made fail.
+        """
+        for repo_id, upload in self._take_finished():
+            try:
+                upload.result()
+            except UPLOAD_ERRORS as error:
+                raise ConfigError(
+                    f"cannot push to {repo_id!r} on the Hub: {reason(error)} Check the connection and that you may write "
+                    "to it (`hf auth login`, hub_token), and call push_to_hub() again."
+                ) from error
+
+    def _take_finished(self) -> list[tuple[str, Future[Any]]]:
+        wait([upload for _, upload in self._pending])
         finished, self._pending = self._pending, []
         return finished
 

@@ -18,7 +18,7 @@ from trl_gift.errors import ConfigError
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from transformers import BitsAndBytesConfig, PretrainedConfig
+    from transformers import BitsAndBytesConfig, PretrainedConfig, TrainingArguments
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -104,6 +104,24 @@ def check_trainable(quantization: BitsAndBytesConfig | None, peft_config: PeftCo
             "(use_peft, or peft_config)."
         )
     check_quantization(quantization)
+
+
+def check_early_stopping(args: TrainingArguments) -> None:
+    """Checks that an `EarlyStoppingCallback` has what it compares; it would fail only once a round is sampled.
+
+    Raises:
+        ConfigError: without a metric, or without evaluations during the training.
+    """
+    if args.metric_for_best_model is None:
+        raise ConfigError(
+            "metric_for_best_model=None leaves EarlyStoppingCallback nothing to compare; set "
+            "metric_for_best_model='eval_pass@1' and greater_is_better=True, or leave the callback out."
+        )
+    if args.eval_strategy == "no":
+        raise ConfigError(
+            "eval_strategy='no' gives EarlyStoppingCallback no evaluation during a round; set eval_strategy='steps' or "
+            "'epoch', or leave the callback out."
+        )
 
 
 def check_quantization(quantization: BitsAndBytesConfig) -> None:
