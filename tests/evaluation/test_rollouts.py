@@ -118,6 +118,8 @@ def nameless():
         ({"tasks": {}}, TaskError, "tasks is an empty dictionary"),
         ({"args": SFTConfig("out", use_cpu=True, bf16=False, report_to="none")}, ConfigError,
          "args is a SFTConfig; give a GiFTConfig"),
+        ({"model": AutoModelForCausalLM.from_pretrained(model_path()), "dtype": "bfloat16"}, ConfigError,
+         "dtype is an argument of from_pretrained, and the model is loaded already; leave it out"),
         ({"model": None}, ConfigError, "model is a NoneType; give a model, a name on the Hub or a folder"),
         ({"model": nameless()}, ConfigError, "processing_class is missing, and the model does not say where it was loaded"),
     ],

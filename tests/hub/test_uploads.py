@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub.utils import httpx
 
+from trl_gift import GiFTConfig
 from trl_gift.errors import ConfigError
+from trl_gift.hub.repositories import Repositories
 from trl_gift.hub.uploads import Uploads
 
 
@@ -78,3 +81,16 @@ def test_a_bug_is_not_a_failed_upload(service, tmp_path):
     start(uploads, "b")
     with pytest.raises(ZeroDivisionError):
         uploads.finish_or_raise()
+
+
+def test_a_repository_that_cannot_be_looked_at_is_told(monkeypatch, tmp_path):
+    """The Hub may go away between two requests."""
+
+    def refuse(*_, **__):
+        raise httpx.ConnectError("no route")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda *_, **__: SimpleNamespace(repo_id="me/x"))
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    args = GiFTConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none", push_samples=True)
+    with pytest.raises(ConfigError, match=r"cannot read whether 'me/x' on the Hub is private: no route. Check"):
+        Repositories(args).create(None, None)

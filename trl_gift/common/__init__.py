@@ -1,7 +1,8 @@
 """The base of all rooms. It imports nothing else of trl_gift but `trl_gift.errors`.
 
 Public modules: `randomness` (named random streams), `files` (files that are written whole), `clock` (time by stage), `options`
-(options that are declared in one place), `lazy` (public names that are loaded on first use).
+(options that are declared in one place), `lazy` (public names that are loaded on first use), `models` (what users give as a
+model).
 """
 
-__all__ = ["clock", "files", "lazy", "options", "randomness"]
+__all__ = ["clock", "files", "lazy", "models", "options", "randomness"]

@@ -96,6 +96,11 @@ def evaluate(
     found = tasks_from_rows(tasks, "tasks")
     _check_args(args)
     model = as_model(model, processing_class)
+    if model_init_kwargs and not isinstance(model, str):
+        raise ConfigError(
+            f"{next(iter(model_init_kwargs))} is an argument of from_pretrained, and the model is loaded already; leave it "
+            "out, or give the model's name."
+        )
     processes = _Processes(cpu=args.use_cpu if args else False)
     if isinstance(model, str):
         options = {"dtype": "float32", **model_init_kwargs}
