@@ -251,6 +251,14 @@ def test_it_is_refused_where_a_measured_round_would_be_trained_again(make, tmp_p
         make(num_rounds=3, learning_rate=5e-4).train(resume_from_checkpoint=True)
 
 
+def test_a_round_without_pairs_is_not_trained_again(make):
+    trainer = make(num_rounds=1)
+    trainer.train()
+    for name in ("untrained", "metrics"):
+        trainer.run.write(f"round-2/{name}.json", {})
+    make(learning_rate=5e-4)._begin(True)
+
+
 def test_other_options_may_change_silently(make, capfd, tmp_path):
     make(num_rounds=1).train()
     capfd.readouterr()

@@ -76,9 +76,10 @@ def find_checkpoint(
     checkpoint = _named_checkpoint(run, resume) if isinstance(resume, Path) else latest
     changed = run.changed_training(description)
     first = checkpoint.mark.round + checkpoint.mark.is_end if checkpoint else 1
-    if changed and first <= run.num_measured_rounds:
+    again = [index for index in range(first, run.num_measured_rounds + 1) if _is_trained(run, index)]
+    if changed and again:
         raise ResumeError(
-            f"cannot continue the run in {run.root.parent}: {changed[0]}, but round {first} is measured and would be "
+            f"cannot continue the run in {run.root.parent}: {changed[0]}, but round {again[0]} is measured and would be "
             "trained again; put it back, or give another output_dir."
         )
     return checkpoint, changed
@@ -97,13 +98,18 @@ def check_weights(run: RunFolder, checkpoint: RoundCheckpoint | None, step: Next
     """
     if checkpoint and checkpoint.mark.round == step.round:
         return
-    trained = [index for index in range(1, step.round) if not run.has(f"round-{index}/untrained.json")]
+    trained = [index for index in range(1, step.round) if _is_trained(run, index)]
     if trained and not (checkpoint and checkpoint.is_end_of(trained[-1])):
         holder = f"{checkpoint.path} does not hold" if checkpoint else f"no checkpoint in {run.root.parent} holds"
         raise ResumeError(
             f"{holder} the weights of round {trained[-1]}, the last that is trained; resume with "
             "one_round_per_process=False, which trains the rounds again from their recorded samples."
         )
+
+
+def _is_trained(run: RunFolder, round_index: int) -> bool:
+    """Whether a measured round had anything to train on."""
+    return not run.has(f"round-{round_index}/untrained.json")
 
 
 def _named_checkpoint(run: RunFolder, path: Path) -> RoundCheckpoint:
