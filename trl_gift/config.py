@@ -573,12 +573,13 @@ class GiFTConfig(SFTConfig):
         return frozenset(name for name, option in options_of(GiFTConfig).items() if option.may_change)
 
 
-# The options of SFTConfig that a round's weights depend on, apart from the seed. Some are not in every release.
+# The options of the training that a round's weights depend on, apart from the seed. Some are not in every release.
 _TRAINING = (
     "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "max_length",
     "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio", "optim", "optim_args",
     "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
-    "label_smoothing_factor", "neftune_noise_alpha", "average_tokens_across_devices", "loss_type", "packing",
+    "label_smoothing_factor", "neftune_noise_alpha", "average_tokens_across_devices", "loss_type", "loss_weighting",
+    "packing",
     "packing_strategy", "padding_free", "train_sampling_strategy", "group_by_length", "data_seed", "dataloader_drop_last",
     "router_aux_loss_coef",
 )  # fmt: skip
