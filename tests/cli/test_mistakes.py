@@ -178,7 +178,12 @@ CASES = [
     ([*run("estimate"), "--memory-gb", "0.01"], "playground does not fit: the run needs"),
     (["merge", "adapter"], "the following arguments are required: --output"),
     (["merge", "adapter", "--output", "x", "--dtype", "floot16"], "invalid choice: 'floot16'; did you mean float16?"),
-    (["merge", "nothing", "--output", "x"], "is not an adapter"),
+    (["merge", "nothing", "--output", "x"], "'nothing' holds no adapter_config.json; give a folder with one"),
+    (["merge", "config-only", "--output", "x"], "'config-only' holds a whole model, which needs no merge"),
+    (["merge", "adaptr", "--output", "x"], "'adaptr' does not exist; check the path, or give a name on the Hub"),
+    (["merge", "./nobody/adaptr", "--output", "x"], "'./nobody/adaptr' does not exist; check the path"),
+    (["merge", "nobody/adaptr", "--output", "x"], "'nobody/adaptr' is neither a folder here nor an adapter on the Hub ("),
+    (["merge", "file", "--output", "x"], "'file' is a file; give the folder that holds adapter_config.json"),
     # Processes
     (run(accelerate_config="absent.yaml"), "absent.yaml"),
     (run(num_processes="two"), "--num_processes: invalid int value: 'two'"),
