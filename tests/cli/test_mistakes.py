@@ -122,6 +122,7 @@ CASES = [
     (run(eval_num_generations=2, eval_k=[1, 5]), "eval_k=[1, 5] needs eval_num_generations of at least 5"),
     (run(stop=["x", ""]), "stop=['x', ''] holds an empty text"),
     (run(chat_template_kwargs="{enable"), "chat_template_kwargs='{enable' is not JSON"),
+    (run("evaluate", eval_k=[1, 4]), "eval_k=[1, 4] needs eval_num_generations of at least 4, not 0; raise it or leave out eval_k"),
     (run(system_prompt="Be brief."), "system_prompt='Be brief.' needs a chat model"),
     (run(prompt_format="chat"), "prompt_format='chat' needs a tokenizer with a chat template"),
     # The YAML file
