@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from trl_gift.cli.lines import as_flags
 from trl_gift.cli.main import main
 from trl_gift.playground import model_path
 from trl_gift.tasks import load_tasks
@@ -109,7 +110,7 @@ CASES = [
     (run(preset="best"), "preset 'best' is unknown; use one of 'gift', 'rest-em', 'rft'"),
     (run(sampler="hinted", num_steps=1), "num_steps=1 leaves sampler='hinted' no step to try again in"),
     (run(sampler="hinted", verify=False), "with verify=False nothing is run that could fail"),
-    (run(sampler="hinted"), "none of the 2 tasks has one; use hint='failing_test'"),
+    (run(sampler="hinted"), "none of the 2 tasks has one; use --hint failing_test"),
     (run(report_to="wanbd"), "report_to='wanbd' is not installed, or no tracker"),
     (run(report_to="dvclive"), "report_to='dvclive' is not installed"),
     (run(num_completions_to_print=-1), "num_completions_to_print=-1 is out of range"),
@@ -169,7 +170,7 @@ CASES = [
     (run(model_name_or_path="config-only"), "'config-only' holds no weights"),
     (run(model_name_or_path="no-tokenizer"), "'no-tokenizer' holds no tokenizer; save it there"),
     (run(model_name_or_path="bert"), "BertForMaskedLM, which is not a causal language model"),
-    (run(model_name_or_path="remote"), "it runs code of its own); read that code and set trust_remote_code=True"),
+    (run(model_name_or_path="remote"), "it runs code of its own); read that code and set --trust_remote_code true"),
     (run("sample", dtype="bf16"), "--dtype: invalid choice: 'bf16' (choose from"),
     (run(model_init_kwargs='{"dtype": "int8"}'), "dtype='int8' is unknown; use 'float32', 'bfloat16', 'float16' or 'auto'"),
     (run(attn_implementation="nonsense"), 'attn_implementation="nonsense"` is not supported'),
@@ -190,14 +191,14 @@ CASES = [
     (run(num_processes="two"), "--num_processes: invalid int value: 'two'"),
     (run("sample", num_processes=2), "--num_processes is not an option of `trl-gift sample`"),
     # The device and the engine
-    (run(use_cpu=None), "no GPU that torch can use; set use_cpu=True"),
-    (run("evaluate", use_cpu=None), "no GPU that torch can use; set use_cpu=True"),
+    (run(use_cpu=None), "no GPU that torch can use; set --use_cpu true to run on the CPU"),
+    (run("evaluate", use_cpu=None), "no GPU that torch can use; set --use_cpu true to run on the CPU"),
     (run(vllm_server_base_url="http://x"), "vllm_server_base_url='http://x' needs generation_engine='server', not 'compact'"),
     (run(generation_engine="server", vllm_server_base_url="http://x", server_command="y"), "exclude each other"),
     (run(generation_engine="server", vllm_server_base_url="http://x"), "cannot follow full fine-tuning"),
     # The folder
     (run(output_dir="file"), "output_dir='file' is a file; give a folder"),
-    (run(output_dir="held"), "held already holds a run; continue it with resume_from_checkpoint=True"),
+    (run(output_dir="held"), "held already holds a run; continue it with --resume, or give another"),
     ([*run(output_dir="old"), "--resume"], "run.json has schema 0; this version continues "),
     ([*run("sample", output_dir="changed"), "--resume"], "num_steps was 7 and is now 20; put it back"),
     (run(output_dir="changed", num_steps=7, resume_from_checkpoint="out/checkpoint-9"), "is not a complete checkpoint"),
@@ -326,3 +327,15 @@ def test_a_model_without_isolation_is_told(folder, capfd, monkeypatch):
     assert main(["validate", "good.jsonl"]) == 2
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert line == "trl-gift: programs cannot be isolated here; see `trl-gift doctor`."
+
+
+@pytest.mark.parametrize(("message", "line"), [
+    ("dtype='int8' is unknown; use 'float32'.", "dtype='int8' is unknown; use 'float32'."),
+    ("a=True and b='x' exclude each other; set b='y' or a=False.", "a=True and b='x' exclude each other; set --b y or --a false."),
+    ("no end; set eos_token='<|im_end|>'.", "no end; set --eos_token '<|im_end|>'."),
+    ("a run; use resume_from_checkpoint=True for it.", "a run; use --resume for it."),
+    ("no; call trainer.sample(resume_from_checkpoint=True) first.", "no; call trainer.sample(resume_from_checkpoint=True) first."),
+    ("stop here.", "stop here."),
+])  # fmt: skip
+def test_a_fix_names_the_flags_and_what_was_seen_stays(message, line):
+    assert as_flags(message) == line
