@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from tests.support import warm
+from trl_gift.cli.arguments import parse
 from trl_gift.cli.main import COMMANDS, main
 from trl_gift.playground import model_path, playground_tasks
 
@@ -64,6 +66,11 @@ def test_every_command_has_help(command, capsys):
     if command in ("train", "sample", "evaluate", "estimate"):
         assert "--num_steps" in out
         assert "Number of steps of each task's chain in a round." in " ".join(out.split())
+        assert out.count("usage: ") == 1
+        (example,) = re.findall(r"^example:\n  (.+)$", out, re.MULTILINE)
+        assert example.startswith(f"trl-gift {command} ")
+        arguments = [item for item in example.split()[2:] if item not in ("--memory-gb", "24")]
+        parse(command, [*arguments, "--use_cpu", "true", "--bf16", "false"])
 
 
 def test_doctor():

@@ -37,10 +37,12 @@ _HOW = (
     "without BOOL means true, and --no_OPTION means false. --use_peft trains LoRA, --load_in_4bit loads 4-bit weights."
 )
 
-_EXAMPLE = (
-    "example:\n  trl-gift {command} --model_name_or_path Qwen/Qwen2.5-Coder-1.5B --use_peft --dataset_name mbpp "
-    "--dataset_test_split test --output_dir out"
-)
+_EXAMPLES = {
+    "train": "--use_peft --dataset_name mbpp --dataset_test_split test --output_dir out",
+    "sample": "--use_peft --dataset_name mbpp --dataset_test_split test --output_dir out",
+    "evaluate": "--eval_dataset_name mbpp --eval_num_generations 4 --eval_k 1 4",
+    "estimate": "--use_peft --dataset_name mbpp --dataset_test_split test --memory-gb 24",
+}
 
 
 @described
@@ -150,8 +152,12 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
         also=also,
         rest="training of each round (TRL's SFTConfig)",
         prog=f"trl-gift {command}",
-        usage=f"trl-gift {command} [--config FILE.yaml] [--option value ...]",
-        description=f"{_DESCRIPTIONS[command]}\n\n{_HOW}\n\n{_EXAMPLE.format(command=command)}",
+        # `estimate` has printed its own usage by then.
+        usage=argparse.SUPPRESS
+        if command == "estimate"
+        else f"trl-gift {command} [--config FILE.yaml] [--option value ...]",
+        description=f"{_DESCRIPTIONS[command]}\n\n{_HOW}\n\nexample:\n  trl-gift {command} "
+        f"--model_name_or_path Qwen/Qwen2.5-Coder-1.5B {_EXAMPLES[command]}",
     )
     # As TRL's guides advise; peft alone would train only the query and value projections.
     parser.set_defaults_with_config(lora_target_modules=["all-linear"], lora_dropout=0.0)
