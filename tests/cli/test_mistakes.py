@@ -44,6 +44,7 @@ def run(command="train", **changes):
 FILES = {
     "good.jsonl": json.dumps(GOOD_ROW),
     "empty.jsonl": "",
+    "train-only/train.jsonl": json.dumps(GOOD_ROW),
     "blank.jsonl": "\n\n",
     "malformed.jsonl": json.dumps(GOOD_ROW) + "\n{'task_id': 'b'}\n",
     "list.jsonl": "[1, 2]\n",
@@ -121,9 +122,9 @@ CASES = [
     (run(prompt_format="poem"), "--prompt_format: invalid choice: 'poem' (choose from"),
     (run(optim="sgdd"), "--optim: invalid choice: 'sgdd'; did you mean sgd?"),
     (run(eval_num_generations=2, eval_k=[1, 5]), "eval_k=[1, 5] needs eval_num_generations of at least 5"),
+    (run("evaluate", eval_k=[1, 4]), "eval_k=[1, 4] needs eval_num_generations of at least 4, not 0; raise it or leave out eval_k"),
     (run(stop=["x", ""]), "stop=['x', ''] holds an empty text"),
     (run(chat_template_kwargs="{enable"), "chat_template_kwargs='{enable' is not JSON"),
-    (run("evaluate", eval_k=[1, 4]), "eval_k=[1, 4] needs eval_num_generations of at least 4, not 0; raise it or leave out eval_k"),
     (run(system_prompt="Be brief."), "system_prompt='Be brief.' needs a chat model"),
     (run(prompt_format="chat"), "prompt_format='chat' needs a tokenizer with a chat template"),
     # The YAML file
@@ -144,7 +145,7 @@ CASES = [
     (run(dataset_name="empty.jsonl"), "empty.jsonl holds no tasks; give at least one row"),
     (run("sample", dataset_name="blank.jsonl"), "blank.jsonl holds no task"),
     (run(dataset_name="malformed.jsonl", limit=None), "malformed.jsonl, line 2: not JSON"),
-    (run("evaluate", dataset_name="list.jsonl"), "is not a JSON object; write a list of objects"),
+    (run("evaluate", eval_dataset_name="list.jsonl"), "is not a JSON object; write a list of objects"),
     (run(dataset_name="no-tests.jsonl"), "no-tests.jsonl, line 1: field 'tests'"),
     (run(dataset_name="no-column.jsonl"), "columns ['description', 'task_id'] do not match a known format; rename them"),
     (run(dataset_name="number.jsonl"), "number.jsonl, line 1: field 'description': 3: must be a non-empty text"),
@@ -154,6 +155,20 @@ CASES = [
     (run(dataset_name="tasks.txt"), "tasks.txt: a local dataset must be one of .jsonl"),
     (run(dataset_name="nobody/no-such-dataset"), "dataset 'nobody/no-such-dataset'"),
     (run(eval_dataset_name="absent.jsonl"), "absent.jsonl: no such file"),
+    # Splits, and options of tasks that there are not
+    (run(dataset_name="good.jsonl", dataset_train_split="trian"), "split 'trian': good.jsonl is a file, which has only the split"),
+    (run(dataset_train_split="trian"), "split='trian' is unknown; the playground has 'train', 'validation', 'test'"),
+    (run(dataset_test_split="tset"), "split='tset' is unknown; the playground has"),
+    (run(eval_dataset_name="good.jsonl", dataset_test_split="tset"), "split 'tset': good.jsonl is a file"),
+    (run(dataset_name="good.jsonl", dataset_test_split="test"), "split 'test': good.jsonl is a file"),
+    (["validate", "good.jsonl", "--split", "tset"], "split 'tset': good.jsonl is a file"),
+    (["validate", "playground", "--split", "tset"], "split='tset' is unknown; the playground has"),
+    (run(dataset_name="train-only", limit=None, dataset_test_split="test"), "dataset 'train-only' has no split 'test' (Unknown split"),
+    (run("evaluate", dataset_name="train-only", limit=None), "dataset 'train-only' has no split 'test' (Unknown split"),
+    (run("evaluate", dataset_name="good.jsonl", limit=None), "'good.jsonl' is a file and has no test split; to measure on its tasks, give it as eval"),
+    (run("evaluate"), "limit=2 is for training tasks; use eval_limit"),
+    (run(eval_limit=10), "eval_limit=10, but there are no evaluation tasks; give dataset_test_split or eval_dataset_name"),
+    (run("estimate", eval_filter="len(tests) > 1"), "but there are no evaluation tasks; give dataset_test_split"),
     (["validate", "absent.jsonl"], "absent.jsonl: no such file"),
     (["validate", "no-column.jsonl"], "do not match a known format"),
     (["validate", "good.jsonl", "--runs", "0"], "--runs 0: must be at least 1"),
@@ -162,7 +177,7 @@ CASES = [
     # The model
     (run(model_name_or_path=None), "model_name_or_path is missing"),
     (run(model_name_or_path="/absent/model"), "model_name_or_path='/absent/model' does not exist; check the path"),
-    (run("evaluate", model_name_or_path="nobody/no-such-model"), "nobody/no-such-model': its config cannot be read"),
+    (run("evaluate", limit=None, model_name_or_path="nobody/no-such-model"), "nobody/no-such-model': its config cannot be read"),
     (run("estimate", model_name_or_path="nobody/no-such-model"), "nobody/no-such-model': its config cannot be read"),
     (run(model_name_or_path="file"), "model_name_or_path='file' is a file; give the folder"),
     (run(model_name_or_path="nothing"), "'nothing' holds no config.json"),
@@ -234,6 +249,7 @@ def _libraries_as_they_were():
 
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
     yield
     transformers.logging.set_verbosity(verbosity)
     transformers.logging.enable_progress_bar()

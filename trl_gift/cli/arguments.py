@@ -58,14 +58,15 @@ class TaskArguments:
     """Configuration of the Hub dataset."""
 
     dataset_train_split: str = "train"
-    """Split of the training tasks."""
+    """Split of the training tasks. A file has only the split 'train'."""
 
     eval_dataset_name: str | None = None
-    """Evaluation tasks, in the same forms. If not given, and dataset_test_split is, dataset_name is used."""
+    """Evaluation tasks, in the same forms. If not given, and dataset_test_split is, dataset_name is used; `evaluate`
+    always uses it then."""
 
     dataset_test_split: str | None = None
-    """Split of the evaluation tasks: 'test' if only eval_dataset_name is given. If neither is given, the run does not
-    evaluate."""
+    """Split of the evaluation tasks: 'test' if only eval_dataset_name is given, all tasks if that is a file. If neither is
+    given, the run does not evaluate."""
 
     dataset_streaming: bool = False
     """Read Hub datasets row by row. With a limit, no more rows are read than needed."""
@@ -175,33 +176,62 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
 def train_tasks(arguments: TaskArguments, require_tests: bool = True) -> list[Task]:
     """Loads the training tasks."""
     split = arguments.dataset_train_split
-    return _tasks(
-        arguments, str(arguments.dataset_name), split, "train", arguments.filter, arguments.limit, require_tests
-    )
+    return _tasks(arguments, str(arguments.dataset_name), split, arguments.filter, arguments.limit, require_tests)
 
 
 def eval_tasks(arguments: TaskArguments) -> list[Task] | None:
-    """Loads the evaluation tasks; None if there are none."""
+    """Loads the evaluation tasks; None if there are none.
+
+    Raises:
+        ConfigError: for a filter or a limit of evaluation tasks that no option names.
+    """
     if arguments.eval_dataset_name is None and arguments.dataset_test_split is None:
+        for name, value in (("eval_filter", arguments.eval_filter), ("eval_limit", arguments.eval_limit)):
+            if value is not None:
+                raise ConfigError(
+                    f"{name}={value!r}, but there are no evaluation tasks; give dataset_test_split or "
+                    "eval_dataset_name, or leave it out."
+                )
         return None
-    name = str(arguments.eval_dataset_name or arguments.dataset_name)
-    split = arguments.dataset_test_split or "test"
-    return _tasks(arguments, name, split, "test", arguments.eval_filter, arguments.eval_limit)
+    return measured_tasks(arguments)
+
+
+def measured_tasks(arguments: TaskArguments) -> list[Task]:
+    """Loads the evaluation tasks; if no option names them, they are the test split of `dataset_name`.
+
+    Raises:
+        ConfigError: for a file as `dataset_name`, which has no test split, and for a filter or a limit of training tasks
+            where only `dataset_name` is given.
+    """
+    name, split = arguments.eval_dataset_name or str(arguments.dataset_name), arguments.dataset_test_split
+    is_file = Path(name).expanduser().is_file()
+    if arguments.eval_dataset_name is None and split is None:
+        if is_file:
+            raise ConfigError(
+                f"dataset_name={name!r} is a file and has no test split; to measure on its tasks, give it as "
+                "eval_dataset_name."
+            )
+        for option in ("filter", "limit"):
+            value = getattr(arguments, option)
+            if value is not None and getattr(arguments, f"eval_{option}") is None:
+                raise ConfigError(f"{option}={value!r} is for training tasks; use eval_{option}.")
+    if split is None and not is_file:
+        split = "test"
+    return _tasks(arguments, name, split, arguments.eval_filter, arguments.eval_limit)
 
 
 def _tasks(
     arguments: TaskArguments,
     name: str,
-    split: str,
-    playground_split: str,
+    split: str | None,
     filter: str | None,
     limit: int | None,
     require_tests: bool = True,
 ) -> list[Task]:
     if name == PLAYGROUND:
         if filter is None:
-            return playground_tasks(playground_split, limit)
-        return filter_tasks(playground_tasks(playground_split), filter, limit)
+            return playground_tasks(str(split), limit)
+        return filter_tasks(playground_tasks(str(split)), filter, limit)
     return load_tasks(
         name,
         split,
