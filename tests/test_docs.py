@@ -21,13 +21,12 @@ OPTIONAL = {"ray", "evaluate"}
 
 
 def blocks(language):
-    """Fenced blocks of a language, as (page, text), with what they include."""
+    """Fenced blocks of a language, as (page, text)."""
     fence = re.compile(rf"^([ ]*)```{language}\b[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
     for page in PAGES:
         for indent, text in fence.findall(page.read_text(encoding="utf-8")):
             text = "\n".join(line.removeprefix(indent) for line in text.splitlines())
-            included = re.fullmatch(r'--8<-- "(.+)"', text.strip())
-            yield page.name, (REPOSITORY / "docs" / included[1]).read_text(encoding="utf-8") if included else text
+            yield page.name, text
 
 
 def imported(statement):
@@ -105,8 +104,24 @@ def test_files_that_are_named_exist():
 def test_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
-            if "://" not in target and Path(target).name not in GENERATED:
+            if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"
+
+
+def test_pages_show_what_they_hold_where_nothing_is_built():
+    """GitHub, for one, shows the files as they are."""
+    for page in PAGES:
+        assert "--8<--" not in page.read_text(encoding="utf-8"), f"{page.name} includes a file"
+
+
+def test_the_changed_lines_are_those_of_the_scripts():
+    shown = [line for _, text in blocks("diff") for line in text.splitlines()]
+    for sign, name in (("-", "sft"), ("+", "gift")):
+        lines = (REPOSITORY / f"docs/scripts/{name}.py").read_text(encoding="utf-8").splitlines()
+        other = "gift" if name == "sft" else "sft"
+        others = (REPOSITORY / f"docs/scripts/{other}.py").read_text(encoding="utf-8").splitlines()
+        assert [line[1:] for line in shown if line.startswith(sign)] == [line for line in lines if line not in others]
+        assert {line[1:] for line in shown if line.startswith(" ")} - {"    ..."} <= set(lines)
 
 
 def test_every_page_is_in_the_navigation():
@@ -115,7 +130,7 @@ def test_every_page_is_in_the_navigation():
     there = {str(page.relative_to(REPOSITORY / "docs")) for page in PAGES if page.is_relative_to(REPOSITORY / "docs")}
     assert listed == there | GENERATED
     overview = (REPOSITORY / "docs/index.md").read_text(encoding="utf-8")
-    absent = sorted(name for name in listed - {"index.md"} if f"]({name})" not in overview)
+    absent = sorted(name for name in listed - GENERATED - {"index.md"} if f"]({name})" not in overview)
     assert not absent, f"docs/index.md does not lead to {absent}"
 
 

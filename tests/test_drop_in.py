@@ -57,7 +57,7 @@ def test_the_docs_show_what_is_tested_here():
     assert changed(sft_script()) == (SCRIPTS / "gift.py").read_text(encoding="utf-8")
     page = (SCRIPTS.parent / "from-sft.md").read_text(encoding="utf-8")
     for name in ("sft", "gift"):
-        assert f'--8<-- "scripts/{name}.py"' in page
+        assert f"](scripts/{name}.py)" in page
 
 
 def test_the_script_runs_as_sft(folder, capsys):

@@ -139,7 +139,7 @@ def test_a_notebook_is_python_without_errors_and_without_foreign_paths(path):
 def test_the_notebooks_are_the_two_that_the_docs_name():
     assert [path.stem for path in NOTEBOOKS] == ["qlora_free_gpu", "quickstart_cpu"]
     shown = NOTEBOOKS[1].read_text()
-    assert "of 1500 codes passed" in shown, "committed with the outputs of a run"
+    assert "of 1500 programs passed" in shown, "committed with the outputs of a run"
     assert '"outputs": [{' not in NOTEBOOKS[0].read_text().replace("\n", ""), "this notebook was not run"
 
 
@@ -171,7 +171,7 @@ def test_the_quickstart_notebook_runs_and_says_what_it_said(tmp_path):
         notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     after = ["".join(output["text"] for output in cell.get("outputs", [])) for cell in notebook.cells]
-    # Another machine may round otherwise and draw another code; what is shown begins in the same way.
+    # Another machine may round otherwise and draw another program; what is shown begins in the same way.
     assert [text[:8] for text in after] == [text[:8] for text in before]
     gain = next(line for text in after for line in text.splitlines() if line.startswith("gain of pass@1"))
     assert float(gain.split("[")[1].split("%")[0]) > 0, gain

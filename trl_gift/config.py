@@ -360,10 +360,10 @@ class GiFTConfig(SFTConfig):
 
     def _check_selection_and_evaluation(self) -> None:
         bad_k = [k for k in self.eval_k if not 1 <= k <= self.eval_num_generations]
-        if self.eval_num_generations and bad_k:
+        if bad_k and (self.eval_num_generations or self.eval_k != [1]):  # without sampled programs, [1] is the default
             raise ConfigError(
                 f"eval_k={self.eval_k!r} needs eval_num_generations of at least {max(bad_k)}, not "
-                f"{self.eval_num_generations}; raise it or leave out {bad_k}."
+                f"{self.eval_num_generations}; raise it or leave out {bad_k if self.eval_num_generations else 'eval_k'}."
             )
         if self.num_selected is None and self.selection_with_replacement:
             raise ConfigError(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from tests.support import warm
+from trl_gift.cli.arguments import parse
 from trl_gift.cli.main import COMMANDS, main
 from trl_gift.playground import model_path, playground_tasks
 
@@ -64,6 +66,11 @@ def test_every_command_has_help(command, capsys):
     if command in ("train", "sample", "evaluate", "estimate"):
         assert "--num_steps" in out
         assert "Number of steps of each task's chain in a round." in " ".join(out.split())
+        assert out.count("usage: ") == 1
+        (example,) = re.findall(r"^example:\n  (.+)$", out, re.MULTILINE)
+        assert example.startswith(f"trl-gift {command} ")
+        arguments = [item for item in example.split()[2:] if item not in ("--memory-gb", "24")]
+        parse(command, [*arguments, "--use_cpu", "true", "--bf16", "false"])
 
 
 def test_doctor():
@@ -125,7 +132,7 @@ def test_train_sample_evaluate(tmp_path, options):
     assert (tmp_path / "out/model.safetensors").exists()
     where = options.index("--output_dir") + 1
     elsewhere = [*options[:where], tmp_path / "eval", *options[where + 1 :]]
-    evaluated = trl_gift("evaluate", *elsewhere)
+    evaluated = trl_gift("evaluate", *elsewhere, "--eval_dataset_name", options[options.index("--dataset_name") + 1])
     assert evaluated.returncode == 0, evaluated.stderr[-2000:]
     assert set(json.loads(evaluated.stdout)) >= {"eval_pass@1", "eval_pass@1_low", "eval_pass@1_high"}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from trl_gift.cli.lines import as_flags
 from trl_gift.cli.main import main
 from trl_gift.playground import model_path
 from trl_gift.tasks import load_tasks
@@ -43,6 +44,7 @@ def run(command="train", **changes):
 FILES = {
     "good.jsonl": json.dumps(GOOD_ROW),
     "empty.jsonl": "",
+    "train-only/train.jsonl": json.dumps(GOOD_ROW),
     "blank.jsonl": "\n\n",
     "malformed.jsonl": json.dumps(GOOD_ROW) + "\n{'task_id': 'b'}\n",
     "list.jsonl": "[1, 2]\n",
@@ -112,7 +114,7 @@ CASES = [
     (run(preset="best"), "preset 'best' is unknown; use one of 'gift', 'rest-em', 'rft'"),
     (run(sampler="hinted", num_steps=1), "num_steps=1 leaves sampler='hinted' no step to try again in"),
     (run(sampler="hinted", verify=False), "with verify=False nothing is run that could fail"),
-    (run(sampler="hinted"), "none of the 2 tasks has one; use hint='failing_test'"),
+    (run(sampler="hinted"), "none of the 2 tasks has one; use --hint failing_test"),
     (run(report_to="wanbd"), "report_to='wanbd' is not installed, or no tracker"),
     (run(report_to="dvclive"), "report_to='dvclive' is not installed"),
     (run(num_completions_to_print=-1), "num_completions_to_print=-1 is out of range"),
@@ -123,6 +125,7 @@ CASES = [
     (run(prompt_format="poem"), "--prompt_format: invalid choice: 'poem' (choose from"),
     (run(optim="sgdd"), "--optim: invalid choice: 'sgdd'; did you mean sgd?"),
     (run(eval_num_generations=2, eval_k=[1, 5]), "eval_k=[1, 5] needs eval_num_generations of at least 5"),
+    (run("evaluate", eval_k=[1, 4]), "eval_k=[1, 4] needs eval_num_generations of at least 4, not 0; raise it or leave out eval_k"),
     (run(stop=["x", ""]), "stop=['x', ''] holds an empty text"),
     (run(chat_template_kwargs="{enable"), "chat_template_kwargs='{enable' is not JSON"),
     (run(system_prompt="Be brief."), "system_prompt='Be brief.' needs a chat model"),
@@ -150,7 +153,7 @@ CASES = [
     (run(dataset_name="empty.jsonl"), "empty.jsonl holds no tasks; give at least one row"),
     (run("sample", dataset_name="blank.jsonl"), "blank.jsonl holds no task"),
     (run(dataset_name="malformed.jsonl", limit=None), "malformed.jsonl, line 2: not JSON"),
-    (run("evaluate", dataset_name="list.jsonl"), "is not a JSON object; write a list of objects"),
+    (run("evaluate", eval_dataset_name="list.jsonl"), "is not a JSON object; write a list of objects"),
     (run(dataset_name="no-tests.jsonl"), "no-tests.jsonl, line 1: field 'tests'"),
     (run(dataset_name="no-column.jsonl"), "columns ['description', 'task_id'] do not match a known format; rename them"),
     (run(dataset_name="number.jsonl"), "number.jsonl, line 1: field 'description': 3: must be a non-empty text"),
@@ -160,6 +163,20 @@ CASES = [
     (run(dataset_name="tasks.txt"), "tasks.txt: a local dataset must be one of .jsonl"),
     (run(dataset_name="nobody/no-such-dataset"), "dataset 'nobody/no-such-dataset'"),
     (run(eval_dataset_name="absent.jsonl"), "absent.jsonl: no such file"),
+    # Splits, and options of tasks that there are not
+    (run(dataset_name="good.jsonl", dataset_train_split="trian"), "split 'trian': good.jsonl is a file, which has only the split"),
+    (run(dataset_train_split="trian"), "split='trian' is unknown; the playground has 'train', 'validation', 'test'"),
+    (run(dataset_test_split="tset"), "split='tset' is unknown; the playground has"),
+    (run(eval_dataset_name="good.jsonl", dataset_test_split="tset"), "split 'tset': good.jsonl is a file"),
+    (run(dataset_name="good.jsonl", dataset_test_split="test"), "split 'test': good.jsonl is a file"),
+    (["validate", "good.jsonl", "--split", "tset"], "split 'tset': good.jsonl is a file"),
+    (["validate", "playground", "--split", "tset"], "split='tset' is unknown; the playground has"),
+    (run(dataset_name="train-only", limit=None, dataset_test_split="test"), "dataset 'train-only' has no split 'test' (Unknown split"),
+    (run("evaluate", dataset_name="train-only", limit=None), "dataset 'train-only' has no split 'test' (Unknown split"),
+    (run("evaluate", dataset_name="good.jsonl", limit=None), "'good.jsonl' is a file and has no test split; to measure on its tasks, give it as eval"),
+    (run("evaluate"), "limit=2 is for training tasks; use eval_limit"),
+    (run(eval_limit=10), "eval_limit=10, but there are no evaluation tasks; give dataset_test_split or eval_dataset_name"),
+    (run("estimate", eval_filter="len(tests) > 1"), "but there are no evaluation tasks; give dataset_test_split"),
     (["validate", "absent.jsonl"], "absent.jsonl: no such file"),
     (["validate", "no-column.jsonl"], "do not match a known format"),
     (["validate", "good.jsonl", "--runs", "0"], "--runs 0: must be at least 1"),
@@ -168,7 +185,7 @@ CASES = [
     # The model
     (run(model_name_or_path=None), "model_name_or_path is missing"),
     (run(model_name_or_path="/absent/model"), "model_name_or_path='/absent/model' does not exist; check the path"),
-    (run("evaluate", model_name_or_path="nobody/no-such-model"), "nobody/no-such-model': its config cannot be read"),
+    (run("evaluate", limit=None, model_name_or_path="nobody/no-such-model"), "nobody/no-such-model': its config cannot be read"),
     (run("estimate", model_name_or_path="nobody/no-such-model"), "nobody/no-such-model': its config cannot be read"),
     (run(model_name_or_path="file"), "model_name_or_path='file' is a file; give the folder"),
     (run(model_name_or_path="nothing"), "'nothing' holds no config.json"),
@@ -176,7 +193,7 @@ CASES = [
     (run(model_name_or_path="config-only"), "'config-only' holds no weights"),
     (run(model_name_or_path="no-tokenizer"), "'no-tokenizer' holds no tokenizer; save it there"),
     (run(model_name_or_path="bert"), "BertForMaskedLM, which is not a causal language model"),
-    (run(model_name_or_path="remote"), "it runs code of its own); read that code and set trust_remote_code=True"),
+    (run(model_name_or_path="remote"), "it runs code of its own); read that code and set --trust_remote_code true"),
     (run("sample", dtype="bf16"), "--dtype: invalid choice: 'bf16' (choose from"),
     (run(model_init_kwargs='{"dtype": "int8"}'), "dtype='int8' is unknown; use 'float32', 'bfloat16', 'float16' or 'auto'"),
     (run(attn_implementation="nonsense"), 'attn_implementation="nonsense"` is not supported'),
@@ -186,14 +203,19 @@ CASES = [
     ([*run("estimate"), "--memory-gb", "0.01"], "playground does not fit: the run needs"),
     (["merge", "adapter"], "the following arguments are required: --output"),
     (["merge", "adapter", "--output", "x", "--dtype", "floot16"], "invalid choice: 'floot16'; did you mean float16?"),
-    (["merge", "nothing", "--output", "x"], "is not an adapter"),
+    (["merge", "nothing", "--output", "x"], "'nothing' holds no adapter_config.json; give a folder with one"),
+    (["merge", "config-only", "--output", "x"], "'config-only' holds a whole model, which needs no merge"),
+    (["merge", "adaptr", "--output", "x"], "'adaptr' does not exist; check the path, or give a name on the Hub"),
+    (["merge", "./nobody/adaptr", "--output", "x"], "'./nobody/adaptr' does not exist; check the path"),
+    (["merge", "nobody/adaptr", "--output", "x"], "'nobody/adaptr' is neither a folder here nor an adapter on the Hub ("),
+    (["merge", "file", "--output", "x"], "'file' is a file; give the folder that holds adapter_config.json"),
     # Processes
     (run(accelerate_config="absent.yaml"), "absent.yaml"),
     (run(num_processes="two"), "--num_processes: invalid int value: 'two'"),
     (run("sample", num_processes=2), "--num_processes is not an option of `trl-gift sample`"),
     # The device and the engine
-    (run(use_cpu=None), "no GPU that torch can use; set use_cpu=True"),
-    (run("evaluate", use_cpu=None), "no GPU that torch can use; set use_cpu=True"),
+    (run(use_cpu=None), "no GPU that torch can use; set --use_cpu true to run on the CPU"),
+    (run("evaluate", use_cpu=None), "no GPU that torch can use; set --use_cpu true to run on the CPU"),
     (run(vllm_server_base_url="http://x"), "vllm_server_base_url='http://x' needs generation_engine='server', not 'compact'"),
     (run(generation_engine="server", vllm_server_base_url="http://x", server_command="y"), "exclude each other"),
     (run(generation_engine="server", vllm_server_base_url="http://x"), "cannot follow full fine-tuning"),
@@ -201,7 +223,7 @@ CASES = [
     (run(output_dir="file"), "output_dir='file' is a file; give a folder"),
     (run(output_dir="file/out"), "output_dir='file/out' cannot be a folder, because file is a file; give another"),
     (run(output_dir="/proc/out"), "output_dir='/proc/out' cannot be written to"),
-    (run(output_dir="held"), "held already holds a run; continue it with resume_from_checkpoint=True"),
+    (run(output_dir="held"), "held already holds a run; continue it with --resume, or give another"),
     ([*run(output_dir="old"), "--resume"], "run.json has schema 0; this version continues "),
     ([*run("sample", output_dir="changed"), "--resume"], "num_steps was 7 and is now 20; put it back"),
     (run(output_dir="changed", num_steps=7, resume_from_checkpoint="out/checkpoint-9"), "is not a complete checkpoint"),
@@ -240,6 +262,7 @@ def _libraries_as_they_were():
 
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
     yield
     transformers.logging.set_verbosity(verbosity)
     transformers.logging.enable_progress_bar()
@@ -333,3 +356,15 @@ def test_a_model_without_isolation_is_told(folder, capfd, monkeypatch):
     assert main(["validate", "good.jsonl"]) == 2
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert line == "trl-gift: programs cannot be isolated here; see `trl-gift doctor`."
+
+
+@pytest.mark.parametrize(("message", "line"), [
+    ("dtype='int8' is unknown; use 'float32'.", "dtype='int8' is unknown; use 'float32'."),
+    ("a=True and b='x' exclude each other; set b='y' or a=False.", "a=True and b='x' exclude each other; set --b y or --a false."),
+    ("no end; set eos_token='<|im_end|>'.", "no end; set --eos_token '<|im_end|>'."),
+    ("a run; use resume_from_checkpoint=True for it.", "a run; use --resume for it."),
+    ("no; call trainer.sample(resume_from_checkpoint=True) first.", "no; call trainer.sample(resume_from_checkpoint=True) first."),
+    ("stop here.", "stop here."),
+])  # fmt: skip
+def test_a_fix_names_the_flags_and_what_was_seen_stays(message, line):
+    assert as_flags(message) == line

@@ -177,6 +177,25 @@ def test_every_option_moves_its_stage_in_the_right_direction(seven_b, stage, cha
     assert after > before if grows else after < before
 
 
+def test_compact_on_a_gpu_limits_its_keys_and_values(seven_b):
+    shape, trained = model_shape(seven_b), trained_part(seven_b, LoraConfig(r=16, target_modules="all-linear"))
+    many = options(quantization="4bit", rows=256, usable=22.4 * GIB)
+    token = 2 * 32 * 4096 * 2
+    weights = sum(sampling_memory(shape, trained, many).items[name] for name in ("weights", "adapter"))
+    budget = memory.token_budget(shape, trained, many)
+    assert budget == pytest.approx((22.4 * GIB - weights) / 2 / token, abs=1)
+    held = sampling_memory(shape, trained, many).items["keys and values"]
+    assert held == (1.5 * budget + budget // 8) * token
+    # The limit that the user gives wins, no memory leaves room for one completion, and others have no limit.
+    assert memory.token_budget(shape, trained, options(usable=22.4 * GIB, token_budget=4000)) == 4000
+    assert memory.token_budget(shape, trained, options(usable=0)) == 912
+    assert memory.token_budget(shape, trained, options(usable=22.4 * GIB, engine="generate")) is None
+    assert memory.token_budget(shape, trained, options(usable=22.4 * GIB, on_cpu=True)) is None
+    # Few completions need less than the limit.
+    few = [options(quantization="4bit", rows=4, usable=usable) for usable in (None, 22.4 * GIB)]
+    assert len({sampling_memory(shape, trained, one).peak for one in few}) == 1
+
+
 def advise(config, usable_gib, peft_config=None, **changes):
     return changes_that_fit(
         model_shape(config),

@@ -148,3 +148,18 @@ def test_they_are_told_by_the_trainer_too(tmp_path, changes, error, message):
     }
     with pytest.raises(error, match=message):
         GiFTTrainer(**given | changes)
+
+
+def test_the_command_measures_the_test_split_of_dataset_name(tmp_path, tasks, capsys):
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    for split, some in (("train", tasks[:1]), ("test", tasks[1:4])):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(task.to_row()) + "\n" for task in some))
+    options = ["--model_name_or_path", "playground", "--use_cpu", "true", "--bf16", "false", "--report_to", "none",
+               "--output_dir", str(tmp_path / "out"), "--dataset_name", str(folder)]  # fmt: skip
+    assert main(["evaluate", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["eval_num_tasks"] == 3.0
+    assert main(["evaluate", *options, "--eval_limit", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["eval_num_tasks"] == 2.0
+    assert main(["evaluate", *options, "--eval_filter", f"task_id == {tasks[2].task_id!r}"]) == 0
+    assert json.loads(capsys.readouterr().out)["eval_num_tasks"] == 1.0

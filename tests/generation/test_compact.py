@@ -78,6 +78,18 @@ def test_a_gpu_s_free_memory_gives_the_budget(monkeypatch, model, tokenizer):
     assert compact._affordable_tokens(prefill, torch.device("cpu")) is None
 
 
+def test_on_a_gpu_the_budget_holds_from_the_first_completions_on(monkeypatch, model, tokenizer, expected):
+    requests = requests_for(tokenizer)
+    budget = 3 * max(len(request.prompt_ids) + request.params.max_new_tokens for request in requests)
+    monkeypatch.setattr(compact, "_affordable_tokens", lambda prefill, device: budget)
+    engine = CompactEngine(model, tokenizer, batch_size=64)
+    monkeypatch.setattr(engine, "_on_cpu", False)
+    with Memory(model) as memory:
+        assert ids(run(engine, requests)) == expected
+    smallest = min(len(request.prompt_ids) + request.params.max_new_tokens for request in requests)
+    assert 3 <= memory.widest <= budget // smallest
+
+
 def test_scoring_bounds_its_logits(monkeypatch, model, tokenizer):
     from trl_gift.generation import scoring
 

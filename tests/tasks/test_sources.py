@@ -66,6 +66,28 @@ def test_datasets_objects():
         load_tasks(both, split="dev")
 
 
+def test_a_split_that_a_source_does_not_have_is_refused(tmp_path):
+    path = tmp_path / "tasks.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)))
+    assert ids(path) == ids(path, split="train") == ids(path, split=None) == IDS
+    with pytest.raises(
+        TaskError, match=r"split 'tset': .*tasks\.jsonl is a file, which has only the split 'train'; leave"
+    ):
+        load_tasks(path, split="tset")
+    with pytest.raises(TaskError, match="split 'tset': the dataset is one split already"):
+        load_tasks(ROWS, split="tset")
+    named = datasets.load_dataset("json", data_files={"dev": str(path)}, split="dev")
+    assert ids(named, split="dev") == ids(named) == ids(named, split=None) == IDS
+    with pytest.raises(TaskError, match="split 'tset'"):
+        load_tasks(named, split="tset")
+    both = datasets.DatasetDict({"train": named.select([0]), "test": named.select([1, 2])})
+    assert ids(both, split=None) == IDS[:1]
+    with pytest.raises(TaskError, match=r"has no split 'tset' \(Unknown split .* name a split that it has"):
+        load_tasks(str(tmp_path), split="tset")
+    with pytest.raises(TaskError, match=r"has no split 'tset' \(Bad split"):
+        load_tasks(str(tmp_path), split="tset", streaming=True)
+
+
 def test_a_trainer_takes_one_split_of_rows_or_tasks():
     dataset = datasets.Dataset.from_list(ROWS)
     tasks = tasks_from_rows(dataset, "train_dataset")

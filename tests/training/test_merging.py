@@ -85,7 +85,7 @@ def test_a_quantised_base_is_refused(tmp_path, adapter_folder, model_folder, set
 
 
 def test_what_is_no_adapter_or_has_no_base(tmp_path, model_folder):
-    with pytest.raises(ConfigError, match="is not an adapter"):
+    with pytest.raises(ConfigError, match="holds a whole model, which needs no merge; use it as it is"):
         merge_adapter(str(model_folder), tmp_path / "merged")
     with pytest.raises(ConfigError, match="dtype='float64' is unknown"):
         merge_adapter(str(model_folder), tmp_path / "merged", dtype="float64")

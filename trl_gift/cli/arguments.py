@@ -37,10 +37,12 @@ _HOW = (
     "without BOOL means true, and --no_OPTION means false. --use_peft trains LoRA, --load_in_4bit loads 4-bit weights."
 )
 
-_EXAMPLE = (
-    "example:\n  trl-gift {command} --model_name_or_path Qwen/Qwen2.5-Coder-1.5B --use_peft --dataset_name mbpp "
-    "--dataset_test_split test --output_dir out"
-)
+_EXAMPLES = {
+    "train": "--use_peft --dataset_name mbpp --dataset_test_split test --output_dir out",
+    "sample": "--use_peft --dataset_name mbpp --dataset_test_split test --output_dir out",
+    "evaluate": "--eval_dataset_name mbpp --eval_num_generations 4 --eval_k 1 4",
+    "estimate": "--use_peft --dataset_name mbpp --dataset_test_split test --memory-gb 24",
+}
 
 
 @described
@@ -56,14 +58,15 @@ class TaskArguments:
     """Configuration of the Hub dataset."""
 
     dataset_train_split: str = "train"
-    """Split of the training tasks."""
+    """Split of the training tasks. A file has only the split 'train'."""
 
     eval_dataset_name: str | None = None
-    """Evaluation tasks, in the same forms. If not given, and dataset_test_split is, dataset_name is used."""
+    """Evaluation tasks, in the same forms. If not given, and dataset_test_split is, dataset_name is used; `evaluate`
+    always uses it then."""
 
     dataset_test_split: str | None = None
-    """Split of the evaluation tasks: 'test' if only eval_dataset_name is given. If neither is given, the run does not
-    evaluate."""
+    """Split of the evaluation tasks: 'test' if only eval_dataset_name is given, all tasks if that is a file. If neither is
+    given, the run does not evaluate."""
 
     dataset_streaming: bool = False
     """Read Hub datasets row by row. With a limit, no more rows are read than needed."""
@@ -147,8 +150,12 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
         also=also,
         rest="training of each round (TRL's SFTConfig)",
         prog=f"trl-gift {command}",
-        usage=f"trl-gift {command} [--config FILE.yaml] [--option value ...]",
-        description=f"{_DESCRIPTIONS[command]}\n\n{_HOW}\n\n{_EXAMPLE.format(command=command)}",
+        # `estimate` has printed its own usage by then.
+        usage=argparse.SUPPRESS
+        if command == "estimate"
+        else f"trl-gift {command} [--config FILE.yaml] [--option value ...]",
+        description=f"{_DESCRIPTIONS[command]}\n\n{_HOW}\n\nexample:\n  trl-gift {command} "
+        f"--model_name_or_path Qwen/Qwen2.5-Coder-1.5B {_EXAMPLES[command]}",
     )
     # As TRL's guides advise; peft alone would train only the query and value projections.
     parser.set_defaults_with_config(lora_target_modules=["all-linear"], lora_dropout=0.0)
@@ -166,33 +173,62 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
 def train_tasks(arguments: TaskArguments, require_tests: bool = True) -> list[Task]:
     """Loads the training tasks."""
     split = arguments.dataset_train_split
-    return _tasks(
-        arguments, str(arguments.dataset_name), split, "train", arguments.filter, arguments.limit, require_tests
-    )
+    return _tasks(arguments, str(arguments.dataset_name), split, arguments.filter, arguments.limit, require_tests)
 
 
 def eval_tasks(arguments: TaskArguments) -> list[Task] | None:
-    """Loads the evaluation tasks; None if there are none."""
+    """Loads the evaluation tasks; None if there are none.
+
+    Raises:
+        ConfigError: for a filter or a limit of evaluation tasks that no option names.
+    """
     if arguments.eval_dataset_name is None and arguments.dataset_test_split is None:
+        for name, value in (("eval_filter", arguments.eval_filter), ("eval_limit", arguments.eval_limit)):
+            if value is not None:
+                raise ConfigError(
+                    f"{name}={value!r}, but there are no evaluation tasks; give dataset_test_split or "
+                    "eval_dataset_name, or leave it out."
+                )
         return None
-    name = str(arguments.eval_dataset_name or arguments.dataset_name)
-    split = arguments.dataset_test_split or "test"
-    return _tasks(arguments, name, split, "test", arguments.eval_filter, arguments.eval_limit)
+    return measured_tasks(arguments)
+
+
+def measured_tasks(arguments: TaskArguments) -> list[Task]:
+    """Loads the evaluation tasks; if no option names them, they are the test split of `dataset_name`.
+
+    Raises:
+        ConfigError: for a file as `dataset_name`, which has no test split, and for a filter or a limit of training tasks
+            where only `dataset_name` is given.
+    """
+    name, split = arguments.eval_dataset_name or str(arguments.dataset_name), arguments.dataset_test_split
+    is_file = Path(name).expanduser().is_file()
+    if arguments.eval_dataset_name is None and split is None:
+        if is_file:
+            raise ConfigError(
+                f"dataset_name={name!r} is a file and has no test split; to measure on its tasks, give it as "
+                "eval_dataset_name."
+            )
+        for option in ("filter", "limit"):
+            value = getattr(arguments, option)
+            if value is not None and getattr(arguments, f"eval_{option}") is None:
+                raise ConfigError(f"{option}={value!r} is for training tasks; use eval_{option}.")
+    if split is None and not is_file:
+        split = "test"
+    return _tasks(arguments, name, split, arguments.eval_filter, arguments.eval_limit)
 
 
 def _tasks(
     arguments: TaskArguments,
     name: str,
-    split: str,
-    playground_split: str,
+    split: str | None,
     filter: str | None,
     limit: int | None,
     require_tests: bool = True,
 ) -> list[Task]:
     if name == PLAYGROUND:
         if filter is None:
-            return playground_tasks(playground_split, limit)
-        return filter_tasks(playground_tasks(playground_split), filter, limit)
+            return playground_tasks(str(split), limit)
+        return filter_tasks(playground_tasks(str(split)), filter, limit)
     return load_tasks(
         name,
         split,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -13,6 +14,9 @@ from trl_gift.errors import ConfigError
 _INVALID_CHOICE = re.compile(
     r"argument (?P<start>.*: invalid choice: '(?P<seen>.*)') \(choose from (?P<choices>.*)\)", re.DOTALL
 )
+
+# Not the argument of a call, such as `trainer.sample(resume_from_checkpoint=True)`.
+_PYTHON_OPTION = re.compile(r"(?<![\w(.])(?P<name>[a-z]\w*)=(?P<value>True|False|'[^']*')")
 
 
 class LineParser(argparse.ArgumentParser):
@@ -69,6 +73,23 @@ def complaint(message: str, prog: str) -> ConfigError:
         if hint := nearest(found["seen"], choices):
             return ConfigError(f"{found['start']}; {hint}")
     return ConfigError(f"{message.removeprefix('argument ')}; `{prog} --help` describes the options.")
+
+
+def as_flags(message: str) -> str:
+    """An error with the options of its fix as a user of the command line gives them: `--use_cpu true`.
+
+    The package's errors name options as Python does. What follows the last semicolon is the fix; before it stands the value
+    that was seen.
+    """
+    seen, semicolon, fix = message.rpartition("; ")
+    return seen + semicolon + _PYTHON_OPTION.sub(_flag, fix)
+
+
+def _flag(option: re.Match[str]) -> str:
+    if option[0] == "resume_from_checkpoint=True":
+        return "--resume"
+    value = option["value"]
+    return f"--{option['name']} {value.lower() if value in ('True', 'False') else shlex.quote(value.strip(chr(39)))}"
 
 
 def unknown_option(unknown: Sequence[str], known: Iterable[str], prog: str) -> ConfigError:

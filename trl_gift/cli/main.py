@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 
 from trl_gift import __version__
-from trl_gift.cli.lines import nearest
+from trl_gift.cli.lines import as_flags, nearest
 from trl_gift.errors import StageUnavailable, UserError
 from trl_gift.sandbox import IsolationUnavailable
 
@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = importlib.import_module(f"trl_gift.cli.{name}")
     try:
         return int(command.run(rest))
-    except (UserError, IsolationUnavailable) as error:
+    except UserError as error:
+        return _complain(as_flags(str(error)))
+    except IsolationUnavailable as error:
         return _complain(str(error))
     except _out_of_memory() as error:
         return _complain(
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"trl-gift: {error}\nWhat was sampled is kept; continue with --resume.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("trl-gift: interrupted; what was sampled is kept, continue with resume.", file=sys.stderr)
+        print("trl-gift: interrupted; what was sampled is kept; continue with --resume.", file=sys.stderr)
         return 130
 
 

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "dataset", help="a dataset on the Hub, a .jsonl, .json, .parquet or .csv file, or 'playground'"
     )
-    parser.add_argument("--split", default="train", help="split of a Hub dataset")
+    parser.add_argument("--split", default="train", help="split of a Hub dataset or of 'playground'")
     parser.add_argument("--name", help="configuration of a Hub dataset")
     parser.add_argument("--filter", help="which tasks to look at, such as 'len(tests) >= 3'")
     parser.add_argument("--limit", type=int, help="look at this many tasks only")
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _load(options: argparse.Namespace) -> list[Task]:
     if options.dataset == "playground":
-        return filter_tasks(playground_tasks("train", with_reference=True), options.filter, options.limit)
+        return filter_tasks(playground_tasks(options.split, with_reference=True), options.filter, options.limit)
     return load_tasks(
         options.dataset,
         options.split,

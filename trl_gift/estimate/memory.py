@@ -13,7 +13,8 @@ Both stages
 Sampling
     keys and values   (rows × row × 1.5 + kept prompts) × 2 × layers × keys × b
                       row: the longest prompt with the longest completion. 1.5: `compact` reserves columns ahead; 1 for
-                      `generate`. A token budget limits rows × row.
+                      `generate`. A token budget limits rows × row; on a GPU `compact` has one by default: the tokens
+                      whose keys and values take half of what the weights leave free.
     logits            rows × vocabulary × (b + 28), with top-p × (b + 62): the distribution that tokens are drawn from
   or activations      prompts × longest prompt × ((2 hidden + 3 intermediate) × b + keys and values): reading prompts
                       The larger of the two counts. prompts: those that are read at once; `compact` copies their keys
@@ -50,9 +51,10 @@ from importlib.metadata import version
 from packaging.version import Version
 
 from trl_gift.config import GiFTConfig
+from trl_gift.estimate.device import Device
 from trl_gift.estimate.model import ModelShape, Quantization, Trained
 from trl_gift.estimate.work import PromptLengths
-from trl_gift.generation.compact import DEFAULT_ROWS, REFILL_SHARE, most_kept_tokens
+from trl_gift.generation.compact import DEFAULT_ROWS, REFILL_SHARE, affordable_tokens, most_kept_tokens
 
 # A predicted peak may be off by this share, in both directions.
 UNCERTAINTY = 0.2
@@ -86,6 +88,7 @@ class MemoryOptions:
         tiled_loss: Whether the loss is computed without all logits at once.
         processes: Number of processes, one device each.
         on_cpu: Whether the device is the CPU.
+        usable: Bytes of a GPU that tensors can take; None if they are not known.
     """
 
     weight_bytes: int
@@ -106,6 +109,7 @@ class MemoryOptions:
     tiled_loss: bool
     processes: int
     on_cpu: bool
+    usable: float | None = None
 
     @property
     def product_bytes(self) -> int:
@@ -128,13 +132,14 @@ class StageMemory:
 def sampling_memory(shape: ModelShape, trained: Trained, options: MemoryOptions) -> StageMemory:
     """Peak of sampling and evaluation."""
     size, tokens = options.weight_bytes, options.rows * options.longest_row
-    token = 2 * shape.layers * shape.keys * size
+    token = _token_bytes(shape, options)
     prompt_token = _forward_numbers(shape) * size
     if options.engine == "generate":
         held, prompts = float(tokens), options.rows
     else:
-        kept = most_kept_tokens(options.on_cpu, options.token_budget, tokens)
-        held = 1.5 * min(tokens, options.token_budget or tokens) + kept
+        budget = token_budget(shape, trained, options)
+        kept = most_kept_tokens(options.on_cpu, budget, tokens)
+        held = 1.5 * min(tokens, budget or tokens) + kept
         prompts = math.ceil(options.rows * max(1 / options.num_generations, REFILL_SHARE))
         prompt_token += token
     passing = {
@@ -145,6 +150,15 @@ def sampling_memory(shape: ModelShape, trained: Trained, options: MemoryOptions)
     return StageMemory(
         {**_weights(shape, trained, options), "keys and values": held * token, larger: float(passing[larger])}
     )
+
+
+def token_budget(shape: ModelShape, trained: Trained, options: MemoryOptions) -> int | None:
+    """Most tokens in flight: `engine_token_budget`, or what `compact` computes on a GPU; None for no limit."""
+    if options.token_budget or options.engine != "compact" or options.on_cpu or options.usable is None:
+        return options.token_budget
+    free = options.usable - sum(_weights(shape, trained, options).values())
+    # One completion is always let in.
+    return max(options.longest_row, affordable_tokens(free, _token_bytes(shape, options)))
 
 
 def training_memory(shape: ModelShape, trained: Trained, options: MemoryOptions) -> StageMemory:
@@ -195,7 +209,7 @@ def optimizer_bytes(trained: Trained, options: MemoryOptions) -> tuple[float, bo
 
 
 def memory_options(
-    config: GiFTConfig, prompts: PromptLengths, weight_bytes: int, quantization: Quantization, on_cpu: bool
+    config: GiFTConfig, prompts: PromptLengths, weight_bytes: int, quantization: Quantization, device: Device
 ) -> MemoryOptions:
     """The options of a run that memory depends on.
 
@@ -204,7 +218,7 @@ def memory_options(
         prompts: Lengths of its prompts.
         weight_bytes: Bytes of a weight as loaded.
         quantization: Kind of quantization of the weights.
-        on_cpu: Whether the device is the CPU.
+        device: The device that it has to fit on.
     """
     describes = config.sampler in ("gibbs", "rewrite")
     write, read = max(prompts.longest_write, prompts.longest_hinted, prompts.longest_evaluation), 0
@@ -232,8 +246,14 @@ def memory_options(
         optim=str(config.optim.value),
         tiled_loss=tiled,
         processes=config.world_size,
-        on_cpu=on_cpu,
+        on_cpu=device.kind == "cpu",
+        usable=None if device.kind == "cpu" else device.usable,
     )
+
+
+def _token_bytes(shape: ModelShape, options: MemoryOptions) -> int:
+    """Bytes of the keys and values of a token."""
+    return 2 * shape.layers * shape.keys * options.weight_bytes
 
 
 def _weights(shape: ModelShape, trained: Trained, options: MemoryOptions) -> dict[str, float]:

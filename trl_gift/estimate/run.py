@@ -23,6 +23,7 @@ from trl_gift.estimate.memory import (
     memory_options,
     optimizer_bytes,
     sampling_memory,
+    token_budget,
     trained_bytes,
     training_memory,
 )
@@ -225,7 +226,7 @@ def estimate_run(
     )
     assumed = work.assumed_lengths(config, prompts)
     lengths = calibration.lengths(assumed).cut(config) if calibration else assumed
-    options = memory_options(config, prompts, parts.dtype.itemsize, quantization, device.kind == "cpu")
+    options = memory_options(config, prompts, parts.dtype.itemsize, quantization, device)
     sampling = work.sampling_work(config, len(parts.tasks), prompts, lengths)
     evaluation = work.evaluation_work(config, len(parts.eval_tasks), prompts, lengths)
     num_references = sum(task.reference is not None for task in parts.tasks)
@@ -265,7 +266,10 @@ def estimate_run(
             final=saved,
         ),
         calibration=calibration,
-        notes=tuple(_notes(parts, options, quantization, calibration, None if device == here else device)),
+        notes=(
+            *_notes(parts, options, quantization, calibration, None if device == here else device),
+            *_budget_note(options, token_budget(shape, trained, options)),
+        ),
     )
 
 
@@ -336,3 +340,13 @@ def _notes(
     if parts.model_config.to_dict().get("quantization_config") and quantization == "none":
         notes.append("the kind of quantization in the checkpoint is unknown; counted as if it had none.")
     return notes
+
+
+def _budget_note(options: MemoryOptions, budget: int | None) -> list[str]:
+    """That `compact` limits itself, where it does."""
+    if budget is None or budget == options.token_budget or budget >= options.rows * options.longest_row:
+        return []
+    return [
+        f"`compact` limits itself to {budget:,} tokens in flight, whose keys and values take half of the free memory; "
+        f"{options.rows} completions of {options.longest_row} tokens would be more."
+    ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from trl_gift.errors import TaskError
@@ -100,7 +101,7 @@ def clean(tasks: Sequence[Task], measured: Sequence[Task], settings: CleaningSet
     others: dict[str, Sequence[Task]] = {}
     if settings.decontaminate:
         others = {MEASURED: measured} if measured else {}
-        others |= {name: load_tasks(name, split="test", skip_invalid=True) for name in settings.against}
+        others |= {name: _benchmark(name) for name in settings.against}
     removed = find_overlaps(tasks, others, settings.ngram, settings.threshold)
     kept = without(tasks, removed)
     if settings.near_duplicates is not None:
@@ -114,3 +115,8 @@ def clean(tasks: Sequence[Task], measured: Sequence[Task], settings: CleaningSet
             "or set decontaminate=False."
         )
     return Cleaning(tuple(kept), tuple(removed), compared, settings)
+
+
+def _benchmark(name: str) -> list[Task]:
+    """The tasks that training tasks must not overlap with: the test split of a dataset, or all tasks of a file."""
+    return load_tasks(name, None if Path(name).expanduser().is_file() else "test", skip_invalid=True)

@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 def load_tasks(
     source: str | Path | datasets.Dataset | Mapping[str, Any] | Iterable[Mapping[str, Any]],
-    split: str = "train",
+    split: str | None = "train",
     name: str | None = None,
     limit: int | None = None,
     filter: str | Filter | None = None,
@@ -42,7 +42,8 @@ def load_tasks(
     Args:
         source: A path to a `.jsonl`, `.json`, `.parquet` or `.csv` file; a dataset name on the Hub, or
             `name@revision`; a `datasets.Dataset`, `IterableDataset` or `DatasetDict`; or rows.
-        split: The split of a Hub dataset or a `DatasetDict`; other sources have only one.
+        split: The split of a Hub dataset, of a folder of files or of a `DatasetDict`; None means "train". A file or rows
+            have only the split "train", and another one is refused.
         name: The configuration of a Hub dataset.
         limit: Take at most this many of the tasks that pass the filter; None takes all.
         filter: An expression such as `'difficulty == "easy" and len(tests) >= 3'` over the columns of the row and the
@@ -57,7 +58,7 @@ def load_tasks(
         The tasks, in the order of the rows.
 
     Raises:
-        TaskError: if the source is absent or empty, has unknown columns, or holds a malformed row or the same `task_id`
+        TaskError: if the source is absent or empty, lacks the split, has unknown columns, or holds a malformed row or the same `task_id`
             twice; the message names the place, the value and the fix.
         ConfigError: for a filter that cannot be parsed, or a limit below 1.
     """

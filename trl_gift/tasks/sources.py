@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import datasets
 
 PlacedRow = tuple[str, Mapping[str, Any]]
+ONLY_SPLIT = "train"  # what `datasets` calls the split of a file
 
 HUB_NAMES = {
     "code_contests": ("deepmind/code_contests", None),
@@ -33,7 +34,7 @@ HUB_NAMES = {
 
 def placed_rows(
     source: str | Path | datasets.Dataset | Mapping[str, Any] | Iterable[Mapping[str, Any]],
-    split: str = "train",
+    split: str | None = "train",
     name: str | None = None,
     revision: str | None = None,
     streaming: bool = False,
@@ -46,9 +47,15 @@ def placed_rows(
     if isinstance(source, str | Path):
         return _named(str(source), split, name, revision, streaming)
     if isinstance(source, Mapping):
+        split = split or ONLY_SPLIT
         if split not in source:
             raise TaskError(f"split {split!r}: the dataset has {', '.join(map(repr, source))}; name one of these.")
-        source = source[split]
+        return numbered(source[split])
+    # A `datasets.Dataset` knows which split it was.
+    if split not in (None, ONLY_SPLIT, str(getattr(source, "split", None))):
+        raise TaskError(
+            f"split {split!r}: the dataset is one split already; give the split that you mean, without a name."
+        )
     return numbered(source)
 
 
@@ -65,16 +72,22 @@ def numbered(rows: Iterable[object], place: str = "row") -> Iterator[PlacedRow]:
         yield f"{place} {index}", row
 
 
-def _named(source: str, split: str, name: str | None, revision: str | None, streaming: bool) -> Iterator[PlacedRow]:
+def _named(
+    source: str, split: str | None, name: str | None, revision: str | None, streaming: bool
+) -> Iterator[PlacedRow]:
     path = Path(source).expanduser()
     reader = _READERS.get(path.suffix)
     if reader is not None:
         if not path.is_file():
             raise TaskError(f"{path}: no such file; check the path.")
+        if split not in (None, ONLY_SPLIT):
+            raise TaskError(
+                f"split {split!r}: {source} is a file, which has only the split {ONLY_SPLIT!r}; leave the split out."
+            )
         return reader(path)
     if path.is_file():
         raise TaskError(f"{source}: a local dataset must be one of {', '.join(_READERS)}; convert it to one of these.")
-    return _hub(source, split, name, revision, streaming)
+    return _hub(source, split or ONLY_SPLIT, name, revision, streaming)
 
 
 def _json(path: Path) -> Iterator[PlacedRow]:
@@ -151,6 +164,10 @@ def _hub(source: str, split: str, name: str | None, revision: str | None, stream
     except (FileNotFoundError, ConnectionError, ValueError, RuntimeError) as error:
         # `datasets` raises a RuntimeError if the dataset is a script, which it no longer runs.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if reason.startswith(("Unknown split", "Bad split")):
+            raise TaskError(
+                f"dataset {source!r} has no split {split!r} ({reason}); name a split that it has."
+            ) from None
         raise TaskError(
             f"dataset {source!r} (split {split!r}): {reason} Give the path of a file ({', '.join(_READERS)}), or a "
             "dataset name that the Hub has."

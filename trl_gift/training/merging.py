@@ -6,6 +6,7 @@ Only into unquantised weights: added to 4-bit or 8-bit weights, an adapter is ro
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ def merge_adapter(
         raise ConfigError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
     if target.exists():
         raise ConfigError(f"output {output} exists already; give the path of a new folder.")
+    _check_adapter_folder(adapter)
     settings = _adapter_settings(adapter)
     name = base or settings.base_model_name_or_path
     if not name:
@@ -81,13 +83,36 @@ def merge_adapter(
     return Merged(str(target), str(name), adapter, written, merged.num_parameters())
 
 
+def _check_adapter_folder(adapter: str) -> None:
+    """Looks at a folder before the Hub is asked for a repository of that name."""
+    folder = Path(adapter)
+    if folder.is_file():
+        raise ConfigError(f"{adapter!r} is a file; give the folder that holds adapter_config.json.")
+    if not folder.is_dir():
+        if _HUB_NAME.fullmatch(adapter) is None:
+            raise ConfigError(f"{adapter!r} does not exist; check the path, or give a name on the Hub (owner/name).")
+        return
+    if (folder / "adapter_config.json").is_file():
+        return
+    if (folder / "config.json").is_file():
+        raise ConfigError(
+            f"{adapter!r} holds a whole model, which needs no merge; use it as it is, or give an adapter."
+        )
+    raise ConfigError(
+        f"{adapter!r} holds no adapter_config.json; give a folder with one, such as a checkpoint, or the folder that the "
+        "trainer's save_model wrote with peft_config."
+    )
+
+
 def _adapter_settings(adapter: str) -> Any:
     try:
         settings = PeftConfig.from_pretrained(adapter)
     except (OSError, ValueError, TypeError) as error:
+        what = "is not an adapter" if Path(adapter).is_dir() else "is neither a folder here nor an adapter on the Hub"
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(
-            f"{adapter!r} is not an adapter ({error}); give a folder with adapter_config.json, such as one that the "
-            "trainer's save_model wrote with peft_config."
+            f"{adapter!r} {what} ({reason}); give a folder with adapter_config.json, such as one that the trainer's "
+            "save_model wrote with peft_config."
         ) from error
     if settings.is_prompt_learning:
         raise ConfigError(f"{adapter!r} is a {settings.peft_type.value} adapter, which has no weights to merge.")
@@ -109,6 +134,7 @@ def _check_base(name: str, revision: str | None, trust_remote_code: bool) -> Non
         )
 
 
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _BITS = {"load_in_4bit": "4-bit", "_load_in_4bit": "4-bit", "load_in_8bit": "8-bit", "_load_in_8bit": "8-bit"}
 
 

@@ -9,7 +9,7 @@ Public names:
 - `CompactEngine`: the engine.
 - `check_attention`: raises for a model that the engine cannot decode.
 - `SlotCache`: the key-value cache of one batch, for benchmarks of the decoding step alone.
-- `DEFAULT_ROWS`, `REFILL_SHARE`, `most_kept_tokens`: the engine's sizes, for estimates of time and memory.
+- `DEFAULT_ROWS`, `REFILL_SHARE`, `affordable_tokens`, `most_kept_tokens`: the engine's sizes, for estimates of time and memory.
 
 What needs torch is loaded on first use.
 """
@@ -17,7 +17,7 @@ What needs torch is loaded on first use.
 from typing import TYPE_CHECKING
 
 from trl_gift.common.lazy import lazy_names
-from trl_gift.generation.compact.sizes import DEFAULT_ROWS, REFILL_SHARE, most_kept_tokens
+from trl_gift.generation.compact.sizes import DEFAULT_ROWS, REFILL_SHARE, affordable_tokens, most_kept_tokens
 
 if TYPE_CHECKING:
     from trl_gift.generation.compact.attention import check_attention
@@ -28,4 +28,12 @@ else:
         __name__, {"CompactEngine": "engine", "SlotCache": "slot_cache", "check_attention": "attention"}
     )
 
-__all__ = ["DEFAULT_ROWS", "REFILL_SHARE", "CompactEngine", "SlotCache", "check_attention", "most_kept_tokens"]
+__all__ = [
+    "DEFAULT_ROWS",
+    "REFILL_SHARE",
+    "CompactEngine",
+    "SlotCache",
+    "affordable_tokens",
+    "check_attention",
+    "most_kept_tokens",
+]

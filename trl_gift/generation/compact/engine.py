@@ -27,7 +27,7 @@ from trl_gift.generation.compact.attention import check_attention
 from trl_gift.generation.compact.prefix_cache import PrefixCache
 from trl_gift.generation.compact.replay import Trace, Traces, in_common
 from trl_gift.generation.compact.rows import Flight, Row, Strand, next_numbers
-from trl_gift.generation.compact.sizes import DEFAULT_ROWS, REFILL_SHARE, most_kept_tokens
+from trl_gift.generation.compact.sizes import DEFAULT_ROWS, REFILL_SHARE, affordable_tokens, most_kept_tokens
 from trl_gift.generation.compact.slot_cache import SlotCache
 from trl_gift.generation.engine import Completion, GenerationRequest, GenerationResult, SamplingParams
 from trl_gift.generation.model import end_ids, evaluation_mode
@@ -52,8 +52,9 @@ class CompactEngine:
         tokenizer: Its tokenizer, with an end token.
         batch_size: Most completions in flight, and so most rows; 256 if not given.
         token_budget: Most tokens (prompt and longest completion) of all completions in flight; if not given, what half
-            of a GPU's free memory holds, and no limit on a CPU. One completion is always let in. Up to an eighth as
-            many tokens of earlier prompts are kept besides.
+            of a GPU's free memory holds, and no limit on a CPU. One completion is always let in; on a GPU the first
+            is alone, because its prompt shows the size of a token. Up to an eighth as many tokens of earlier prompts
+            are kept besides.
 
     Raises:
         ConfigError: for a model whose layers are not all full attention.
@@ -141,6 +142,9 @@ class CompactEngine:
         if not self._waiting or (self._rows and free < self._places * REFILL_SHARE):
             return
         tokens = sum(strand.budget for row in self._rows for strand in row.strands)
+        budget = self._token_budget
+        if budget is None and not (self._is_measured or self._on_cpu):
+            budget = 0  # how much fits is not known yet, so only one completion is let in
         joining: dict[tuple[tuple[int, ...], SamplingParams], list[tuple[Strand, Trace]]] = {}
         while self._waiting and free > 0:
             flight = self._waiting[0][-1]
@@ -149,7 +153,7 @@ class CompactEngine:
             known = self._traces.follow(request.prompt_ids, request.params, strand.uniforms)
             if known.completion is None:
                 tokens += strand.budget
-                if self._token_budget is not None and tokens > self._token_budget and (joining or self._rows):
+                if budget is not None and tokens > budget and (joining or self._rows):
                     break
                 joining.setdefault((request.prompt_ids, request.params), []).append((strand, known))
                 free -= 1
@@ -354,10 +358,10 @@ def _affordable_tokens(prefill: DynamicCache, device: torch.device) -> int | Non
     """Tokens whose keys and values take half of the device's free memory; None where that is not known."""
     if device.type != "cuda":
         return None
-    per_token: int = sum(
+    token_bytes: int = sum(
         tensor.element_size() * tensor.shape[1] * tensor.shape[3]
         for layer in prefill.layers
         for tensor in (layer.keys, layer.values)
     )
     free, _ = torch.cuda.mem_get_info(device)
-    return int(free // (2 * per_token))
+    return affordable_tokens(free, token_bytes)

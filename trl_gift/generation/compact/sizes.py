@@ -13,6 +13,16 @@ _KEPT_TOKENS_GPU = 4_096
 _KEPT_SHARE = 8
 
 
+def affordable_tokens(free: float, token_bytes: float) -> int:
+    """Most tokens in flight on a GPU where the user does not say: as many as half of the free memory holds.
+
+    Args:
+        free: Free memory in bytes, with the weights loaded and nothing in flight.
+        token_bytes: Bytes of the keys and values of a token.
+    """
+    return int(free // (2 * token_bytes))
+
+
 def most_kept_tokens(on_cpu: bool, token_budget: int | None, in_flight: int) -> int:
     """Most tokens of earlier prompts whose keys and values `compact` keeps.
 
