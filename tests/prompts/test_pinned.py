@@ -12,6 +12,7 @@ from trl_gift.sandbox import Case, StdioTests
 from trl_gift.tasks import Task
 
 EXAMPLES = ("assert solve([1]) == 1", "assert solve([]) == 0")
+SHOWN = (">>> solve([1])\n    1\n", ">>> solve([])\n    0\n")
 SOLUTION = "import heapq\nimport math\n\ndef solve(xs):\n    return math.fsum(xs)"
 PINNED = replace(TASK, examples=EXAMPLES, reference=SOLUTION)
 
@@ -35,8 +36,8 @@ def ask(request, tokenizer, chat_tokenizer_factory):
 def test_examples_follow_every_description(ask, description):
     for shown in (0, 1, 2, None):
         text = ask(PINNED, description, Pinned(tests=shown))
-        expected = EXAMPLES[:shown]
-        assert [example in text for example in EXAMPLES] == [example in expected for example in EXAMPLES]
+        expected = SHOWN[:shown]
+        assert [example in text for example in SHOWN] == [example in expected for example in SHOWN]
         if expected:
             assert text.index(description) < text.index(expected[0])
     assert ask(PINNED, description) == ask(PINNED, description, Pinned(tests=1))
@@ -66,6 +67,20 @@ def test_a_target_with_imports_is_a_program_again(tokenizer, chat_tokenizer_fact
         exec(compile(found.code, "program", "exec"), space)
         assert space["solve"]([1, 2]) == 3.0
         assert found.verbatim
+
+
+def test_assertions_are_shown_as_doctests():
+    examples = (
+        "assert f(1) == 2",
+        "assert math.isclose(f(1), 2)",
+        "assert f(1) == 2 == 3",
+        "f(1) gives 2",
+        "assert (",
+    )
+    shown = Pinned(tests=None).examples(replace(TASK, examples=examples))
+    assert shown == (
+        ">>> f(1)\n2", ">>> assert math.isclose(f(1), 2)", ">>> assert f(1) == 2 == 3", "f(1) gives 2", "assert (",
+    )  # fmt: skip
 
 
 def test_whole_programs_show_their_examples(ask):

@@ -6,6 +6,7 @@ that is measured with them cannot be compared with published figures.
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
 
 from trl_gift.tasks import Task, codetext
@@ -32,9 +33,23 @@ class Pinned:
         return "\n".join([*missing, task.signature])
 
     def examples(self, task: Task) -> tuple[str, ...]:
-        """The examples that prompts show."""
-        return task.examples[: self.tests]
+        """The examples that prompts show, assertions as doctests.
+
+        Base models have seen docstrings with doctests, and hardly any with assertions (`docs/experiments.md`).
+        """
+        return tuple(map(_as_doctest, task.examples[: self.tests]))
 
     def __str__(self) -> str:
         shown = "all tests" if self.tests is None else "1 test" if self.tests == 1 else f"{self.tests or 'no'} tests"
         return f"{shown} shown, imports of references {'pinned' if self.imports else 'not pinned'}"
+
+
+def _as_doctest(example: str) -> str:
+    """`assert f(1) == 2` as the call and its result, another assertion as a statement that passes, other text as it is."""
+    tree = codetext.parse(example)
+    match tree.body if tree else []:
+        case [ast.Assert(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]))]:
+            return f">>> {ast.unparse(left)}\n{ast.unparse(right)}"
+        case [ast.Assert()]:
+            return f">>> {example.strip()}"
+    return example
