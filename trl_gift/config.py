@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -564,7 +564,8 @@ class GiFTConfig(SFTConfig):
 
     def training_options(self) -> dict[str, Any]:
         """The values of the options of `SFTConfig` that a round's weights depend on, for the run's record."""
-        found = {name: getattr(self, name) for name in _TRAINING if hasattr(self, name)}
+        known = {item.name for item in fields(self)}
+        found = {name: getattr(self, name) for name in _TRAINING if name in known}
         return {name: json.loads(json.dumps(value, default=str)) for name, value in found.items()}
 
     @staticmethod
@@ -579,9 +580,8 @@ _TRAINING = (
     "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio", "optim", "optim_args",
     "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
     "label_smoothing_factor", "neftune_noise_alpha", "average_tokens_across_devices", "loss_type", "loss_weighting",
-    "packing",
-    "packing_strategy", "padding_free", "train_sampling_strategy", "group_by_length", "data_seed", "dataloader_drop_last",
-    "router_aux_loss_coef",
+    "packing", "packing_strategy", "padding_free", "train_sampling_strategy", "group_by_length", "data_seed",
+    "dataloader_drop_last", "router_aux_loss_coef",
 )  # fmt: skip
 _FILE_OR_JSON = ("accelerator_config", "fsdp_config", "deepspeed")
 

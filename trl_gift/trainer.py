@@ -239,8 +239,8 @@ class GiFTTrainer(RoundTrainer):
 
         Args:
             resume_from_checkpoint: True to continue the run in `output_dir` from where it stopped (or to begin, if it has
-                not begun); the path of one of its checkpoints to continue from there. Samples of that run must not depend
-                on what has changed; `num_rounds` may grow, and a changed option of the training is said in a line.
+                not begun); the path of one of its checkpoints to continue from there. Options that change samples must
+                keep their values; `num_rounds` may grow. The trainer prints a line for each changed option of the training.
 
         Returns:
             The output of any trainer, with the metrics of each round besides.

@@ -232,7 +232,7 @@ def test_a_copy_of_a_reference_that_the_chain_has_read_is_not_own_work():
         (2, 0): COPIED,
         (2, 1): PASSED,
     }
-    # The chain goes on from the model's own program, and what comes of it still goes back to the reference.
+    # The chain continues from the model's own program; the next description still goes back to the reference.
     assert [one.sample_id for one in samples if one.continues] == ["1/t/1/1", "1/t/2/1"]
     assert {one.read_reference for one in samples if one.step} == {True}
     assert not any(one.eligible or one.passed for one in samples if one.status == COPIED)

@@ -16,7 +16,7 @@ def as_model(model: Any, processing_class: Any = None) -> Any:
         processing_class: What the user gave as its tokenizer.
 
     Raises:
-        ConfigError: for what is no model, and for a model in memory whose tokenizer cannot be found.
+        ConfigError: if `model` is not a model, or is a model in memory whose tokenizer cannot be found.
     """
     if isinstance(model, str | os.PathLike):
         return os.fspath(model)

@@ -186,7 +186,7 @@ def _whole(value: Any) -> Any:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type. A bool is no number, and a whole number is a float."""
+    """Whether a value is of a type. A bool is not a number, and a whole number counts as a float."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True

@@ -84,7 +84,7 @@ def evaluate(
 
     Raises:
         TaskError: for a row that is not a valid task, or without any task.
-        ConfigError: for what is no model or no `GiFTConfig`.
+        ConfigError: if `model` is not a model, or `args` is not a `GiFTConfig`.
         IsolationUnavailable: if this machine cannot isolate programs.
 
     Examples:

@@ -64,26 +64,25 @@ def language_of(tasks: Sequence[Task]) -> str | None:
 
 def training_line(args: GiFTConfig, model: Any) -> str:
     """What each round trains, and how, in one line."""
-    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return (
-        f"{adapter_in_words(model) or 'all weights'}: learning rate {args.learning_rate:g}, {_passes(args)}, "
-        f"{batch} pairs per step"
-    )
+    return f"{adapter_in_words(model) or 'all weights'}: learning rate {args.learning_rate:g}, {_length(args)}"
 
 
-def _passes(args: GiFTConfig) -> str:
+def _length(args: GiFTConfig) -> str:
+    """How long a round's training is, such as "2 epochs, 8 pairs per step"."""
     if args.max_steps > 0:
-        return "1 step" if args.max_steps == 1 else f"{args.max_steps} steps"
-    return "1 epoch" if args.num_train_epochs == 1 else f"{args.num_train_epochs:g} epochs"
+        passes = "1 step" if args.max_steps == 1 else f"{args.max_steps} steps"
+    else:
+        passes = "1 epoch" if args.num_train_epochs == 1 else f"{args.num_train_epochs:g} epochs"
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    return f"{passes}, {batch} pairs per step"
 
 
 def training_in_words(args: GiFTConfig) -> dict[str, str]:
     """The settings of each round's training, by name."""
     plain = args.to_dict()  # enumerations by their values
-    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     warmup = f"{args.warmup_steps:g}" + (" of the steps" if 0 < args.warmup_steps < 1 else " steps")
     return {
-        "Each round's training": f"{_passes(args)}, {batch} pairs per step, at most {args.max_length} tokens per pair",
+        "Each round's training": f"{_length(args)}, at most {args.max_length} tokens per pair",
         "Optimizer": f"`{plain['optim']}`, weight decay {args.weight_decay:g}, gradients clipped at "
         f"{args.max_grad_norm:g}",
         "Learning rate": f"{args.learning_rate:g}, schedule `{plain['lr_scheduler_type']}`, warm-up {warmup}",

@@ -18,6 +18,8 @@ from trl_gift.prompts.protocol import Prompt
 
 # Only the last pre-tokens decide about a border; this many characters hold more than one of them.
 _TAIL = 48
+# Each description gives its prompt another tail, so what is remembered has to be limited.
+_REMEMBERED = 4096
 
 BODY_BEGINNINGS = tuple(f"    {line}" for line in ("return x", "x = 1", "if x:", "for x in y:", "# x", "import x"))
 """Expected beginnings of the body of a pinned function."""
@@ -41,7 +43,7 @@ class Border:
 
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
         self._encode = encode
-        # By tail and beginnings; few texts end in many ways.
+        # By tail and beginnings.
         self._cuts: dict[tuple[str, tuple[str, ...]], int] = {}
 
     def prompt(
@@ -82,6 +84,8 @@ class Border:
             if all(_common(ids, text) == len(ids) for text in joint):
                 found = cut
                 break
+        if len(self._cuts) >= _REMEMBERED:
+            self._cuts.clear()
         self._cuts[tail, beginnings] = found
         return found
 

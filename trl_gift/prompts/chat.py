@@ -22,7 +22,7 @@ from trl_gift.prompts.border import ANSWER_BEGINNINGS, BODY_BEGINNINGS, TEXT_BEG
 from trl_gift.prompts.pinned import Pinned
 from trl_gift.prompts.protocol import Example, Extraction, Hint, Prompt
 from trl_gift.prompts.tokens import end_token, special_tokens
-from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, write_text
+from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, with_examples, write_text
 from trl_gift.tasks import Task, codetext
 
 if TYPE_CHECKING:
@@ -223,10 +223,9 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, template_kwargs: Mapping[str, A
 
 def _ask_to_write(signature: str | None, description: str, examples: Sequence[str]) -> str:
     if signature is None:
-        shown = "\n\n".join([description, *(["\n".join(examples)] if examples else [])])
         return (
             "Write a Python program that solves the following task. It reads from standard input and writes to "
-            f"standard output. Answer with one fenced code block.\n\n{shown}"
+            f"standard output. Answer with one fenced code block.\n\n{with_examples(description, examples)}"
         )
     return (
         "Complete the following Python function. Answer with one fenced code block that holds the whole function.\n\n"

@@ -36,8 +36,7 @@ def write_text(signature: str | None, description: str, examples: Sequence[str] 
         examples: Texts that follow the description in the docstring, such as assertions.
     """
     indent = codetext.INDENT if signature else ""
-    description = "\n\n".join([description.strip(), *(["\n".join(examples)] if examples else [])])
-    lines = description.strip().replace('"""', "'''").splitlines() or [""]
+    lines = with_examples(description.strip(), examples).strip().replace('"""', "'''").splitlines() or [""]
     text = "\n".join([lines[0], *(f"{indent}{line}".rstrip() for line in lines[1:])])
     if len(lines) > 1:
         text += f"\n{indent}"
@@ -45,6 +44,11 @@ def write_text(signature: str | None, description: str, examples: Sequence[str] 
         text += " "
     head = f"{signature.rstrip()}\n" if signature else ""
     return f'{head}{indent}"""{text}"""\n'
+
+
+def with_examples(description: str, examples: Sequence[str]) -> str:
+    """A description with the examples in a paragraph of their own."""
+    return "\n\n".join([description, "\n".join(examples)]) if examples else description
 
 
 def read_text(code: str, examples: Sequence[Example] = ()) -> str:
@@ -66,9 +70,8 @@ def clean_description(text: str, finished: bool = True) -> str:
     """
     for stop in DESCRIPTION_STOPS:
         text = text.split(stop, 1)[0]
-    if not finished:
-        ends = list(_SENTENCE_END.finditer(text))
-        text = text[: ends[-1].end()] if ends else text
+    if not finished and (ends := list(_SENTENCE_END.finditer(text))):
+        text = text[: ends[-1].end()]
     text = _FENCED.sub("", text)
     lines = text.splitlines()
     words = [line for line in lines if not codetext.is_statement(line)]

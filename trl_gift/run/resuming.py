@@ -1,8 +1,9 @@
 """Continuing a run: from which checkpoint, and whether what continues it fits what is there.
 
-What changes samples must be as it was (`RunFolder.check_continuable`). The number of rounds may only grow: with fewer
-rounds than are trained no round would be left whose weights the trainer could hold. Options of the training may change
-between rounds, as in any trainer; the user is told, and a measured round is never trained again with other options.
+Options that change samples must keep their values (`RunFolder.check_continuable`). The number of rounds may only grow: with
+fewer rounds than are trained, the trainer would have no round whose weights it could load. Options of the training may
+change between rounds, as in any trainer. The trainer prints a line for each, and never trains a measured round again with
+other options.
 """
 
 from __future__ import annotations

@@ -263,7 +263,7 @@ class ChainContext:
     async def _describe(
         self, task: Task, prompt: Prompt, step: int, described: Origin, code: str | None = None
     ) -> Origin:
-        """Draws descriptions until one gives away neither `code` nor the reference; else the task's own words.
+        """Draws descriptions until one gives away neither `code` nor the reference; after too many, takes the task's own.
 
         Args:
             task: The task.

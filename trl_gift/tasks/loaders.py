@@ -58,8 +58,8 @@ def load_tasks(
         The tasks, in the order of the rows.
 
     Raises:
-        TaskError: if the source is absent or empty, lacks the split, has unknown columns, or holds a malformed row or the same `task_id`
-            twice; the message names the place, the value and the fix.
+        TaskError: if the source is absent or empty, lacks the split, has unknown columns, or holds a malformed row or the
+            same `task_id` twice; the message names the place, the value and the fix.
         ConfigError: for a filter that cannot be parsed, or a limit below 1.
     """
     if limit is not None and limit < 1:

@@ -95,8 +95,8 @@ class Task:
 
         Args:
             row: `task_id`, `description` and `tests`; optionally `signature`, `reference`, `prelude`,
-                `hidden_tests`, `language`, `examples`. `tests` is a list of assertions, `{"entry_point", "inputs", "outputs"}` or
-                `{"stdin", "stdout"}`, or the JSON text of one of these.
+                `hidden_tests`, `language`, `examples`. `tests` is a list of assertions,
+                `{"entry_point", "inputs", "outputs"}` or `{"stdin", "stdout"}`, or the JSON text of one of these.
             where: File and line, or dataset and index, for the error message.
             require_tests: Whether a row without `tests` is refused. An empty list of tests is always refused.
 

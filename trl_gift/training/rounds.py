@@ -180,7 +180,7 @@ class RoundTrainer(SFTTrainer):
         return batch
 
     def begin_again(self) -> None:
-        """Takes the trainer back to where it was made: its weights, its step count and its history.
+        """Resets weights, step count and history to those that the trainer was made with.
 
         A trainer that continues a run, after an interrupt in a notebook for example, then does what a new one would do.
         Weights that are sharded stay as they are; `train_round` refuses to start from them.
