@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.engines import ScriptedEngine
 from tests.support.worlds import TESTS, TablePrompts, sample
-from trl_gift.generation import Completion, GenerationResult
+from trl_gift.generation import Completion
 from trl_gift.playground import playground_tasks
 from trl_gift.prompts import Prompt, clean_description
 from trl_gift.sampling.leaks import gives_away, is_copy
@@ -51,6 +52,12 @@ def test_a_run_of_tokens_gives_a_program_away_wherever_its_lines_break():
 )
 def test_words_and_the_signature_give_nothing_away(description):
     assert not gives_away(description, [PROGRAM], SIGNATURE)
+
+
+def test_words_of_a_docstring_give_nothing_away():
+    """A reference often holds the task's description as its docstring, and a reader does not see it."""
+    told = "Return the sum of the squares of all the numbers that the given list xs holds."
+    assert not gives_away(told, [f'def solve(xs):\n    """{told}"""\n    return sum(xs)'], SIGNATURE)
 
 
 def test_short_lines_are_what_any_program_may_hold():
@@ -136,39 +143,11 @@ class TextPrompts(TablePrompts):
         return list(prompt.ids), [7]
 
 
-class Script:
-    """An engine whose readers and writers say what functions of the request and the try give."""
-
-    def __init__(self, read, write):
-        self.tokens_generated = 0
-        self.requests = []
-        self._waiting = []
-        self._say = {"describe": read, "write": write}
-
-    @property
-    def pending(self):
-        return len(self._waiting)
-
-    def submit(self, request):
-        self.requests.append(request)
-        self._waiting.append(request)
-
-    def step(self):
-        waiting, self._waiting = self._waiting, []
-        return [GenerationResult(request.key, self._completions(request)) for request in waiting]
-
-    def _completions(self, request):
-        return tuple(
-            Completion(self._say[request.key[0]](request, place), (1, 2), (-0.5, -0.5), "eos")
-            for place in range(len(request.stream_keys))
-        )
-
-    def score(self, pairs):
-        return [(-0.5,) * len(completion) for _, completion in pairs]
-
-
 def chain(read, write=lambda request, place: REFERENCE_CODE, judge=lambda program: True, task=TASK, **settings):
-    engine = Script(read, write)
+    say = {"describe": read, "write": write}
+    engine = ScriptedEngine(
+        lambda request, place: Completion(say[request.key[0]](request, place), (1, 2), (-0.5, -0.5), "eos")
+    )
     options = {"num_steps": 3, "num_generations": 2} | settings
     return sample([task], engine, judge, prompts=TextPrompts(), **options), engine
 

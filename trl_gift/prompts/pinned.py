@@ -33,10 +33,7 @@ class Pinned:
         return "\n".join([*missing, task.signature])
 
     def examples(self, task: Task) -> tuple[str, ...]:
-        """The examples that prompts show, assertions as doctests.
-
-        Base models have seen docstrings with doctests, and hardly any with assertions (`docs/experiments.md`).
-        """
+        """The examples that prompts show, assertions as doctests, which models know from docstrings."""
         return tuple(map(_as_doctest, task.examples[: self.tests]))
 
     def __str__(self) -> str:

@@ -3,8 +3,8 @@
 A description should say what a program does. Models that are asked to describe a program often quote it instead: then the
 next program of the chain is a copy, and a reference that was read comes back as if the model had written it.
 
-A description gives a program away if it holds one of the program's lines, or a long run of its tokens. The pinned
-signature is no secret: every prompt shows it.
+A description gives a program away if it holds one of the program's lines, or a long run of its tokens. It may quote the
+pinned signature, because every prompt shows the signature.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def gives_away(description: str, programs: Iterable[str | None], signature: str 
     for program in programs:
         if program is None:
             continue
-        lines = {_squeezed(line) for line in codetext.strip_docstrings(program).splitlines()} - public
-        if any(len(line) >= MIN_LINE_LENGTH and line in told for line in lines):
+        # A reader sees no docstring, and a reference's is often the task's description.
+        lines = [line for line in codetext.strip_docstrings(program).splitlines() if _squeezed(line) not in public]
+        if any(len(_squeezed(line)) >= MIN_LINE_LENGTH and _squeezed(line) in told for line in lines):
             return True
-        private = "\n".join(line for line in program.splitlines() if _squeezed(line) not in public)
-        if told_runs & _runs(_tokens(private)):
+        if told_runs & _runs(_tokens("\n".join(lines))):
             return True
     return False
 
