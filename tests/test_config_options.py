@@ -87,6 +87,10 @@ def all_samples(run):
     return [one for group in run.samples(1).values() for one in group]
 
 
+def first_steps(run, number):
+    return [one for group in run.samples(number).values() for one in group if one.step == 0]
+
+
 def seed_of(run):
     keys = {key for request in run.asked("write") for key in request.stream_keys}
     wanted = {stream_key(1234, 1, f"s{task}", step, index, "code") for task in range(4) for step in range(3)
@@ -166,6 +170,9 @@ ROWS: dict[str, Row | Elsewhere] = {
     "decontamination_threshold": in_cleaning(0.7, "threshold"),
     "near_duplicate_threshold": in_cleaning(0.95, "near_duplicates"),
     # Sampling
+    "continue_chains": in_run(
+        "changed", True, lambda run: any((one.parent or "").startswith("1/") for one in first_steps(run, 2))
+    ),
     "sampler": in_run("hinted", "hinted", lambda run: the(one.sampler for one in all_samples(run))),
     "hint": in_run("hinted", "failing_test", lambda run: the(one.hint for one in all_samples(run) if one.step)),
     "num_steps": in_run("changed", 3, lambda run: len({one.step for one in all_samples(run)})),
@@ -217,6 +224,7 @@ ROWS: dict[str, Row | Elsewhere] = {
     "num_selected": in_selection(3, "num_selected"),
     "perplexity_weight": in_selection(0.5, "perplexity_weight"),
     "perplexity_cap": in_selection(0.4, "perplexity_cap"),
+    "perplexity_within_round": in_config(True, lambda config: config.selection_settings(1).within_round),
     "perplexity_condition": in_run("changed", "seed", scored_given_the_tasks_own_description, True),
     "deduplicate": in_selection(True, "deduplicate"),
     "selection_with_replacement": in_selection(False, "with_replacement"),

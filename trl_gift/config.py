@@ -83,6 +83,10 @@ class GiFTConfig(SFTConfig):
     task's description, or if its reference differs from an earlier one only in names. 0.9 is a good value. If not
     given, near-duplicates are kept."""
 
+    continue_chains: bool = False
+    """Begin a task's chain of a later round with the last program that a chain of an earlier round continued from. If
+    false, every round's chain begins with the task's own description. For sampler='gibbs'."""
+
     sampler: Annotated[Literal["gibbs", "conditional", "rewrite", "hinted"], Stage("Sampling")] = "gibbs"
     """How programs are sampled. 'gibbs': a chain that samples programs from a description, then a description from a
     program, and so on. 'conditional': all programs from the task's own description (plain rejection sampling).
@@ -208,6 +212,10 @@ class GiFTConfig(SFTConfig):
     perplexity_cap: Annotated[float, Bounds(low=0)] = 2.0
     """A perplexity counts at most this much above the lowest of its task, so that one rare program does not take all
     the probability."""
+
+    perplexity_within_round: bool = False
+    """Count a perplexity from the lowest of its task and round, not of its task alone. Each round's model scores its own
+    programs, so perplexities of different rounds cannot be compared otherwise."""
 
     perplexity_condition: Literal["chain", "seed"] = "chain"
     """The description on which a program's perplexity is conditioned: the one that produced it ('chain'), or the task's
@@ -381,6 +389,11 @@ class GiFTConfig(SFTConfig):
                 "sampler='hinted' tries failed tasks again, but with verify=False nothing is run that could fail; use "
                 "verify=True or another sampler."
             )
+        if self.continue_chains and self.sampler != "gibbs":
+            raise ConfigError(
+                f"continue_chains=True with sampler={self.sampler!r}, which has no chains to continue; set sampler='gibbs' or "
+                "leave it out."
+            )
         if any(not isinstance(text, str) or not text for text in self.stop or ()):
             raise ConfigError(f"stop={self.stop!r} holds an empty text, which ends everything; leave it out.")
 
@@ -484,6 +497,7 @@ class GiFTConfig(SFTConfig):
             num_selected=self.num_selected,
             perplexity_weight=self.perplexity_weight,
             perplexity_cap=self.perplexity_cap,
+            within_round=self.perplexity_within_round,
             pool=self.pool,
             deduplicate=self.deduplicate,
             with_replacement=self.selection_with_replacement,

@@ -39,7 +39,7 @@ from trl_gift.prompts import load_examples
 from trl_gift.run.folder import RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
 from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoint, refuse_other_checkpoints
-from trl_gift.run.samples import RoundSamples, read_rounds
+from trl_gift.run.samples import RoundSamples, ends_of_chains, read_rounds
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
 from trl_gift.sampling.progress import no_dataset_bars
@@ -531,7 +531,8 @@ class GiFTTrainer(RoundTrainer):
             self.release_memory_for_sampling()
             started = time.monotonic()
             settings = args.chain_settings(round_index, self.rollouts.weights_hash())
-            tokens = self.rollouts.sample(self.tasks, settings, folder, self.examples)
+            earlier = [self.run.round(index) for index in range(1, round_index)] if args.continue_chains else []
+            tokens = self.rollouts.sample(self.tasks, settings, folder, self.examples, ends_of_chains(earlier))
             # All processes together, until the slowest is done, without the samples of an earlier process.
             self._tokens_per_second = sum(self.rollouts.gather([tokens])) / (time.monotonic() - started)
             if self.accelerator.is_main_process:

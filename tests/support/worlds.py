@@ -145,13 +145,14 @@ def sample(
     examples=(),
     prompts=None,
     sandbox=None,
+    earlier=None,
     **changes,
 ):
     """Runs a sampler over tasks; returns the samples that were recorded."""
     chosen = settings(**changes)
     samples = []
     tools = ChainContext(
-        chosen, prompts or TablePrompts(), examples, by_step(recorded or []), append or samples.append
+        chosen, prompts or TablePrompts(), examples, by_step(recorded or []), append or samples.append, earlier or {}
     )
     sampler = SAMPLERS[chosen.sampler]
     Scheduler(engine, sandbox or TableSandbox(accepts)).run(sampler(task, tools) for task in tasks)

@@ -53,6 +53,17 @@ def test_the_guard_bounds_every_ratio(perplexities, weight, cap):
     assert weights.max() <= weights.min() * math.exp(weight * cap) * (1 + 1e-9)
 
 
+def test_within_a_round_perplexities_count_from_their_round_s_lowest():
+    """A later model finds every program more likely; that makes no earlier program rare."""
+    together = softmax_weights([2.0, 3.0, 1.1, 2.1], 1.0, 9.0)
+    apart = softmax_weights([2.0, 3.0, 1.1, 2.1], 1.0, 9.0, [1, 1, 2, 2])
+    assert together[0] > 2 * together[2]
+    assert apart[0] == pytest.approx(apart[2])
+    assert apart[1] / apart[0] == pytest.approx(math.e)
+    assert apart[3] / apart[2] == pytest.approx(math.e)
+    assert list(softmax_weights([2.0, 3.0], 1.0, 9.0, [1, 1])) == list(softmax_weights([2.0, 3.0], 1.0, 9.0))
+
+
 def test_unknown_perplexities_are_refused_unless_unweighted():
     with pytest.raises(ValueError, match="no perplexity"):
         softmax_weights([1.0, None], 2.0, 2.0)

@@ -128,6 +128,16 @@ def read_rounds(folders: Sequence[Path], num_shown: int = 0, key: int = 0) -> Ro
     return latest.figures(eligible)
 
 
+def ends_of_chains(folders: Sequence[Path]) -> dict[str, CodeSample]:
+    """By task, the last program that a chain of these rounds continued from; the rounds are given in their order."""
+    ends = {}
+    for folder in folders:
+        for sample in read_samples(folder):  # by step, so the last one stays
+            if sample.continues:
+                ends[sample.task_id] = replace(sample, token_ids=(), completion="", outcome=None)
+    return ends
+
+
 class _Latest:
     """Adds up the latest round in constant memory."""
 

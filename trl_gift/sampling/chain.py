@@ -54,6 +54,10 @@ class Context(Protocol):
 
     num_steps: int
 
+    def earlier(self, task: Task) -> CodeSample | None:
+        """The program that the task's chain of an earlier round ended at; None to begin with the task's description."""
+        ...
+
     async def write(self, task: Task, origin: Origin, step: int) -> list[CodeSample]:
         """Samples c ~ P(c | d), executed; not yet recorded."""
         ...
@@ -87,10 +91,13 @@ async def gibbs(task: Task, context: Context) -> None:
 
     If no program of a step passes, the chain continues from its most recent passing program, else from the reference,
     else it starts again from the task's description. The description after the last step would never be used and is
-    not sampled.
+    not sampled. A chain that continues one of an earlier round begins with a description of the program that the other
+    ended at.
     """
     origin = Origin(task.description)
-    latest: CodeSample | None = None
+    latest = context.earlier(task)
+    if latest is not None:
+        origin = await context.read(task, latest, 0)
     for step in range(context.num_steps):
         samples = await context.write(task, origin, step)
         continuing = context.choose(task, _eligible(samples), step)

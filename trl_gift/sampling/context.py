@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from trl_gift.common.randomness import generator, stream_key
@@ -79,6 +80,7 @@ class ChainContext:
         examples: Programs with summaries to show to a reader; never one that is the program to read, or the reference.
         recorded: Returns the samples of one step of one task that an interrupted run of this round left.
         append: Writes one sample into the store.
+        earlier: By task, the program that its chain of an earlier round ended at, where a chain is to go on from it.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class ChainContext:
         examples: Sequence[Example],
         recorded: Callable[[str, int], Sequence[CodeSample]],
         append: Callable[[CodeSample], None],
+        earlier: Mapping[str, CodeSample] = MappingProxyType({}),
     ) -> None:
         self.num_steps = settings.num_steps
         self._settings = settings
@@ -96,11 +99,16 @@ class ChainContext:
         self._examples = [(example, codetext.normalise(example.code)) for example in examples]
         self._recorded = recorded
         self._append = append
+        self._earlier = earlier
         self._failures_in_a_row = 0
         # By task, the indices of the samples of its step that are not yet on record.
         self._missing: dict[str, list[int]] = {}
         # Chains that start again, and plain sampling, need the same prompt at every step.
         self._task_prompts: dict[str, Prompt] = {}
+
+    def earlier(self, task: Task) -> CodeSample | None:
+        """The program that the task's chain of an earlier round ended at, if this chain is to go on from it."""
+        return self._earlier.get(task.task_id)
 
     async def write(self, task: Task, origin: Origin, step: int) -> list[CodeSample]:
         """Samples c ~ P(c | d), executed; samples on record are taken from there."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
@@ -103,7 +104,12 @@ class Rollouts:
         self._precision = precision
 
     def sample(
-        self, tasks: Sequence[Task], settings: ChainSettings, folder: Path, examples: Sequence[Example] = ()
+        self,
+        tasks: Sequence[Task],
+        settings: ChainSettings,
+        folder: Path,
+        examples: Sequence[Example] = (),
+        earlier: Mapping[str, CodeSample] = MappingProxyType({}),
     ) -> int:
         """Samples and executes one round; returns when every process has written its share of the samples.
 
@@ -112,6 +118,7 @@ class Rollouts:
             settings: What to sample.
             folder: The round's folder. Samples that it already holds are not sampled again.
             examples: Programs with summaries for the model that reads.
+            earlier: By task, the program that its chain goes on from.
 
         Returns:
             The number of tokens that this process sampled.
@@ -120,7 +127,7 @@ class Rollouts:
         # Every process reads what all processes left before any process writes more.
         with SampleIndex(folder) as recorded, self.engine() as engine:
             self._accelerator.wait_for_everyone()
-            self._run_chains(mine, settings, examples, folder, engine, recorded)
+            self._run_chains(mine, settings, examples, earlier, folder, engine, recorded)
             tokens = engine.tokens_generated
         self._wait_for_all_shares(folder)
         return tokens
@@ -130,6 +137,7 @@ class Rollouts:
         tasks: Sequence[Task],
         settings: ChainSettings,
         examples: Sequence[Example],
+        earlier: Mapping[str, CodeSample],
         folder: Path,
         engine: Engine,
         recorded: SampleIndex,
@@ -146,7 +154,7 @@ class Rollouts:
                 store.append(sample)
                 progress.add(sample.passed, engine.tokens_generated)
 
-            context = ChainContext(settings, self.prompts, examples, recorded.step, append)
+            context = ChainContext(settings, self.prompts, examples, recorded.step, append, earlier)
             sampler = SAMPLERS[settings.sampler]
             Scheduler(engine, self._sandbox).run(sampler(task, context) for task in tasks)
 

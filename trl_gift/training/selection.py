@@ -8,6 +8,10 @@ uniformly (the ablation). The weight is an inverse temperature.
 Guard: with the plain exponential one odd program with a huge perplexity would take all the mass. Within a pool a perplexity
 counts at most `perplexity_cap` above the pool's lowest, so a program is at most `exp(perplexity_weight * perplexity_cap)`
 times as likely as the most ordinary one.
+
+Each round's model scores its own programs, and a trained model finds all programs more likely. `within_round` therefore
+counts a perplexity from the lowest of its own round in the pool, so that the programs of an earlier round are not preferred
+because an earlier model scored them.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ class SelectionSettings:
         num_selected: K, the draws for each task; None for the whole pool, each sample once.
         perplexity_weight: The factor of the perplexity in the softmax; 0 for uniform draws.
         perplexity_cap: How far above its pool's lowest a perplexity may count.
+        within_round: Whether a perplexity counts from the lowest of its round in the pool, instead of the whole pool's.
         pool: `"continuing"` (the samples that a chain continued from, the authors' choice) or `"all"` eligible samples.
         deduplicate: Keep one of the samples whose programs share a normalised syntax tree.
         with_replacement: Whether a sample may be drawn more than once; if not, a task gets at most its pool.
@@ -44,6 +49,7 @@ class SelectionSettings:
     num_selected: int | None = 8
     perplexity_weight: float = 2.0
     perplexity_cap: float = 2.0
+    within_round: bool = False
     pool: str = "continuing"
     deduplicate: bool = False
     with_replacement: bool = True
@@ -82,7 +88,10 @@ def select(samples: Mapping[str, Sequence[CodeSample]], settings: SelectionSetti
         if not candidates:
             continue
         weights = softmax_weights(
-            [candidate.perplexity for candidate in candidates], settings.perplexity_weight, settings.perplexity_cap
+            [candidate.perplexity for candidate in candidates],
+            settings.perplexity_weight,
+            settings.perplexity_cap,
+            [candidate.round for candidate in candidates] if settings.within_round else None,
         )
         counts = _counts(weights, settings, task_id)
         selected.extend(
@@ -114,8 +123,17 @@ def pool(samples: Iterable[CodeSample], kind: str, deduplicate: bool = False) ->
     return list(first.values())
 
 
-def softmax_weights(perplexities: Sequence[float | None], weight: float, cap: float) -> np.ndarray:
+def softmax_weights(
+    perplexities: Sequence[float | None], weight: float, cap: float, rounds: Sequence[int] | None = None
+) -> np.ndarray:
     """`softmax(weight * perplexity)` with the guard of this module, shape `(len(perplexities),)`.
+
+    Args:
+        perplexities: Those of one pool.
+        weight: The factor in the softmax.
+        cap: How far above the lowest a perplexity may count.
+        rounds: The round of each program, if a perplexity counts from the lowest of its round; None to count it from the
+            lowest of all.
 
     Raises:
         ValueError: if `weight` is not zero and a perplexity is unknown.
@@ -125,7 +143,9 @@ def softmax_weights(perplexities: Sequence[float | None], weight: float, cap: fl
     if any(value is None for value in perplexities):
         raise ValueError("a passing sample has no perplexity; it cannot be weighted.")
     values = np.array([value for value in perplexities if value is not None], dtype=np.float64)
-    excess = np.minimum(values - values.min(), cap)
+    groups = np.zeros(len(values), dtype=np.int64) if rounds is None else np.asarray(rounds)
+    lowest = {group: values[groups == group].min() for group in np.unique(groups)}
+    excess = np.minimum(values - np.array([lowest[group] for group in groups]), cap)
     weights: np.ndarray = np.exp(weight * (excess - excess.max()))
     weights /= weights.sum()
     return weights
