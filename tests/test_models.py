@@ -200,6 +200,20 @@ def test_precisions_are_those_of_trl(dtype, model_folder, make_trainer):
         assert math.isfinite(result.training_loss)
 
 
+def test_a_named_model_is_loaded_in_half_precision_where_only_an_adapter_is_trained(
+    model_folder, make_trainer, monkeypatch
+):
+    """The rule as if the CPU were a GPU; what it says of devices is tested with it."""
+    rule = lambda trains_weights, on_gpu: "float32" if trains_weights else "bfloat16"  # noqa: E731
+    monkeypatch.setattr("trl_gift.trainer.default_dtype", rule)
+    adapted = make_trainer(str(model_folder)).model.get_base_model()
+    assert adapted.get_input_embeddings().weight.dtype == torch.bfloat16
+    whole = make_trainer(str(model_folder), peft=False).model
+    assert whole.get_input_embeddings().weight.dtype == torch.float32
+    named = make_trainer(str(model_folder), model_init_kwargs={"dtype": "float32"}).model.get_base_model()
+    assert named.get_input_embeddings().weight.dtype == torch.float32
+
+
 def test_a_chat_model_s_options_reach_its_prompts(chat_tokenizer_factory, model_factory, make_trainer):
     """`eos_token`, as in TRL, makes a chat model of a base model that has a template."""
     from trl_gift.prompts import BasePrompts, ChatPrompts

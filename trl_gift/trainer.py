@@ -32,7 +32,7 @@ from trl_gift.common.randomness import stream_key
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_rollouts
-from trl_gift.generation import end_ids
+from trl_gift.generation import default_dtype, end_ids
 from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.prompts import load_examples
@@ -154,6 +154,8 @@ class GiFTTrainer(RoundTrainer):
         if isinstance(model, str):
             check_model(model, args.model_init_kwargs or {}, args.trust_remote_code, processing_class is None)
             check_trainable(quantization_config, peft_config)
+            dtype = default_dtype(trains_weights=peft_config is None, on_gpu=False if args.use_cpu else None)
+            args.model_init_kwargs = {"dtype": dtype, **(args.model_init_kwargs or {})}
         self.eval_tasks = tasks_from_rows(eval_dataset, "eval_dataset") if eval_dataset is not None else []
         tasks = tasks_from_rows(train_dataset, "train_dataset", require_tests=args.verify)
         self.cleaning = clean(tasks, self.eval_tasks, args.cleaning_settings())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
@@ -17,12 +17,16 @@ from trl_gift.common.options import Stage, described, options_of
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, UserError
 from trl_gift.evaluation import Evaluation, evaluate
+from trl_gift.generation import default_dtype
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.presets import preset_names, preset_options
 from trl_gift.run.tracking import check_trackers
 from trl_gift.tasks import Task, filter_tasks, load_tasks
 from trl_gift.trainer import GiFTTrainer
 from trl_gift.training.checks import check_model, check_quantization
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
 
 PLAYGROUND = "playground"
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
@@ -159,6 +163,8 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
     )
     # As TRL's guides advise; peft alone would train only the query and value projections.
     parser.set_defaults_with_config(lora_target_modules=["all-linear"], lora_dropout=0.0)
+    # TRL's default would hide whether the user has named a type.
+    parser.set_defaults_with_config(dtype=None)
     parser.add_argument("--config", help="YAML file of these options. Options on the command line win over it.")
     parser.add_argument(
         "--preset", help=f"Method whose options are used unless given otherwise: {', '.join(preset_names())}."
@@ -261,7 +267,7 @@ def make_trainer(
             train_dataset=tasks,
             eval_dataset=measured,
             peft_config=get_peft_config(model),
-            quantization_config=get_quantization_config(model),
+            quantization_config=quantization_of(config, model),
         )
 
 
@@ -269,7 +275,7 @@ def evaluate_model(config: GiFTConfig, model: ModelConfig, tasks: Sequence[Task]
     """Evaluates a model as these options load it."""
     name = _model_name(model)
     options = _model_init_kwargs(config, model)
-    quantization = get_quantization_config(model)
+    quantization = quantization_of(config, model)
     check_model(name, options, config.trust_remote_code)
     if quantization is not None:
         check_quantization(quantization)
@@ -278,6 +284,12 @@ def evaluate_model(config: GiFTConfig, model: ModelConfig, tasks: Sequence[Task]
         options["trust_remote_code"] = True
     with _said_about(model):
         return evaluate(name, tasks, config, **options)
+
+
+def quantization_of(config: GiFTConfig, model: ModelConfig) -> BitsAndBytesConfig | None:
+    """How the weights are quantized; a 4-bit model computes in the type that other weights would be loaded in."""
+    dtype = model.dtype or default_dtype(trains_weights=False, on_gpu=False if config.use_cpu else None)
+    return get_quantization_config(replace(model, dtype=dtype))
 
 
 def _model_name(model: ModelConfig) -> str:

@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ from trl_gift.estimate import (
     given_device,
     this_device,
 )
+from trl_gift.generation import default_dtype
 from trl_gift.playground import model_path
 from trl_gift.tasks.decontamination import clean
 from trl_gift.training.checks import load_config, load_dtype
@@ -115,7 +117,10 @@ def estimate_from_arguments(
         calibration_tasks: Tasks of the calibration run; 0 for none.
         calibration_seconds: Seconds of the calibration run, about, after the weights are loaded.
     """
-    parts = parts_from_arguments(arguments, config, model)
+    # A card of a size that the user names is taken for one with bfloat16.
+    parts = parts_from_arguments(
+        arguments, config, model, on_gpu=True if device else False if config.use_cpu else None
+    )
     asked = device or this_device(config.use_cpu)
     estimate = estimate_run(parts, asked)
     here = estimate if device is None else estimate_run(parts)
@@ -124,8 +129,16 @@ def estimate_from_arguments(
     return estimate_run(parts, asked, _calibration(parts, model, calibration_tasks, calibration_seconds))
 
 
-def parts_from_arguments(arguments: TaskArguments, config: GiFTConfig, model: ModelConfig) -> RunParts:
+def parts_from_arguments(
+    arguments: TaskArguments, config: GiFTConfig, model: ModelConfig, on_gpu: bool | None = None
+) -> RunParts:
     """Collects what an estimate is made from, without the weights.
+
+    Args:
+        arguments: The tasks.
+        config: The run's options.
+        model: The model.
+        on_gpu: Whether it is loaded for a GPU with bfloat16; if not given, this machine is asked.
 
     Raises:
         ConfigError: for a model whose config or tokenizer cannot be read.
@@ -143,15 +156,17 @@ def parts_from_arguments(arguments: TaskArguments, config: GiFTConfig, model: Mo
     if config.chat_template_path is not None and Path(config.chat_template_path).is_file():
         tokenizer.chat_template = Path(config.chat_template_path).read_text(encoding="utf-8")
     measured = eval_tasks(arguments) or []
+    peft_config = get_peft_config(model)
+    unnamed = default_dtype(trains_weights=peft_config is None, on_gpu=on_gpu)
     return RunParts(
         config=config,
         model_config=model_config,
         tokenizer=tokenizer,
         tasks=clean(train_tasks(arguments, config.verify), measured, config.cleaning_settings()).kept,
         eval_tasks=measured,
-        dtype=load_dtype(model_config, given.get("dtype", model.dtype)),
-        peft_config=get_peft_config(model),
-        quantization=get_quantization_config(model),
+        dtype=load_dtype(model_config, given.get("dtype", model.dtype or unnamed)),
+        peft_config=peft_config,
+        quantization=get_quantization_config(replace(model, dtype=model.dtype or unnamed)),
         name=str(model.model_name_or_path),
         end_ids=_end_ids(name, model.model_revision, tokenizer),
     )

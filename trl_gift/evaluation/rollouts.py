@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl_gift.common.models import as_model
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation.attempts import Evaluation, EvaluationSettings, attempt_tasks
-from trl_gift.generation import end_ids
+from trl_gift.generation import default_dtype, end_ids
 from trl_gift.prompts import prompt_format
 from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.rollouts import Rollouts, RolloutSettings
@@ -76,8 +76,8 @@ def evaluate(
             `execution_cpu_s`, ...), as for a run; their defaults if not given.
         processing_class: The tokenizer; loaded with the model if not given.
         sandbox: Runs the programs; a `LocalSandbox` with the options' limits if not given. A given sandbox is not closed.
-        model_init_kwargs: Arguments of `from_pretrained`, such as `dtype` or `revision`. The weights are loaded as float32
-            if no `dtype` is given, as TRL loads them.
+        model_init_kwargs: Arguments of `from_pretrained`, such as `dtype` or `revision`. If no `dtype` is given, the
+            weights are loaded as bfloat16 on a GPU that has it, else as float32.
 
     Returns:
         All attempts; `metrics()` gives `pass@1` and `sampled_pass@k` with their 95 % intervals.
@@ -103,7 +103,8 @@ def evaluate(
         )
     processes = _Processes(cpu=args.use_cpu if args else False)
     if isinstance(model, str):
-        options = {"dtype": "float32", **model_init_kwargs}
+        on_gpu = False if processes.device.type == "cpu" else None
+        options = {"dtype": default_dtype(trains_weights=False, on_gpu=on_gpu), **model_init_kwargs}
         if processing_class is None:
             places = {name: options[name] for name in ("revision", "trust_remote_code") if name in options}
             processing_class = AutoTokenizer.from_pretrained(model, **places)

@@ -9,6 +9,7 @@ Public names:
 - `Engine`, `GenerationRequest`, `SamplingParams`, `Completion`, `GenerationResult`, `FinishReason`: the interface.
 - `GenerateEngine`: the reference engine.
 - `end_ids`: the tokens that end a completion of a model.
+- `default_dtype`: the type that weights are loaded in where the user names none.
 - `draw_tokens`, `score`: the two steps that all engines over a local model share: logits to tokens, and
   log-probabilities of given completions.
 
@@ -32,12 +33,18 @@ from trl_gift.generation.engine import (
 if TYPE_CHECKING:
     from trl_gift.generation.decoding import draw_tokens
     from trl_gift.generation.generate import GenerateEngine
-    from trl_gift.generation.model import end_ids
+    from trl_gift.generation.model import default_dtype, end_ids
     from trl_gift.generation.scoring import score
 else:
     __getattr__ = lazy_names(
         __name__,
-        {"GenerateEngine": "generate", "draw_tokens": "decoding", "end_ids": "model", "score": "scoring"},
+        {
+            "GenerateEngine": "generate",
+            "default_dtype": "model",
+            "draw_tokens": "decoding",
+            "end_ids": "model",
+            "score": "scoring",
+        },
     )
 
 __all__ = [
@@ -49,6 +56,7 @@ __all__ = [
     "GenerationResult",
     "SamplingParams",
     "compact",
+    "default_dtype",
     "draw_tokens",
     "end_ids",
     "score",
