@@ -57,6 +57,17 @@ def pytest_runtest_call(item):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_user(tmp_path_factory):
+    os.environ["TRL_GIFT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(_no_cache_of_the_user, tmp_path_factory, monkeypatch):
+    """No test finds what another test has measured."""
+    monkeypatch.setenv("TRL_GIFT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     import torch
 

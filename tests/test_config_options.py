@@ -243,6 +243,7 @@ ROWS: dict[str, Row | Elsewhere] = {
         lambda run: [k for k in range(5) if f"sampled_pass@{k}" in run.rounds[0]["metrics"]],
     ),
     "eval_temperature": in_params("evaluate", 0.6, "temperature"),
+    "cache_base_evaluation": Elsewhere("tests/evaluation/test_cache.py"),
     # Tracking and Hub
     "log_completions": in_config(False, lambda config: config.num_logged_samples, 0),
     "num_completions_to_print": in_config(7, lambda config: config.num_logged_samples, 7),

@@ -258,6 +258,11 @@ class GiFTConfig(SFTConfig):
     eval_temperature: Annotated[float, Bounds(low=0)] = 1.0
     """Temperature for sampling programs in the evaluation."""
 
+    cache_base_evaluation: Annotated[bool, MAY_CHANGE] = True
+    """Take the evaluation of the untrained model from an earlier run that measured the same weights, tasks, prompts and
+    options, in $TRL_GIFT_CACHE (if not set, the folder trl_gift in Hugging Face's cache). Not done for a sandbox of your own
+    or with generation_engine='server'."""
+
     log_completions: Annotated[bool, Stage("Tracking"), MAY_CHANGE] = True
     """Log a table with some samples of each round to TensorBoard, wandb and trackio."""
 

@@ -31,7 +31,7 @@ from trl_gift.common.models import as_model
 from trl_gift.common.randomness import stream_key
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
-from trl_gift.evaluation import Evaluation, evaluate_rollouts
+from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_rollouts
 from trl_gift.generation import default_dtype, end_ids
 from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
@@ -514,11 +514,25 @@ class GiFTTrainer(RoundTrainer):
     def _evaluate_base(self) -> None:
         """Measures the untrained model, against which every round is compared."""
         if self.eval_tasks and not self._agreed(self.run.has("base.json")):
-            result = self._attempt(self.eval_tasks, "evaluating base")
+            result = self._measure_base()
             measured = {"metrics": result.metrics(), "convention": result.convention, "greedy": result.greedy}
             self._write("base.json", measured)
             self._report_evaluation(result, "eval")
         self.clock.take()  # this time belongs to no round
+
+    def _measure_base(self) -> Evaluation:
+        settings, heading = self.args.evaluation_settings(), "evaluating base"
+        # Verdicts of a sandbox that was given, and completions of a server, depend on more than this run knows.
+        known = self.rollouts.makes_sandbox and self.args.generation_engine != "server"
+        if not (known and self.args.cache_base_evaluation):
+            return evaluate_rollouts(self.rollouts, self.eval_tasks, settings, heading)
+        result, measured = evaluate_once(self.rollouts, self.eval_tasks, settings, heading)
+        if measured is not None:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(measured))
+            self.say(
+                f"base: measured on {when} with the same weights, tasks, prompts and options; not measured again."
+            )
+        return result
 
     @timed("evaluation")
     def _attempt(self, tasks: Sequence[Task], heading: str) -> Evaluation:

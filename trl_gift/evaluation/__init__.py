@@ -17,12 +17,16 @@ __all__ = [
     "attempt_tasks",
     "code_metric",
     "evaluate",
+    "evaluate_once",
     "evaluate_rollouts",
     "paired_difference",
     "pass_at_k",
 ]
 
 if TYPE_CHECKING:
+    from trl_gift.evaluation.cache import evaluate_once
     from trl_gift.evaluation.rollouts import evaluate, evaluate_rollouts
 else:  # these need torch
-    __getattr__ = lazy_names(__name__, {"evaluate": "rollouts", "evaluate_rollouts": "rollouts"})
+    __getattr__ = lazy_names(
+        __name__, {"evaluate": "rollouts", "evaluate_once": "cache", "evaluate_rollouts": "rollouts"}
+    )

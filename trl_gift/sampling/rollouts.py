@@ -101,6 +101,7 @@ class Rollouts:
         self._accelerator = accelerator
         self._folder = folder
         self._sandbox = sandbox
+        self.makes_sandbox = sandbox is None
         self._precision = precision
 
     def sample(
@@ -243,9 +244,14 @@ class Rollouts:
         return self._accelerator.unwrap_model(self._wrapped_model)
 
     @property
+    def is_main(self) -> bool:
+        """Whether this is the first of all processes; its items come first in what `gather` returns."""
+        return bool(self._accelerator.is_main_process)
+
+    @property
     def quiet(self) -> bool:
         """Whether this process draws no progress bars."""
-        return self.settings.quiet or not self._accelerator.is_main_process
+        return self.settings.quiet or not self.is_main
 
     def weights_hash(self) -> str:
         """A short hash of the trainable weights."""

@@ -1,0 +1,136 @@
+"""A model's evaluations, kept for later runs that would measure the very same: a base model is measured once for many runs.
+
+The key is a hash of all that a measurement depends on: the weights, the token ids of every prompt, the tests, how completions
+are drawn and stopped, what a program may use, the engine, and the versions of this package and of torch. A fresh adapter,
+which changes nothing yet, counts as none.
+
+Each measurement is a file of its own, `$TRL_GIFT_CACHE/evaluations/KEY.json`; without that variable the folder is
+`trl_gift` in the cache of Hugging Face. The files may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.constants import HF_HOME
+
+from trl_gift import __version__
+from trl_gift.common.files import write_json
+from trl_gift.evaluation.attempts import Attempt, Evaluation, EvaluationSettings
+from trl_gift.evaluation.rollouts import evaluate_rollouts
+from trl_gift.sampling.rollouts import Rollouts
+from trl_gift.tasks import Task
+
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CachedEvaluation:
+    """A measurement of an earlier run.
+
+    Attributes:
+        evaluation: What was measured.
+        measured: When, in seconds since the epoch.
+    """
+
+    evaluation: Evaluation
+    measured: float
+
+
+def evaluate_once(
+    rollouts: Rollouts, tasks: Sequence[Task], settings: EvaluationSettings, heading: str
+) -> tuple[Evaluation, float | None]:
+    """As `evaluate_rollouts`, unless an earlier run has measured the same.
+
+    Returns:
+        The evaluation, and when it was measured if that was earlier, in seconds since the epoch.
+    """
+    key = evaluation_key(rollouts, tasks, settings) if rollouts.is_main else ""
+    found = rollouts.gather([cached_evaluation(key) if key else None])[0]
+    if found is not None:
+        return replace(found.evaluation, k=settings.k), found.measured
+    result = evaluate_rollouts(rollouts, tasks, settings, heading)
+    if key:
+        keep_evaluation(key, result)
+    return result, None
+
+
+def cached_evaluation(key: str) -> CachedEvaluation | None:
+    """The measurement of this key; None if there is none that can be read."""
+    try:
+        content = json.loads(_path(key).read_text(encoding="utf-8"))
+        if content["schema"] != _SCHEMA_VERSION:
+            return None
+        attempts = tuple(Attempt(**attempt) for attempt in content["attempts"])
+        evaluation = Evaluation(attempts, tuple(content["k"]), content["convention"])
+        return CachedEvaluation(evaluation, float(content["measured"]))
+    except (OSError, ValueError, KeyError, TypeError):  # absent, torn or of another make: it is measured again
+        return None
+
+
+def keep_evaluation(key: str, evaluation: Evaluation) -> None:
+    """Keeps a measurement, unless attempts failed for lack of a sandbox or the folder cannot be written to."""
+    if evaluation.infrastructure_failures:
+        return
+    path = _path(key)
+    own = path.with_name(f"{os.getpid()}-{path.name}")  # other runs may measure the same at this moment
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(
+            own,
+            {
+                "schema": _SCHEMA_VERSION,
+                "measured": time.time(),
+                "convention": evaluation.convention,
+                "k": list(evaluation.k),
+                "attempts": [attempt.to_record() for attempt in evaluation.attempts],
+            },
+        )
+        os.replace(own, path)
+    except OSError:  # a cache that cannot be written costs time alone
+        return
+
+
+def evaluation_key(rollouts: Rollouts, tasks: Sequence[Task], settings: EvaluationSettings) -> str:
+    """The hash of all that an evaluation depends on: 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    run = rollouts.settings
+    drawn = asdict(replace(settings, k=()))
+    if not settings.num_generations:  # greedy completions depend on neither
+        del drawn["seed"], drawn["temperature"]
+    digest.update(_text([_SCHEMA_VERSION, __version__, torch.__version__, run.engine, drawn, asdict(run.limits),
+                         run.isolation, str(rollouts.model.device.type), rollouts.prompts.convention]))  # fmt: skip
+    for task in sorted(tasks, key=lambda task: task.task_id):
+        prompt = rollouts.prompts.write(task, task.description)
+        digest.update(_text([task.to_row(), prompt.ids, prompt.left, prompt.stop, prompt.fence]))
+    for name, tensor in _weights(rollouts.model.state_dict()):
+        digest.update(_text([name, str(tensor.dtype), list(tensor.shape)]))
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _weights(state: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
+    """The tensors by the names that they have without an adapter; those of LoRA only if it changes anything."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    lora = [name for name in tensors if ".lora_A." in name or ".lora_B." in name]
+    if not any(".lora_B." in name and bool(tensors[name].any()) for name in lora):
+        tensors = {name: value for name, value in tensors.items() if name not in lora}
+    plain = {name.removeprefix("base_model.model.").replace(".base_layer.", "."): name for name in tensors}
+    return [(name, tensors[plain[name]]) for name in sorted(plain)]
+
+
+def _text(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, default=str).encode()
+
+
+def _path(key: str) -> Path:
+    root = os.environ.get("TRL_GIFT_CACHE") or Path(HF_HOME) / "trl_gift"
+    return Path(root).expanduser() / "evaluations" / f"{key}.json"
