@@ -20,6 +20,7 @@ from trl_gift.errors import TaskError
 from trl_gift.sandbox import LocalSandbox
 from trl_gift.tasks import codetext, tasks_from_rows
 from trl_gift.tasks.formats import FORMATS, recognise
+from trl_gift.tasks.formats.humaneval import split_doctests
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +57,30 @@ def test_hidden_tests_are_kept_apart_and_still_decide(name, sandbox):
 def test_humaneval_splits_its_prompt():
     (task,) = tasks_from_rows([rows.HUMANEVAL])
     assert task.signature == "import math\n\ndef twice(n):\n    return 2 * n\n\n\ndef grow(n: int) -> int:"
-    assert task.description == "Twice the number,\nand one more.\n\n>>> grow(2)\n5"
+    assert task.description == "Twice the number,\nand one more."
+    assert task.examples == (">>> grow(2)\n5",)
     assert task.entry_point == "grow"
     late = rows.HUMANEVAL | {
         "prompt": 'def grow(n):\n    import math\n    """Grow."""\n',
         "canonical_solution": "    pass",
     }
     assert tasks_from_rows([late])[0].signature == "def grow(n):\n    import math"
+
+
+@pytest.mark.parametrize(
+    ("docstring", "words", "doctests"),
+    [
+        ("Add.", "Add.", ""),
+        (">>> add(1)\n2", ">>> add(1)\n2", ""),
+        ("Add.\n>>> add(1)\n2\n>>> add(2)\n3", "Add.", ">>> add(1)\n2\n>>> add(2)\n3"),
+        ("Add.\n\nExamples:\n>>> add(1)\n2\n\nNever less.", "Add.\n\nNever less.", ">>> add(1)\n2"),
+        ("Add.\nFor example:\n    >>>add(1)\n    [2,\n     3]\n", "Add.", ">>>add(1)\n[2,\n 3]"),
+        ("Add.\n>>> add(1)\n2\n\n\n>>> add(2)\n3", "Add.", ">>> add(1)\n2\n>>> add(2)\n3"),
+        ("Add, for example add(1) == 2", "Add, for example add(1) == 2", ""),
+    ],
+)
+def test_doctests_are_examples_and_no_words(docstring, words, doctests):
+    assert split_doctests(docstring) == (words, doctests)
 
 
 def test_methods_are_asked_for_as_functions():

@@ -1,8 +1,8 @@
 """HumanEval and HumanEval+: a prompt that ends in an open function with its docstring, and a `check(candidate)`.
 
-Columns as in openai/openai_humaneval and evalplus/humanevalplus. The docstring is the description; the text before it
-(imports, helper functions, the `def` line) is the signature. The tests also get the helpers of the prompt, because some
-tests call them.
+Columns as in openai/openai_humaneval and evalplus/humanevalplus. The docstring's words are the description; its doctests
+are one visible example, so that prompts show all of them or none. The text before the docstring (imports, helper functions,
+the `def` line) is the signature. The tests also get the helpers of the prompt, because some tests call them.
 
 Not covered: the JSON Lines releases of evalplus, whose inputs (`base_input`, `plus_input`) come without a `test`.
 """
@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 
 from trl_gift.tasks import codetext
 from trl_gift.tasks.codetext import INDENT
 from trl_gift.tasks.formats.common import Format, Row
 from trl_gift.tasks.task import Task, assert_tests, bad, id_field, text_field
+
+_HEADING = re.compile(r"\s*(for )?examples?\s*:?\s*", re.IGNORECASE)
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 
 def _read(row: Row, where: str) -> Task:
@@ -23,7 +27,8 @@ def _read(row: Row, where: str) -> Task:
     entry_point = text_field(row, "entry_point", where)
     solution = text_field(row, "canonical_solution", where)
     test = text_field(row, "test", where)
-    signature, description, helpers = _parts(prompt, entry_point, where)
+    signature, docstring, helpers = _parts(prompt, entry_point, where)
+    description, doctests = split_doctests(docstring)
     if "def check(" not in test:
         raise bad(where, "test", test, "must define check(candidate)")
     return Task(
@@ -33,7 +38,22 @@ def _read(row: Row, where: str) -> Task:
         signature=signature,
         reference=prompt + solution,
         prelude=helpers,
+        examples=(doctests,) if doctests else (),
     )
+
+
+def split_doctests(docstring: str) -> tuple[str, str]:
+    """The words of a docstring and its doctests, each with what it prints; only words if it has no words of its own."""
+    words: list[str] = []
+    doctests: list[str] = []
+    in_doctest = False
+    for line in docstring.splitlines():
+        in_doctest = line.lstrip().startswith(">>>") or (in_doctest and bool(line.strip()))
+        if in_doctest and not doctests[-1:] and words and _HEADING.fullmatch(words[-1]):
+            words.pop()
+        (doctests if in_doctest else words).append(line)
+    text = _BLANK_LINES.sub("\n\n", "\n".join(words)).strip()
+    return (text, inspect.cleandoc("\n".join(doctests))) if text else (docstring, "")
 
 
 def _parts(prompt: str, entry_point: str, where: str) -> tuple[str, str, str]:
