@@ -103,8 +103,9 @@ class GiFTConfig(SFTConfig):
     num_generations: Annotated[int, Bounds(low=1)] = 3
     """Number of programs sampled in each step."""
 
-    temperature: Annotated[float, Bounds(low=0)] = 1.0
-    """Temperature for sampling programs. 0 is greedy."""
+    temperature: Annotated[float | str, Bounds(low=0)] = 1.0
+    """Temperature for sampling programs. 0 is greedy. 'auto' tries temperatures from 0.2 to 1 on a few tasks before the first
+    round and takes the one that gives the most distinct passing programs."""
 
     top_p: Annotated[float, Bounds(above=0, high=1)] = 1.0
     """Nucleus mass for sampling programs: the most likely tokens with this total probability are kept. 1 keeps all
@@ -385,6 +386,13 @@ class GiFTConfig(SFTConfig):
             )
 
     def _check_sampling(self) -> None:
+        if isinstance(self.temperature, str):
+            if self.temperature != "auto":
+                raise ConfigError(f"temperature={self.temperature!r} is unknown; use a number or 'auto'.")
+            if not self.verify:
+                raise ConfigError(
+                    "temperature='auto' counts programs that pass, but with verify=False nothing is run; give a number."
+                )
         if self.sampler == "hinted" and self.num_steps < 2:
             raise ConfigError(
                 f"num_steps={self.num_steps} leaves sampler='hinted' no step to try again in; use 2 or more."
@@ -465,8 +473,14 @@ class GiFTConfig(SFTConfig):
         if self.learning_rate is None:
             self.learning_rate = ADAPTER_LEARNING_RATE if has_adapter else FULL_LEARNING_RATE
 
-    def chain_settings(self, round_index: int, model_hash: str) -> ChainSettings:
-        """The options of the sampling stage, for one round."""
+    def chain_settings(self, round_index: int, model_hash: str, temperature: float = 1.0) -> ChainSettings:
+        """The options of the sampling stage, for one round.
+
+        Args:
+            round_index: The round, from 1.
+            model_hash: Fingerprint of the trainable weights.
+            temperature: What the pilot has chosen for `temperature="auto"`; not used otherwise.
+        """
         return ChainSettings(
             sampler=self.sampler,
             seed=self.sampling_seed,
@@ -475,7 +489,7 @@ class GiFTConfig(SFTConfig):
             num_generations=self.num_generations,
             code_params=SamplingParams(
                 self.max_completion_length,
-                self.temperature,
+                temperature if isinstance(self.temperature, str) else self.temperature,
                 self.top_p,
                 self.top_k,
                 min_p=self.min_p or 0.0,

@@ -42,6 +42,7 @@ from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoin
 from trl_gift.run.samples import RoundSamples, ends_of_chains, read_rounds
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
+from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
 from trl_gift.sampling.progress import no_dataset_bars
 from trl_gift.sampling.rollouts import Rollouts
 from trl_gift.sampling.store import is_complete, write_parquet
@@ -546,7 +547,7 @@ class GiFTTrainer(RoundTrainer):
         if not is_complete(folder):
             self.release_memory_for_sampling()
             started = time.monotonic()
-            settings = args.chain_settings(round_index, self.rollouts.weights_hash())
+            settings = args.chain_settings(round_index, self.rollouts.weights_hash(), self._piloted_temperature())
             earlier = [self.run.round(index) for index in range(1, round_index)] if args.continue_chains else []
             tokens = self.rollouts.sample(self.tasks, settings, folder, self.examples, ends_of_chains(earlier))
             # All processes together, until the slowest is done, without the samples of an earlier process.
@@ -557,6 +558,17 @@ class GiFTTrainer(RoundTrainer):
         first = 1 if args.accumulate_samples else round_index
         folders = [self.run.round(index) for index in range(first, round_index + 1)]
         return read_rounds(folders, args.num_logged_samples, stream_key(args.sampling_seed, "logged", round_index))
+
+    def _piloted_temperature(self) -> float:
+        """What the pilot has chosen for `temperature="auto"`, once for the run; any number if it is not asked for."""
+        if self.args.temperature != "auto":
+            return 1.0
+        if not self._agreed(self.run.has("pilot.json")):
+            results = run_pilot(self.rollouts, self.tasks, self.args.chain_settings(1, ""))
+            chosen = best_temperature(results)
+            self._write("pilot.json", {"temperature": chosen, "results": [one.to_record() for one in results]})
+            self.say(pilot_line(results, chosen))
+        return float(self.run.read("pilot.json")["temperature"])
 
     @timed("selection")
     def _select(self, round_index: int, samples: RoundSamples) -> list[SelectedSample]:

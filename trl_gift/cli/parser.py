@@ -21,7 +21,7 @@ from trl_gift.errors import ConfigError
 
 # The help lists more choices than these after the text instead of between braces.
 _MOST_CHOICES_SHOWN = 6
-_PLACEHOLDERS = {"int": "INT", "float": "FLOAT", "string_to_bool": "BOOL"}
+_PLACEHOLDERS = {"int": "INT", "float": "FLOAT", "number_or_text": "FLOAT", "string_to_bool": "BOOL"}
 _WORDS = {
     bool: "true or false", int: "a whole number", float: "a number", str: "a text, in quotes if need be",
     list: "a list", dict: "a mapping", type(None): "null",
@@ -66,6 +66,8 @@ class RunParser(TrlParser):  # type: ignore[misc]
         # `_spelled` reads `--num-steps` as `--num_steps`, so the help shows one spelling only.
         spellings = [name for name in names if "-" not in name.lstrip("-")] or list(names)
         name = spellings[0].lstrip("-")
+        if {float, str} <= set(_members(self._hints.get(name))):  # HfArgumentParser would take numbers alone
+            options["type"] = number_or_text
         self._names += [item for item in spellings if item.startswith("--")]
         self._kinds.setdefault(name, options.get("type"))
         if options.get("action") == "store_true":
@@ -139,6 +141,14 @@ class RunParser(TrlParser):  # type: ignore[misc]
             return value
         words = " or ".join(_WORDS.get(member, str(member)) for member in members)
         raise ConfigError(f"--config: {name}: {value!r} is of the wrong type; give {words}.")
+
+
+def number_or_text(value: str) -> float | str:
+    """The value of an option that takes a number or a word."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _shorten(options: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ _PLURALS = {int: "whole numbers", str: "texts"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:
-    """Bounds of a number. An option whose value is None is not compared with them.
+    """Bounds of a number. A value that is not a number is not compared with them.
 
     Attributes:
         low: Smallest allowed value.
@@ -165,7 +165,7 @@ def check(values: Any, cls: type) -> None:
             wanted = " or ".join(_in_words(member) for member in _members(option.type))
             within = f" that is {option.bounds}" if option.bounds else ""
             raise ConfigError(f"{option.name}={value!r} is not {wanted}; use {wanted}{within}.")
-        if option.bounds and value is not None and not option.bounds.hold(float(value)):
+        if option.bounds and isinstance(value, Real) and not option.bounds.hold(float(value)):
             raise ConfigError(f"{option.name}={value!r} is out of range; use a number that is {option.bounds}.")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{option.name}={value!r} is not finite; use a finite number.")
