@@ -2,7 +2,8 @@
 
 Public modules: `chain` (the samplers), `context` (what a sampler may ask for), `hints`, `records` (`CodeSample`), `store`
 (samples on disk), `scheduler` (many chains on one engine and one sandbox), `executions` (equal programs run once), `rollouts`
-(an engine, a sandbox and a process's share of the tasks; needs torch), `workers`, `progress`.
+(an engine, a sandbox and a process's share of the tasks; needs torch), `pilot` (which temperature to sample at), `workers`,
+`progress`.
 """
 
 from trl_gift.sampling.chain import SAMPLERS
@@ -15,6 +16,7 @@ __all__ = [
     "context",
     "executions",
     "hints",
+    "pilot",
     "progress",
     "records",
     "rollouts",
