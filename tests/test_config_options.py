@@ -162,6 +162,7 @@ ROWS: dict[str, Row | Elsewhere] = {
     "num_rounds": in_run("changed", 2, lambda run: len(run.rounds)),
     "restart_from_base": in_run("changed", False, lambda run: run.watch.begun[1] == run.base),
     "accumulate_samples": in_run("changed", False, lambda run: {row["round"] for row in run.selection(2)} != {2}),
+    "keep_best_round": in_run("changed", False, lambda run: run.trainer.args.keep_best_round),
     "one_round_per_process": in_run("unverified", True, lambda run: len(run.rounds) == 1),
     # Tasks
     "decontaminate": in_cleaning(False, "decontaminate"),

@@ -667,5 +667,6 @@ def test_our_methods_override_what_they_mean_to_override_alone():
         "init_hf_repo",
         "log",
         "push_to_hub",
+        "save_model",
         "train",
     }

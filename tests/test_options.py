@@ -226,7 +226,7 @@ def test_only_options_that_no_sample_depends_on_may_change():
         "push_samples", "samples_repo_id", "samples_private", "generation_engine", "use_vllm", "vllm_mode",
         "vllm_server_base_url", "vllm_server_timeout", "vllm_gpu_memory_utilization", "server_command", "server_model",
         "server_port", "server_request_timeout", "server_patience", "engine_batch_size", "engine_token_budget",
-        "learning_rate", "loss_weighting", "num_train_epochs", "gradient_checkpointing",
+        "cache_base_evaluation", "keep_best_round", "learning_rate", "loss_weighting", "num_train_epochs", "gradient_checkpointing",
     }  # fmt: skip
 
 

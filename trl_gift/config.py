@@ -60,6 +60,10 @@ class GiFTConfig(SFTConfig):
     accumulate_samples: bool = True
     """Select from the passing samples of all rounds so far. If false, select from those of the current round only."""
 
+    keep_best_round: Annotated[bool, MAY_CHANGE] = True
+    """End with the weights of the round that solved most evaluation tasks; of equal ones the latest. If false, or without
+    eval_dataset, end with those of the last round."""
+
     one_round_per_process: Annotated[bool, MAY_CHANGE] = False
     """Run only the next round and exit. A new process, with fresh base weights, then runs the round after it; DeepSpeed
     and FSDP need this. `trl-gift train` starts the processes."""

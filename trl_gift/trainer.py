@@ -36,6 +36,7 @@ from trl_gift.generation import default_dtype, end_ids
 from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.prompts import load_examples
+from trl_gift.run.ending import best_round, run_text
 from trl_gift.run.folder import RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
 from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoint, refuse_other_checkpoints
@@ -52,10 +53,11 @@ from trl_gift.tasks.decontamination import clean
 from trl_gift.training.checks import check_early_stopping, check_model, check_trainable
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
-from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded
+from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded, end_checkpoint
 from trl_gift.training.selection import SelectedSample, select, write_selection
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftConfig
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
@@ -234,6 +236,8 @@ class GiFTTrainer(RoundTrainer):
         self.publisher.dataset_name = dataset_origin(train_dataset)
         self.publisher.eval_dataset_name = dataset_origin(eval_dataset)
         self.add_callback(PushCheckpoints(self.publisher))
+        # The best round so far with its weights, where no checkpoint is sure to hold them.
+        self._best: tuple[int, dict[str, torch.Tensor]] | None = None
         self._training_loss = 0.0
         self._train_metrics: dict[str, float] = {}
 
@@ -289,6 +293,7 @@ class GiFTTrainer(RoundTrainer):
                 self.tracking.close(self.args, self.state, self.control)
                 self.publisher.finish()
             if step.stage is Stage.DONE:
+                self._finish(self._records())
                 return self.run.round(self.args.num_rounds)
             samples = self._sample(step.round)
             self._select(step.round, samples)
@@ -344,6 +349,23 @@ class GiFTTrainer(RoundTrainer):
         super().create_model_card(model_name=model_name, tags=[*given, *self.publisher.model_tags])
         self.publisher.dataset_name = dataset_name or self.publisher.dataset_name
         self.publisher.complete_card(model_name)
+
+    def write_card(self) -> None:
+        """Writes the card into the output folder, if this process saves."""
+        if self.args.should_save:
+            self.create_model_card()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves the model, its tokenizer and its card.
+
+        Args:
+            output_dir: The folder; that of the run if not given.
+            _internal_call: Set by transformers and by pushes, whose cards have another text.
+        """
+        super().save_model(output_dir, _internal_call)
+        if not _internal_call and self.args.should_save:
+            self.create_model_card()
+            self.publisher.copy_card(Path(output_dir or self.args.output_dir))
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Creates the model's repository and, with `push_samples`, that of the samples, unless they exist.
@@ -505,12 +527,53 @@ class GiFTTrainer(RoundTrainer):
         self._fine_tune(step.round, self._pair(self._select(step.round, self._sample(step.round))), checkpoint)
 
     def _end(self) -> GiFTTrainOutput:
+        rounds = self._records()
+        if self.is_finished and not self.is_sharded:
+            self._finish(rounds)
         self.tracking.close(self.args, self.state, self.control)
         self.publisher.finish()
         # A launcher reads the files of this run as soon as one of its processes has ended.
         self.accelerator.wait_for_everyone()
-        rounds = [self.run.read(f"round-{index + 1}/metrics.json") for index in range(self.run.num_measured_rounds)]
         return GiFTTrainOutput(self.state.global_step, self._training_loss, dict(self._train_metrics), rounds)
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [self.run.read(f"round-{index + 1}/metrics.json") for index in range(self.run.num_measured_rounds)]
+
+    def _finish(self, rounds: Sequence[Mapping[str, Any]]) -> None:
+        """Takes the weights of the best round, writes the card and says how the run went."""
+        kept = self._enter_best_round(rounds)
+        self._write("final.json", {"round": kept})
+        self.write_card()
+        base = self.run.read("base.json") if self.run.has("base.json") else None
+        self.say(f"\n{run_text(base, rounds, kept, self.args.verify)}\n")
+
+    def _enter_best_round(self, rounds: Sequence[Mapping[str, Any]]) -> int:
+        """Puts the weights of the best measured round into the model, and returns the round whose weights it has then."""
+        last = len(rounds)
+        best = best_round(rounds) if self.args.keep_best_round else None
+        if best is None or best == last:
+            return last
+        checkpoint = self._agreed(end_checkpoint(self.args.output_dir, self.run_key, best))
+        if checkpoint is not None:
+            self.load_weights(checkpoint)
+        elif self._best is not None and self._best[0] == best:
+            self.put_weights(self._best[1])
+        else:
+            self.say(
+                f"round {best} was the best, but its weights are not on disk any more; the model stays that of round {last}. "
+                "A larger save_total_limit keeps them."
+            )
+            return last
+        return best
+
+    def _hold_if_best(self, round_index: int) -> None:
+        """Keeps the weights of the best round so far in memory, where its checkpoint may be deleted or is never written."""
+        args = self.args
+        lasting = args.save_strategy != "no" and args.save_total_limit is None
+        if lasting or not args.keep_best_round or round_index == args.num_rounds or args.one_round_per_process:
+            return
+        if best_round(self._records()) == round_index:
+            self._best = (round_index, self.copy_weights())
 
     def _evaluate_base(self) -> None:
         """Measures the untrained model, against which every round is compared."""
@@ -621,6 +684,8 @@ class GiFTTrainer(RoundTrainer):
             self._report_evaluation(result, "eval")
         self.tracking.publish(round_index, samples.chain, samples.shown, self.state.global_step)
         self._write(name, summary.to_record())
+        self._hold_if_best(round_index)
+        self.write_card()
         self.publisher.push_round(round_index)
 
     # Parts of the stages ----------------------------------------------------------------------------------------

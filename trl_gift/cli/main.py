@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "sample, execute, select, fine-tune, evaluate: the rounds of GiFTTrainer",
     "sample": "the first half of a round only: sample and execute programs, select",
     "evaluate": "pass@1 and pass@k of a model on a set of tasks",
+    "show": "a run in the terminal: its table, its samples, a chain as a story",
     "merge": "add a LoRA adapter to its unquantised base model",
     "validate": "run the references of a task set; find tests that cannot fail",
     "estimate": "tokens, programs, hours, memory and disk of a run, before it starts",

@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> int:
         summary = _quickstart(options)
     if os.environ.get("RANK", "0") != "0":
         return 0  # the first of several processes speaks for all
-    print(_table(summary), file=sys.stderr)
+    print(f"\n{summary['seconds']:.0f} s; every sample is in {summary['output_dir']}/_gift", file=sys.stderr)
     if options.json:
         print(json.dumps(summary))
     return 0
@@ -95,9 +95,10 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
         result = trainer.train(resume_from_checkpoint=options.resume)
         trainer.save_model(str(Path(output_dir) / "model"))
         isolation = sandbox.isolation
-    summary = _summary(trainer.run.read("base.json"), result.rounds)
     seconds = round(time.monotonic() - started, 1)
-    return summary | {"seconds": seconds, "output_dir": output_dir, "isolation": isolation}
+    return _summary(trainer.run.read("base.json"), result.rounds) | {
+        "seconds": seconds, "output_dir": output_dir, "isolation": isolation
+    }  # fmt: skip
 
 
 def _quiet_bars() -> Any:
@@ -173,31 +174,3 @@ def _summary(base: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> di
 
 def _pass_at_1(metrics: Mapping[str, float]) -> dict[str, Any]:
     return {"pass@1": metrics["pass@1"], "pass@1_ci": [metrics["pass@1_low"], metrics["pass@1_high"]]}
-
-
-def _table(summary: Mapping[str, Any]) -> str:
-    base = summary["base"]
-    low, high = base["pass@1_ci"]
-    lines = [
-        "",
-        "            held-out pass@1       gain over base        tasks solved   samples passed distinct",
-        f"base        {base['pass@1']:.1%} [{low:.1%}, {high:.1%}]",
-    ]
-    for item in summary["rounds"]:
-        low, high = item["pass@1_ci"]
-        gain = item["gain"]
-        lines.append(
-            f"round {item['round']:<5} {item['pass@1']:.1%} [{low:.1%}, {high:.1%}]  "
-            f"{gain['pass@1']:+.1%} [{gain['low']:+.1%}, {gain['high']:+.1%}]  "
-            f"{item['solved_tasks']:>4} of {item['tasks']:<4}   {item['passed']:>5} of {item['samples']:<5} "
-            f"{item['distinct_programs']:>6}"
-        )
-    last = summary["rounds"][-1]["gain"]
-    verdict = (
-        "The model solves more held-out tasks than before: the interval of the paired difference lies above zero."
-        if last["low"] > 0
-        else "No gain is shown: the 95 % interval of the paired difference reaches zero."
-    )
-    return "\n".join(
-        [*lines, "", verdict, f"{summary['seconds']:.0f} s; every sample is in {summary['output_dir']}/_gift"]
-    )

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.constants import HF_HOME
 
 from trl_gift import __version__
 from trl_gift.common.files import write_json
@@ -132,5 +131,8 @@ def _text(content: Any) -> bytes:
 
 
 def _path(key: str) -> Path:
-    root = os.environ.get("TRL_GIFT_CACHE") or Path(HF_HOME) / "trl_gift"
+    root = os.environ.get("TRL_GIFT_CACHE")
+    if not root:  # the cache of Hugging Face, as its libraries find it
+        home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+        root = os.path.join(os.environ.get("HF_HOME", os.path.join(home, "huggingface")), "trl_gift")
     return Path(root).expanduser() / "evaluations" / f"{key}.json"

@@ -100,6 +100,8 @@ class RunFacts:
         overlapping: Number of training tasks that were left out because they overlap with the tasks that were measured
             on; None if the run did not compare them.
         convention: How the models were asked when they were measured, in words; empty if nothing was measured.
+        final_round: The round whose weights the run has ended with; None while it has not ended.
+        piloted: The temperature that a pilot has chosen; None if none was run.
     """
 
     options: Mapping[str, Any]
@@ -110,6 +112,23 @@ class RunFacts:
     rounds: tuple[RoundFacts, ...]
     overlapping: int | None = None
     convention: str = ""
+    final_round: int | None = None
+    piloted: float | None = None
+
+    @property
+    def temperature(self) -> float:
+        """The temperature that programs were sampled at."""
+        given = self.options["temperature"]
+        return (self.piloted or 1.0) if given == "auto" else float(given)
+
+    @property
+    def final(self) -> Measured | None:
+        """The evaluation of the model that the run has: of its final round, or of the latest while it has not ended."""
+        measured = self.measured[1:] if self.base else self.measured
+        if not measured:
+            return self.measured[-1] if self.measured else None
+        wanted = f"round {self.final_round}"
+        return next((item for item in measured if item.title == wanted), measured[-1])
 
     @property
     def verified(self) -> bool:
@@ -146,6 +165,8 @@ class ModelFacts:
     Attributes:
         name: Title of the card.
         repo_id: The model's repository; None if it is not on the Hub.
+        location: Where the card's snippet loads the model from: a repository or a folder.
+        base_location: Where it loads the base model of an adapter from.
         base_model: The Hub's name of the model that training began with; None for a local one.
         base_text: The same in words, for a local one.
         licence: The card's licence fields (`license`, `license_name`, `license_link`), as the base model has them.
@@ -155,12 +176,15 @@ class ModelFacts:
         adapter: The adapter in words; None for a fully trained model.
         quantization: How the base was quantised in training; None if it was not.
         prompt: An example of a prompt, exactly as the model reads it.
+        shows_task: Whether this is the prompt of a task that was trained on.
         training: Settings of each round's training, by name.
         programming_language: The language of all tasks; None if they have several.
     """
 
     name: str
     repo_id: str | None
+    location: str
+    base_location: str
     base_model: str | None
     base_text: str
     licence: Mapping[str, str]
@@ -170,6 +194,7 @@ class ModelFacts:
     adapter: str | None
     quantization: str | None
     prompt: str
+    shows_task: bool
     training: Mapping[str, str]
     programming_language: str | None
 
@@ -197,6 +222,8 @@ def run_facts(run: RunFolder) -> RunFacts | None:
         rounds=tuple(rounds),
         overlapping=_overlapping(run),
         convention=base.get("convention", ""),
+        final_round=run.read("final.json")["round"] if run.has("final.json") else None,
+        piloted=run.read("pilot.json")["temperature"] if run.has("pilot.json") else None,
     )
 
 

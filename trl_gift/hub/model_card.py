@@ -3,7 +3,7 @@
 The text is the template `templates/model_card.md`. From the card that TRL has written, two things are kept, because only
 TRL knows them: its tags, and the badges that link to trackers.
 
-Greedy pass@1 and sampled pass@k of the last measured round are evaluation results in the card's metadata too
+Greedy pass@1 and sampled pass@k of the final round are evaluation results in the card's metadata too
 (`model-index`), if they were measured on a dataset of the Hub: a figure for a dataset without a name can be compared with
 nothing.
 """
@@ -28,7 +28,7 @@ class Results:
     Attributes:
         columns: Titles of all columns but the first.
         rows: Cells by row; the first is the row's title.
-        gain: The last round's gain over the base model; None if there is none.
+        gain: The final round's gain over the base model; None if there is none.
         has_sampled: Whether figures of sampled programs are among them.
     """
 
@@ -79,9 +79,9 @@ def _card_data(trl_card: ModelCard, model: ModelFacts, run: RunFacts | None) -> 
 
 def _eval_results(model: ModelFacts, run: RunFacts | None) -> list[EvalResult]:
     # The base model's figures are not this model's.
-    if run is None or not run.rounds or not run.rounds[-1].metrics or not model.eval_dataset:
+    if run is None or not run.rounds or not run.rounds[-1].metrics or not model.eval_dataset or run.final is None:
         return []
-    last = run.measured[-1]
+    last = run.final
     return [
         EvalResult(
             task_type="text-generation",
@@ -110,7 +110,7 @@ def _results(run: RunFacts) -> Results:
     return Results(
         columns=[_title(name) for name in names] + ["gain in greedy pass@1 over base, points"] * has_gain,
         rows=rows,
-        gain=measured[-1].gain,
+        gain=run.final.gain if run.final else None,
         has_sampled=any(name.startswith("sampled") for name in names),
     )
 

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from trl_gift.hub.uploads import Uploads
 from trl_gift.prompts import PromptFormat
 from trl_gift.run.folder import RunFolder
 from trl_gift.tasks import Task
-from trl_gift.training.rounds import read_checkpoint
+from trl_gift.training.rounds import last_checkpoint, read_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +111,11 @@ class Publisher:
         Args:
             model_name: Title of the card; the model's name on the Hub if not given.
         """
-        path = Path(self._args.output_dir) / CARD
-        facts = self._model_facts(model_name or self._repositories.model_name)
-        write_text(path, str(model_card(ModelCard.load(path), facts, run_facts(self._run))))
+        self._write_card(self._output_dir, model_name)
+
+    def copy_card(self, folder: Path) -> None:
+        """Writes the card of the output folder into another folder that holds the model, with that folder in its snippet."""
+        self._write_card(folder, None)
 
     def push(
         self,
@@ -200,6 +201,22 @@ class Publisher:
     def _pushes_during_training(self) -> bool:
         return bool(self._args.push_to_hub) and self._args.hub_strategy != "end"
 
+    @property
+    def _output_dir(self) -> Path:
+        return Path(self._args.output_dir)
+
+    def _write_card(self, folder: Path, model_name: str | None, public: bool = False) -> None:
+        card = ModelCard.load(self._output_dir / CARD)
+        facts = self._model_facts(model_name or self._repositories.model_name, None if public else folder)
+        write_text(folder / CARD, str(model_card(card, facts, run_facts(self._run))))
+
+    def _weights_folder(self, folder: Path) -> Path:
+        """The folder, if it holds a model; else the latest checkpoint in it, if there is one."""
+        if any(folder.glob("*.safetensors")):
+            return folder
+        checkpoint = last_checkpoint(folder)
+        return checkpoint.path if checkpoint else folder
+
     def _save(self, name: str) -> Path:
         """Saves the model into a folder for an upload; returns when every process has saved its part."""
         is_main = self._accelerator.is_main_process
@@ -213,7 +230,7 @@ class Publisher:
         if self._licence is None:
             self._licence = licence_of(self._base_model(), self._loaded_from(), self._args.hub_token)
         self._hooks.create_model_card(model_name=model_name or self._repositories.model_name, **card)
-        shutil.copyfile(Path(self._args.output_dir) / CARD, folder / CARD)
+        self._write_card(folder, model_name, public=True)
 
     def _push_folder(
         self, folder: Path, message: str | None, token: str | None = None, revision: str | None = None
@@ -246,12 +263,27 @@ class Publisher:
     def _base_model(self) -> str | None:
         return hub_name(self._loaded_from())
 
-    def _model_facts(self, name: str) -> ModelFacts:
-        example = describe.example_task(self._tasks)
+    def _model_facts(self, name: str, folder: Path | None) -> ModelFacts:
+        """The facts for a card.
+
+        Args:
+            name: Title of the card.
+            folder: The folder that the card lies in; None for a card that is published.
+        """
+        repo_id, base_model = self._repositories.model, self._base_model()
+        shows_task = folder is not None or dataset_hub_name(self.dataset_name) is not None
+        example = self._tasks[0] if shows_task else describe.example_task(self._tasks)
+        if folder is None:
+            location, base_location = repo_id or "path/to/this/model", base_model or "path/to/the/base/model"
+        else:
+            location = str(self._weights_folder(folder.resolve()))
+            base_location = base_model or str(Path(self._loaded_from()).resolve())
         return ModelFacts(
             name=name,
-            repo_id=self._repositories.model,
-            base_model=self._base_model(),
+            repo_id=repo_id,
+            location=location,
+            base_location=base_location,
+            base_model=base_model,
             base_text=f"a `{type(describe.plain_model(self._model)).__name__}`",
             licence=self._licence or {},
             dataset=dataset_hub_name(self.dataset_name),
@@ -260,6 +292,7 @@ class Publisher:
             adapter=describe.adapter_in_words(self._model),
             quantization=describe.quantization_in_words(self._model),
             prompt=str(self._tokenizer.decode(self._prompts.write(example, example.description).ids)),
+            shows_task=shows_task,
             training=describe.training_in_words(self._args),
             programming_language=describe.language_of(self._tasks),
         )

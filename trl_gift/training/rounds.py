@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -148,9 +148,16 @@ class RoundTrainer(SFTTrainer):
         self.state.global_step, self.state.epoch = state.global_step, state.epoch
         self.state.log_history = state.log_history
         self._round, self._round_offset = checkpoint.mark.round, checkpoint.mark.offset
-        if not weights:
-            return
-        self.remember_base_weights()
+        if weights:
+            self.remember_base_weights()
+            self.load_weights(checkpoint)
+
+    def load_weights(self, checkpoint: RoundCheckpoint) -> None:
+        """Takes the trained weights of a checkpoint, and nothing else of it.
+
+        Raises:
+            ResumeError: for a checkpoint without whole weights.
+        """
         if (checkpoint.path / _ADAPTER).exists():
             from peft import load_peft_weights, set_peft_model_state_dict  # slow to import
 
@@ -197,16 +204,22 @@ class RoundTrainer(SFTTrainer):
         Not with sharded weights, of which this process has only a part.
         """
         if self._base_weights is None and not self.is_sharded:
-            self._base_weights = {
-                name: parameter.detach().to("cpu", copy=True) for name, parameter in self._trainable_parameters()
-            }
+            self._base_weights = self.copy_weights()
+
+    def restore_base_weights(self) -> None:
+        """Puts the remembered weights back."""
+        assert self._base_weights is not None, "remember_base_weights comes first"
+        self.put_weights(self._base_weights)
+
+    def copy_weights(self) -> dict[str, torch.Tensor]:
+        """The trainable weights as they are now, copied to the CPU."""
+        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self._trainable_parameters()}
 
     @torch.no_grad()
-    def restore_base_weights(self) -> None:
-        """Puts the remembered weights back in place, so that wrappers around the model notice nothing."""
-        assert self._base_weights is not None, "remember_base_weights comes first"
+    def put_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Writes weights in place, so that wrappers around the model notice nothing."""
         for name, parameter in self._trainable_parameters():
-            parameter.copy_(self._base_weights[name])
+            parameter.copy_(weights[name])
 
     def release_memory_for_sampling(self) -> None:
         """Drops the optimizer and what still refers to it; its moments are never used by another round."""
@@ -347,6 +360,12 @@ def read_checkpoint(path: Path, run: str | None = None) -> RoundCheckpoint | Non
     mark = json.loads((path / _MARK).read_text(encoding="utf-8"))
     found = RoundCheckpoint(path, RoundMark(mark.get("run", ""), mark["round"], mark["offset"], mark["is_end"]))
     return found if run is None or found.mark.run == run else None
+
+
+def end_checkpoint(output_dir: str | Path, run: str, round_index: int) -> RoundCheckpoint | None:
+    """The checkpoint of a run from the end of a round; None if it is not on disk (any more)."""
+    found = [read_checkpoint(path, run) for path in Path(output_dir).glob("checkpoint-*")]
+    return next((item for item in found if item and item.is_end_of(round_index)), None)
 
 
 def last_checkpoint(output_dir: str | Path, run: str | None = None) -> RoundCheckpoint | None:

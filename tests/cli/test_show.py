@@ -1,0 +1,102 @@
+"""`trl-gift show`: what a person sees of a run in the terminal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.tiny_runs import TinyRun
+from trl_gift.cli.main import main
+from trl_gift.sampling.store import read_samples
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    TinyRun(folder, tokenizer, measured=True, judge=lambda program, tests: len(program) % 2 == 0)
+    return folder
+
+
+def shown(capsys, *argv):
+    assert main(["show", *map(str, argv)]) == 0
+    return capsys.readouterr().out
+
+
+def samples(folder):
+    return [one for number in (1, 2) for one in read_samples(folder / f"_gift/round-{number}")]
+
+
+def test_without_filters_it_is_the_table_the_outcomes_and_what_to_look_at_next(folder, capsys):
+    text = shown(capsys, folder)
+    assert text == shown(capsys, folder / "_gift")
+    assert "4 tasks, sampler gibbs" in text
+    assert "round 2" in text
+    for number in (1, 2):
+        passed = sum(one.passed for one in read_samples(folder / f"_gift/round-{number}"))
+        assert f"{passed} passed" in next(line for line in text.splitlines() if line.startswith(f"round {number}:"))
+    for line in [line for line in text.splitlines() if line.startswith("trl-gift ")]:
+        assert main(line.split()[1:]) == 0
+
+
+def test_a_task_is_a_story_with_every_step_and_sample(folder, capsys):
+    text = shown(capsys, folder, "--task", "s1", "--round", "1")
+    own = [one for one in read_samples(folder / "_gift/round-1") if one.task_id == "s1"]
+    assert text.count("== s1, round 1, step ") == 2
+    assert "step 0: the task's own words" in text
+    assert text.count("the chain goes on from here") == sum(one.continues for one in own)
+    assert sum(line.startswith("[") for line in text.splitlines()) == len(own)
+
+
+def test_filters_and_limits(folder, capsys):
+    every = samples(folder)
+    failed = [one for one in every if one.status == "failed"]
+    assert failed
+    lines = shown(capsys, folder, "--status", "failed", "--json").splitlines()
+    assert [json.loads(line)["sample_id"] for line in lines] == [one.sample_id for one in failed]
+    assert json.loads(lines[0]) == failed[0].to_record() | {"token_ids": list(failed[0].token_ids)}
+    assert len(shown(capsys, folder, "--limit", 3, "--json").splitlines()) == 3
+    listing = shown(capsys, folder, "--round", 2, "--status", "failed", "passed", "--limit", 2)
+    wanted = [one.sample_id for one in every if one.round == 2][:2]
+    assert [line[3:] for line in listing.splitlines() if line.startswith("== ")] == wanted
+    assert "no sample of" in shown(capsys, folder, "--task", "unknown")
+
+
+def test_what_steers_a_terminal_is_not_printed(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run/_gift/round-1/samples.parquet").unlink()
+    path = tmp_path / "run/_gift/round-1/samples-0.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line |= {"description": "a \x1b[2J\x07b", "code": "\x1b]0;title\x07", "completion": "\x9b31m"}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"torn')
+    text = shown(capsys, tmp_path / "run", "--round", 1, "--status", "passed", "failed")
+    assert "a \ufffd[2J\ufffdb" in text
+    assert not {"\x1b", "\x07", "\x9b"} & set(text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["nowhere"], "'nowhere' does not exist; give the output_dir of a run."),
+        (["."], "'.' holds no run (no _gift/run.json); give the output_dir of a run."),
+        (["RUN", "--round", "9"], "--round 9: the run has 2 sampled rounds; give one of these."),
+        (["RUN", "--round", "0"], "--round 0"),
+    ],
+)
+def test_mistakes_are_one_line(argv, words, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["show", *(str(folder) if item == "RUN" else item for item in argv)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_it_needs_no_torch(folder):
+    code = (
+        "import sys; from trl_gift.cli.main import main; "
+        f"assert main(['show', {str(folder)!r}]) == 0; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

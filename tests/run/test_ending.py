@@ -1,0 +1,92 @@
+"""The end of a run: its table, its sentence, and a line for each thing that went wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from trl_gift.run.ending import best_round, run_text, sentence, table, troubles_of
+
+BASE = {"metrics": {"pass@1": 0.4, "pass@1_low": 0.3, "pass@1_high": 0.5}, "greedy": {}}
+
+
+def a_round(number, value=0.5, gain=(0.1, 0.05, 0.15), **changes):
+    solved = round(100 * value)
+    return {
+        "round": number, "tasks": 10, "solved_tasks": 10, "samples": 90, "passed": 40, "no_code": 0,
+        "distinct_programs": 21, "metrics": {"pass@1": value, "pass@1_low": value - 0.1, "pass@1_high": value + 0.1},
+        "greedy": {f"t{index}": index < solved for index in range(100)},
+        "gain": dict(zip(("pass@1", "low", "high"), gain, strict=True)),
+    } | changes  # fmt: skip
+
+
+def unmeasured(number, **changes):
+    found = a_round(number, **changes)
+    return {name: value for name, value in found.items() if name not in ("metrics", "greedy", "gain")}
+
+
+def test_the_table_has_a_line_for_the_base_and_each_round_and_marks_the_final_model():
+    lines = table(BASE, [a_round(1, 0.6), a_round(2, 0.5)], kept=1).splitlines()
+    assert lines[0].split("  ")[-1] == "distinct"
+    assert lines[1].startswith("base          40.0% [30.0%, 50.0%]")
+    assert lines[2].startswith("round 1 *     60.0% [50.0%, 70.0%]  +10.0% [+5.0%, +15.0%]  10 of 10")
+    assert lines[2].endswith("40 of 90         21")
+    assert "*" not in lines[3]
+    assert lines[4] == "* the final model, the best measured round"
+    assert table(BASE, [a_round(1), a_round(2)]).splitlines()[4] == "* the final model"
+    assert "*" not in table(BASE, [a_round(1)])
+
+
+def test_without_an_evaluation_or_without_execution_the_table_says_only_what_is_known():
+    lines = table(None, [unmeasured(1)]).splitlines()
+    assert lines[0].split() == ["tasks", "solved", "programs", "passed", "distinct"]
+    assert lines[1].split() == ["round", "1", "10", "of", "10", "40", "of", "90", "21"]
+    assert table(None, [unmeasured(1)], verified=False).splitlines()[1].split()[2:6] == ["not", "run", "not", "run"]
+    assert sentence([unmeasured(1)]) == ""
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        ((0.1, 0.05, 0.15), "solves more held-out tasks than before"),
+        ((0.1, -0.05, 0.25), "No gain is shown"),
+        ((-0.1, -0.15, -0.05), "solves fewer held-out tasks than before"),
+    ],
+)
+def test_one_sentence_says_what_is_shown_of_the_final_model(gain, words):
+    assert words in sentence([a_round(1, gain=gain)])
+    assert words in sentence([a_round(1, gain=gain), a_round(2, gain=(0, 0, 0))], kept=1)
+
+
+def test_the_best_round_is_the_latest_of_the_highest():
+    assert best_round([]) is None
+    assert best_round([unmeasured(1)]) is None
+    assert best_round([a_round(1, 0.6), a_round(2, 0.5)]) == 1
+    assert best_round([a_round(1, 0.6), a_round(2, 0.6), a_round(3, 0.1)]) == 2
+
+
+def test_a_good_run_has_no_troubles():
+    assert troubles_of([a_round(1, 0.5), a_round(2, 0.6)]) == []
+
+
+@pytest.mark.parametrize(
+    ("rounds", "words"),
+    [
+        ([a_round(1, no_code=19)], "round 1: 21% of the completions hold no program. Likely causes: max_completion_len"),
+        ([a_round(1, passed=0, solved_tasks=0)], "round 1: no program passed. Likely causes"),
+        ([a_round(1, gain=(-0.2, -0.3, -0.1))],
+         "round 1: the model solves fewer tasks than the base model, -20.0% [-30.0%, -10.0%]. Likely causes"),
+        ([a_round(1, 0.58), a_round(2, 0.0)], "round 2: pass@1 is lower than in round 1, -58.0% ["),
+        ([a_round(1, 0.58), a_round(2, 0.0)], "and the interval lies below zero"),
+        ([a_round(1, 0.58), a_round(2, 0.57)], "which may be chance"),
+        ([a_round(1, solved_tasks=7)], "3 of 10 tasks were never solved"),
+    ],
+)  # fmt: skip
+def test_each_trouble_has_a_line_with_its_likely_cause(rounds, words):
+    lines = troubles_of(rounds)
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert run_text(BASE, rounds).endswith(lines[0])
+
+
+def test_what_was_not_run_is_not_called_unsolved():
+    assert troubles_of([unmeasured(1, passed=0, solved_tasks=0)], verified=False) == []

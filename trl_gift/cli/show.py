@@ -1,0 +1,187 @@
+"""`trl-gift show`: a run in the terminal: its table, its samples, a task's chain as a story. Needs no model and no torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from trl_gift.cli.lines import LineParser, check_at_least
+from trl_gift.errors import ConfigError
+from trl_gift.run.ending import run_text
+from trl_gift.run.folder import RunFolder
+from trl_gift.sampling.records import CodeSample
+from trl_gift.sampling.store import read_samples
+
+_WIDTH = 110
+_INDENT = "    "
+
+
+def run(argv: Sequence[str]) -> int:
+    """Shows a run; with filters, its samples; with `--task`, the chain of a task."""
+    options = _parser().parse_args(argv)
+    check_at_least(1, round=options.round, limit=options.limit)
+    folder = open_run(options.run)
+    samples = _chosen(folder, options)
+    if options.json:
+        print("\n".join(json.dumps(sample.to_record(), ensure_ascii=False) for sample in samples))
+        return 0
+    if options.task is None and not options.status and options.round is None:
+        print(overview(folder))
+        return 0
+    found = list(samples)
+    if not found:
+        print(f"no sample of {folder.root.parent} is like that; `trl-gift show {options.run}` lists what there is.")
+        return 0
+    print(story(found) if options.task is not None and not options.status else listing(found))
+    return 0
+
+
+def open_run(path: str) -> RunFolder:
+    """The run in an output folder, or in its `_gift` folder.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    folder = Path(path).expanduser()
+    run = RunFolder(folder.parent if folder.name == "_gift" else folder)
+    if not run.exists:
+        reason = "holds no run (no _gift/run.json)" if folder.is_dir() else "does not exist"
+        raise ConfigError(f"{path!r} {reason}; give the output_dir of a run.")
+    return run
+
+
+def round_folders(run: RunFolder) -> list[Path]:
+    """The folders of the rounds that have been sampled, wholly or in part, in order."""
+    return sorted(run.root.glob("round-*"), key=lambda path: int(path.name.removeprefix("round-")))
+
+
+def overview(run: RunFolder) -> str:
+    """The run's table, how the programs of each round ended, and what to look at next."""
+    rounds = [run.read(f"round-{index + 1}/metrics.json") for index in range(run.num_measured_rounds)]
+    base = run.read("base.json") if run.has("base.json") else None
+    final = run.read("final.json")["round"] if run.has("final.json") else None
+    recorded = run.read("run.json")
+    verified = bool(recorded["options"]["verify"])
+    lines = [f"{recorded['model']}, {recorded['tasks']['count']} tasks, sampler {recorded['options']['sampler']}"]
+    if not run.has("final.json"):
+        lines.append(f"Not finished: {len(rounds)} of {recorded['options']['num_rounds']} rounds are measured.")
+    if rounds:
+        lines += ["", run_text(base, rounds, final, verified)]
+    task = ""
+    for folder in round_folders(run):
+        statuses: Counter[str] = Counter()
+        for sample in read_samples(folder):
+            statuses[sample.status] += 1
+            task = task or (sample.task_id if sample.continues and sample.step else "")
+        counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+        lines += ["", f"{folder.name.replace('-', ' ')}: {counts}"]
+    name = run.root.parent
+    lines += ["", f"trl-gift show {name} --status failed --limit 3"]
+    if task:
+        lines.append(f"trl-gift show {name} --task {task} --round 1")
+    return "\n".join(lines)
+
+
+def story(samples: Sequence[CodeSample]) -> str:
+    """The chain of a task: each description, the programs that were written from it, and which one was read next."""
+    lines = []
+    step: tuple[int, int] | None = None
+    for sample in samples:
+        if (sample.round, sample.step) != step:
+            step = sample.round, sample.step
+            lines += ["", f"== {sample.task_id}, round {sample.round}, step {sample.step}: {_origin(sample)}", ""]
+            lines += [textwrap.indent(_wrapped(sample.description), "  > ")]
+        mark = "  -> the chain goes on from here" if sample.continues else ""
+        lines += ["", f"{_heading(sample)}{mark}", *_body(sample)]
+    return "\n".join(lines).strip()
+
+
+def listing(samples: Iterable[CodeSample]) -> str:
+    """Samples one after the other, each with the description that it was written from."""
+    blocks = []
+    for sample in samples:
+        description = textwrap.indent(_wrapped(sample.description), "  > ")
+        blocks.append("\n".join([f"== {sample.sample_id}", description, _heading(sample), *_body(sample)]))
+    return "\n\n".join(blocks)
+
+
+def _origin(sample: CodeSample) -> str:
+    match sample.parent:
+        case None:
+            source = "the task's own words" if sample.description_tokens == 0 else "a paraphrase of the task's words"
+        case "reference":
+            source = "the reference, read back"
+        case parent:
+            source = f"{parent}, read back"
+    return source + (f", with the hint {sample.hint}" if sample.hint else "")
+
+
+def _heading(sample: CodeSample) -> str:
+    perplexity = f", perplexity {sample.perplexity:.2f}" if sample.perplexity is not None else ""
+    return f"[{sample.index}] {sample.status}{perplexity}, {len(sample.token_ids)} tokens"
+
+
+def _body(sample: CodeSample) -> list[str]:
+    text = sample.completion if sample.code is None else sample.code
+    lines = [textwrap.indent(_printable(text).rstrip(), _INDENT)]
+    message = (sample.outcome or {}).get("message", "")
+    if message:
+        failure = (sample.outcome or {}).get("first_failure")
+        where = "" if failure is None else f"test {failure + 1}: "
+        lines.append(textwrap.indent(_wrapped(f"{where}{message}"), f"{_INDENT}! "))
+    return lines
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(
+        textwrap.fill(line, _WIDTH, replace_whitespace=False) if line.strip() else ""
+        for line in _printable(text).splitlines()
+    )
+
+
+def _printable(text: str) -> str:
+    """Model-written text without what would steer a terminal."""
+    return "".join(sign if sign in "\n\t" or sign.isprintable() else "\ufffd" for sign in text)
+
+
+def _chosen(run: RunFolder, options: argparse.Namespace) -> Iterator[CodeSample]:
+    folders = round_folders(run)
+    if options.round is not None:
+        folders = [run.round(options.round)] if run.round(options.round) in folders else []
+        if not folders:
+            raise ConfigError(
+                f"--round {options.round}: the run has {len(round_folders(run))} sampled rounds; give one of these."
+            )
+    left = options.limit if options.limit is not None else sys.maxsize
+    for folder in folders:
+        for sample in read_samples(folder):
+            if options.task is not None and sample.task_id != options.task:
+                continue
+            if options.status and sample.status not in options.status:
+                continue
+            if left == 0:
+                return
+            left -= 1
+            yield sample
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = LineParser(
+        prog="trl-gift show",
+        description="Show a run in the terminal: its table, its samples, or the chain of a task as a story.",
+        epilog="examples:\n  trl-gift show out\n  trl-gift show out --status failed error --round 2 --limit 5\n"
+        "  trl-gift show out --task mbpp/601 --round 1",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", help="the output_dir of a run, finished or not")
+    parser.add_argument("--task", help="the samples of this task, as a story: description, programs, description, ...")
+    parser.add_argument("--status", nargs="+", help="samples with one of these statuses, such as passed or no_code")
+    parser.add_argument("--round", type=int, help="samples of this round")
+    parser.add_argument("--limit", type=int, help="at most this many samples")
+    parser.add_argument("--json", action="store_true", help="print the samples as JSON Lines, as they are recorded")
+    return parser

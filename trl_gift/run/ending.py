@@ -1,0 +1,137 @@
+"""The end of a run in words: the table of its rounds, one sentence, and a line for each thing that went wrong.
+
+All figures are read from the records of the run (`base.json` and each `metrics.json`), so a finished run can be summed up
+again at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trl_gift.evaluation import paired_difference
+
+Record = Mapping[str, Any]
+_MOST_NO_CODE = 0.2
+_LABEL = 12
+
+
+def best_round(rounds: Sequence[Record]) -> int | None:
+    """The round with the highest greedy pass@1, of equal ones the latest; None if no round was measured."""
+    measured = [item for item in rounds if "pass@1" in item.get("metrics", {})]
+    if not measured:
+        return None
+    return int(max(measured, key=lambda item: (item["metrics"]["pass@1"], item["round"]))["round"])
+
+
+def run_text(base: Record | None, rounds: Sequence[Record], kept: int | None = None, verified: bool = True) -> str:
+    """The table, the sentence and the lines, one after the other.
+
+    Args:
+        base: Content of `base.json`; None if nothing was measured.
+        rounds: Content of each `metrics.json`.
+        kept: The round whose weights the model has; None for the last.
+        verified: Whether the run executed its samples.
+    """
+    parts = [table(base, rounds, kept, verified), sentence(rounds, kept)]
+    troubles = troubles_of(rounds, verified)
+    return "\n\n".join(part for part in (*parts, "\n".join(troubles)) if part)
+
+
+def table(base: Record | None, rounds: Sequence[Record], kept: int | None = None, verified: bool = True) -> str:
+    """One line for the base model and for each round; the round of the final model has a star.
+
+    Args:
+        base: Content of `base.json`; None if nothing was measured.
+        rounds: Content of each `metrics.json`.
+        kept: The round whose weights the model has; None for the last.
+        verified: Whether the run executed its samples.
+    """
+    measured = base is not None
+    titles = ["", *(["pass@1", "gain over base"] if measured else []), "tasks solved", "programs passed", "distinct"]
+    rows = [["base", _pass_at_1(base["metrics"]), "", "", "", ""]] if base is not None else []
+    kept = kept or (rounds[-1]["round"] if rounds else None)
+    for item in rounds:
+        cells = [f"round {item['round']}{' *' if item['round'] == kept and len(rounds) > 1 else ''}"]
+        if measured:
+            gain = item.get("gain")
+            cells += [_pass_at_1(item.get("metrics", {})), _gain(gain) if gain else ""]
+        cells += [
+            f"{item['solved_tasks']} of {item['tasks']}" if verified else "not run",
+            f"{item['passed']} of {item['samples']}" if verified else "not run",
+            f"{item['distinct_programs']}",
+        ]
+        rows.append(cells)
+    widths = [max(_LABEL, *(len(row[column]) for row in [titles, *rows])) for column in range(len(titles))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [titles, *rows]]
+    if len(rounds) > 1 and kept is not None:
+        lines.append(f"* the final model{'' if kept == rounds[-1]['round'] else ', the best measured round'}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def sentence(rounds: Sequence[Record], kept: int | None = None) -> str:
+    """What the run has shown, in one sentence; empty if nothing was measured."""
+    final = next((item for item in rounds if item["round"] == kept), rounds[-1] if rounds else {})
+    gain = final.get("gain")
+    if not gain:
+        return ""
+    if gain["low"] > 0:
+        return (
+            "The model solves more held-out tasks than before: the interval of the paired difference lies above zero."
+        )
+    if gain["high"] < 0:
+        return (
+            "The model solves fewer held-out tasks than before: the interval of the paired difference lies below zero."
+        )
+    return "No gain is shown: the 95 % interval of the paired difference reaches zero."
+
+
+def troubles_of(rounds: Sequence[Record], verified: bool = True) -> list[str]:
+    """A line for each thing that went wrong, with its likely cause."""
+    lines = []
+    for before, item in zip([None, *rounds], rounds, strict=False):
+        name = f"round {item['round']}"
+        if item["samples"] and item["no_code"] > _MOST_NO_CODE * item["samples"]:
+            lines.append(
+                f"{name}: {item['no_code'] / item['samples']:.0%} of the completions hold no program. Likely causes: "
+                "max_completion_length is too small, or prompt_format does not suit the model."
+            )
+        if verified and item["samples"] and not item["passed"]:
+            lines.append(
+                f"{name}: no program passed. Likely causes: the tasks are too hard for the model, or the temperature is too "
+                "high; temperature='auto' tries several."
+            )
+        gain = item.get("gain")
+        if gain and gain["high"] < 0:
+            lines.append(
+                f"{name}: the model solves fewer tasks than the base model, {_gain(gain)}. Likely causes: a learning_rate "
+                "that is too high, too many epochs, or too few distinct programs to learn from."
+            )
+        if before is not None and before.get("greedy") and item.get("greedy"):
+            difference, (low, high) = paired_difference(item["greedy"], before["greedy"])
+            if difference < 0:
+                chance = "which may be chance" if high >= 0 else "and the interval lies below zero"
+                lines.append(
+                    f"{name}: pass@1 is lower than in round {before['round']}, {_points(difference, low, high)}, {chance}. "
+                    "Fewer rounds may do."
+                )
+    if verified and rounds and (never := rounds[-1]["tasks"] - rounds[-1]["solved_tasks"]) and rounds[-1]["passed"]:
+        lines.append(
+            f"{never} of {rounds[-1]['tasks']} tasks were never solved, so no program of the model's own was learned for them. "
+            "More steps, or sampler='hinted', may solve some."
+        )
+    return lines
+
+
+def _pass_at_1(metrics: Mapping[str, float]) -> str:
+    if "pass@1" not in metrics:
+        return ""
+    return f"{metrics['pass@1']:.1%} [{metrics['pass@1_low']:.1%}, {metrics['pass@1_high']:.1%}]"
+
+
+def _gain(gain: Mapping[str, float]) -> str:
+    return _points(gain["pass@1"], gain["low"], gain["high"])
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return f"{value:+.1%} [{low:+.1%}, {high:+.1%}]"
