@@ -455,7 +455,18 @@ class GiFTTrainer(RoundTrainer):
         self.begin_again()
         self._track(checkpoint, continued=bool(resume and exists))
         self.say(f"training {training_line(self.args, self.accelerator.unwrap_model(self.model))}.")
+        self.say(self._plan())
         return checkpoint
+
+    def _plan(self) -> str:
+        """What the run will sample, in one line."""
+        args, count = self.args, len(self.tasks)
+        total = count * args.num_steps * args.num_generations
+        rounds = "one round" if args.num_rounds == 1 else f"each of {args.num_rounds} rounds"
+        return (
+            f"{rounds}: {count:,} tasks × {args.num_steps} steps × {args.num_generations} completions = {total:,} completions "
+            f"of at most {args.max_completion_length} tokens; `trl-gift estimate` says how long that takes."
+        )
 
     def _track(self, checkpoint: RoundCheckpoint | None, continued: bool) -> None:
         """Gives the run the name that its trackers know it by, or will."""

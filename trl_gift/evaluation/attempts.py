@@ -127,6 +127,7 @@ def attempt_tasks(
     prompts: PromptFormat,
     settings: EvaluationSettings,
     on_attempt: Callable[[Attempt], None] = lambda attempt: None,
+    on_step: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Attempts every task greedily and, if asked, by sampling.
 
@@ -137,6 +138,7 @@ def attempt_tasks(
         prompts: How the model is asked.
         settings: What is measured.
         on_attempt: Called with each attempt as it is done, for progress.
+        on_step: Called after each step of the engine, for progress.
     """
     attempts: list[Attempt] = []
 
@@ -160,7 +162,7 @@ def attempt_tasks(
     sampled_indices = tuple(range(settings.num_generations))
     chains = [attempt(task, (-1,), greedy) for task in tasks]
     chains += [attempt(task, sampled_indices, sampled) for task in tasks if sampled_indices]
-    Scheduler(engine, sandbox).run(chains)
+    Scheduler(engine, sandbox, on_step).run(chains)
     attempts.sort(key=lambda item: (item.task_id, item.index))
     return Evaluation(tuple(attempts), settings.k, prompts.convention)
 

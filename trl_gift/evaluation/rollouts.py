@@ -19,7 +19,7 @@ from trl_gift.evaluation.attempts import Evaluation, EvaluationSettings, attempt
 from trl_gift.generation import default_dtype, end_ids
 from trl_gift.prompts import prompt_format
 from trl_gift.sampling.progress import SamplingProgress
-from trl_gift.sampling.rollouts import Rollouts, RolloutSettings
+from trl_gift.sampling.rollouts import Rollouts, RolloutSettings, tokens_of
 from trl_gift.tasks import Task, tasks_from_rows
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def evaluate_rollouts(
             rollouts.sandbox,
             rollouts.prompts,
             settings,
-            on_attempt=lambda attempt: progress.add(attempt.passed, engine.tokens_generated),
+            on_attempt=lambda attempt: progress.add(attempt.passed, tokens_of(engine)),
+            on_step=lambda: progress.tick(tokens_of(engine)),
         )
     attempts = rollouts.gather(result.attempts)
     return replace(result, attempts=tuple(sorted(attempts, key=lambda item: (item.task_id, item.index))))

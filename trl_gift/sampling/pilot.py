@@ -19,7 +19,7 @@ from trl_gift.prompts import PromptFormat
 from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.records import PASSED
-from trl_gift.sampling.rollouts import Rollouts
+from trl_gift.sampling.rollouts import Rollouts, tokens_of
 from trl_gift.sampling.scheduler import Execute, Generate, Scheduler
 from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task, codetext
@@ -73,7 +73,8 @@ def run_pilot(rollouts: Rollouts, tasks: Sequence[Task], settings: ChainSettings
             rollouts.sandbox,
             rollouts.prompts,
             settings,
-            lambda passed: progress.add(passed, engine.tokens_generated),
+            lambda passed: progress.add(passed, tokens_of(engine)),
+            lambda: progress.tick(tokens_of(engine)),
         )
     return merged(rollouts.gather(found))
 
@@ -94,8 +95,9 @@ def try_temperatures(
     prompts: PromptFormat,
     settings: ChainSettings,
     on_program: Callable[[bool], None] = lambda passed: None,
+    on_step: Callable[[], object] = lambda: None,
 ) -> list[PilotResult]:
-    """The pilot of one process; `on_program` is called with each verdict."""
+    """The pilot of one process; `on_program` is called with each verdict, `on_step` after each step of the engine."""
     passing: dict[float, list[tuple[str, str]]] = {temperature: [] for temperature in TEMPERATURES}
 
     async def attempt(task: Task, params: SamplingParams) -> None:
@@ -113,7 +115,7 @@ def try_temperatures(
                 passing[params.temperature].append((task.task_id, codetext.normalise(extraction.code)))
             on_program(passed)
 
-    Scheduler(engine, sandbox).run(
+    Scheduler(engine, sandbox, on_step).run(
         attempt(task, replace(settings.code_params, temperature=temperature))
         for task in tasks
         for temperature in TEMPERATURES

@@ -9,6 +9,8 @@ from types import TracebackType
 
 from tqdm.auto import tqdm
 
+_REDRAW_S = 1.0
+
 
 @contextmanager
 def no_dataset_bars() -> Iterator[None]:
@@ -25,7 +27,7 @@ def no_dataset_bars() -> Iterator[None]:
 
 
 class SamplingProgress:
-    """A bar over programs; shows the share that passed (unless they are not run) and the tokens generated per second.
+    """A bar over programs; shows the share that passed (unless they are not run) and the tokens, which move before a program ends.
 
     Args:
         description: What the bar is headed.
@@ -41,6 +43,7 @@ class SamplingProgress:
         self._tokens = 0
         self._count = 0
         self._passed = 0
+        self._drawn = self._started
 
     def __enter__(self) -> SamplingProgress:
         return self
@@ -51,15 +54,30 @@ class SamplingProgress:
         self._bar.close()
 
     def skip(self, count: int) -> None:
-        """Counts what an earlier run has done."""
-        self._bar.update(count)
+        """Counts what an earlier run has done, or another process."""
+        if count:
+            self._bar.update(count)
 
     def add(self, passed: bool, tokens: int) -> None:
         """Counts one program; `tokens` is the engine's total so far."""
         self._count += 1
         self._passed += passed
+        self._show(tokens)
+        self._bar.update(1)
+
+    def tick(self, tokens: int) -> bool:
+        """Shows the tokens so far, though no program may have ended; at most once a second. Returns whether it did."""
+        due = not self._bar.disable and time.monotonic() - self._drawn > _REDRAW_S
+        if due:
+            self._drawn = time.monotonic()
+            self._show(tokens)
+            self._bar.refresh()
+        return due
+
+    def _show(self, tokens: int) -> None:
         self._tokens = tokens
         seconds = max(time.monotonic() - self._started, 1e-9)
-        verdicts = f"{self._passed / self._count:.0%} passed" if self._verified else "unverified"
-        self._bar.set_postfix_str(f"{verdicts}, {self._tokens / seconds:.0f} tokens/s", refresh=False)
-        self._bar.update(1)
+        passed = f"{self._passed / self._count:.0%} passed" if self._count else "none finished"
+        verdicts = passed if self._verified else "unverified"
+        rate = f"{self._tokens:,} tokens, {self._tokens / seconds:.0f}/s"
+        self._bar.set_postfix_str(f"{verdicts}, {rate}", refresh=False)

@@ -27,7 +27,7 @@ from trl_gift.sampling.context import ChainContext, ChainSettings
 from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.scheduler import Scheduler
-from trl_gift.sampling.store import SampleIndex, SampleStore
+from trl_gift.sampling.store import OtherProcesses, SampleIndex, SampleStore
 from trl_gift.sampling.workers import default_sandbox_workers
 from trl_gift.sandbox import Limits, LocalSandbox, Sandbox
 from trl_gift.tasks import Task
@@ -67,6 +67,11 @@ class RolloutSettings:
     isolation: Literal["required", "none"] = "required"
     sandbox_workers: int | None = None
     quiet: bool = False
+
+
+def tokens_of(engine: Engine) -> int:
+    """The tokens that an engine has generated so far, with those of unfinished completions where the engine counts them."""
+    return engine.tokens_generated + (engine.tokens_in_flight if isinstance(engine, CompactEngine) else 0)
 
 
 class Rollouts:
@@ -125,12 +130,25 @@ class Rollouts:
             The number of tokens that this process sampled.
         """
         mine = self.share(tasks)
+        total = len(tasks) * settings.num_steps * settings.num_generations
+        heading = f"round {settings.round}: sampling"
         # Every process reads what all processes left before any process writes more.
-        with SampleIndex(folder) as recorded, self.engine() as engine:
+        with (
+            SampleIndex(folder) as recorded,
+            SamplingProgress(heading, total, self.quiet, settings.verify) as progress,
+        ):
+            progress.skip(len(recorded))
+            others = OtherProcesses(folder, self._accelerator.process_index)
             self._accelerator.wait_for_everyone()
-            self._run_chains(mine, settings, examples, earlier, folder, engine, recorded)
-            tokens = engine.tokens_generated
-        self._wait_for_all_shares(folder)
+            with self.engine() as engine:
+
+                def tick() -> None:
+                    if progress.tick(tokens_of(engine)):
+                        progress.skip(others.new())
+
+                self._run_chains(mine, settings, examples, earlier, folder, engine, recorded, progress, tick)
+                tokens = engine.tokens_generated
+            self._wait_for_all_shares(folder, lambda: progress.skip(others.new()))
         return tokens
 
     def _run_chains(
@@ -142,24 +160,20 @@ class Rollouts:
         folder: Path,
         engine: Engine,
         recorded: SampleIndex,
+        progress: SamplingProgress,
+        tick: Callable[[], None],
     ) -> None:
-        total = len(tasks) * settings.num_steps * settings.num_generations
-        heading = f"round {settings.round}: sampling"
-        with (
-            SampleStore(folder, self._accelerator.process_index) as store,
-            SamplingProgress(heading, total, self.quiet, settings.verify) as progress,
-        ):
-            progress.skip(sum(recorded.count(task.task_id) for task in tasks))
+        with SampleStore(folder, self._accelerator.process_index) as store:
 
             def append(sample: CodeSample) -> None:
                 store.append(sample)
-                progress.add(sample.passed, engine.tokens_generated)
+                progress.add(sample.passed, tokens_of(engine))
 
             context = ChainContext(settings, self.prompts, examples, recorded.step, append, earlier)
             sampler = SAMPLERS[settings.sampler]
-            Scheduler(engine, self._sandbox).run(sampler(task, context) for task in tasks)
+            Scheduler(engine, self._sandbox, tick).run(sampler(task, context) for task in tasks)
 
-    def _wait_for_all_shares(self, folder: Path) -> None:
+    def _wait_for_all_shares(self, folder: Path, on_wait: Callable[[], None]) -> None:
         """Waits until every process has sampled its share, however long the slowest process takes.
 
         The processes meet through files, because a collective that is pending for half an hour counts as a dead process.
@@ -168,6 +182,7 @@ class Rollouts:
         mine = marks[self._accelerator.process_index]
         mine.touch()
         while not all(mark.exists() for mark in marks):
+            on_wait()
             time.sleep(_POLL_INTERVAL_S)
         self._accelerator.wait_for_everyone()
         mine.unlink()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import deque
-from collections.abc import Coroutine, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,13 +78,15 @@ class Scheduler:
     Args:
         engine: Generates and scores.
         sandbox: Runs programs, equal programs with equal tests once; None if no coroutine executes programs.
+        on_step: Called after each step of the engine, for progress.
 
     Attributes:
         times: How the scheduler spent its time.
         executions: The executed programs; None without a sandbox.
     """
 
-    def __init__(self, engine: Engine, sandbox: Sandbox | None) -> None:
+    def __init__(self, engine: Engine, sandbox: Sandbox | None, on_step: Callable[[], object] = lambda: None) -> None:
+        self._on_step = on_step
         self.times = SchedulerTimes()
         self._engine = engine
         self.executions = SharedExecutions(sandbox) if sandbox else None
@@ -113,6 +115,7 @@ class Scheduler:
                     results = self._engine.step() if self._generating else []
                     self.times.generation += time.perf_counter() - began
                     self._ready.extend((self._generating.pop(result.key), result.completions) for result in results)
+                    self._on_step()
                     self._collect()
         finally:
             self.times.total += time.perf_counter() - started

@@ -57,6 +57,35 @@ class SampleStore:
         self._file.close()
 
 
+class OtherProcesses:
+    """Counts what the other processes add to a round, for the progress bar of one of them.
+
+    Args:
+        folder: The round's folder.
+        rank: Index of this process.
+    """
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self._folder = folder
+        self._own = f"samples-{rank}.jsonl"
+        self._places = {path: path.stat().st_size for path in self._paths()}
+
+    def new(self) -> int:
+        """Number of samples since the last call, or since this object was made."""
+        count = 0
+        for path in self._paths():
+            with path.open("rb") as file:
+                file.seek(self._places.get(path, 0))
+                added = file.read()
+            whole = added.rfind(b"\n") + 1
+            count += added.count(b"\n")
+            self._places[path] = self._places.get(path, 0) + whole
+        return count
+
+    def _paths(self) -> list[Path]:
+        return [path for path in self._folder.glob("samples-*.jsonl") if path.name != self._own]
+
+
 class SampleIndex:
     """Where each sample of a round stands, of all processes; in constant memory however many there are.
 

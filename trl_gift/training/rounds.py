@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback, TrainerState, set_seed
+from transformers import ProgressCallback, TrainerCallback, TrainerState, set_seed
 from trl import SFTTrainer
 
 from trl_gift.common.files import write_json
@@ -380,10 +380,15 @@ def last_checkpoint(output_dir: str | Path, run: str | None = None) -> RoundChec
 
 
 class _MarkCheckpoints(TrainerCallback):
-    """Saves at the end of every round and marks each checkpoint once all of it is on disk."""
+    """Names the round on the training bar, saves at the end of every round, marks each checkpoint once all of it is on disk."""
 
     def __init__(self, trainer: RoundTrainer) -> None:
         self._trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for callback in self._trainer.callback_handler.callbacks:
+            if isinstance(callback, ProgressCallback) and callback.training_bar is not None:
+                callback.training_bar.set_description(f"round {self._trainer._round}: training")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         if state.global_step >= state.max_steps and args.save_strategy != "no":

@@ -40,6 +40,9 @@ _PASS_IN_TOKENS = 64
 # After running out of memory, this many decoding steps without an error double the number of places again.
 _CALM_STEPS = 512
 
+# So many tokens of each completion in flight, at most, between two looks of the caller at what it does beside.
+_TOKENS_PER_STEP = 32
+
 
 class CompactEngine:
     """Continuous batching over slots.
@@ -105,10 +108,17 @@ class CompactEngine:
         self._submitted += 1
         self._queue(Flight(request, list(range(len(request.stream_keys)))), self._submitted)
 
+    @property
+    def tokens_in_flight(self) -> int:
+        """Tokens of completions that are not finished yet."""
+        return sum(len(row.token_ids) * len(row.strands) for row in self._rows)
+
     def step(self) -> list[GenerationResult]:
-        """Decodes until at least one request is finished."""
+        """Decodes until a request is finished, or for a number of tokens; then it may return nothing."""
         with evaluation_mode(self._model), torch.inference_mode():
-            while not self._done and self._pending:
+            for _ in range(_TOKENS_PER_STEP):
+                if self._done or not self._pending:
+                    break
                 try:
                     self._admit()
                     if self._rows:
