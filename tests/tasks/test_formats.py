@@ -252,7 +252,7 @@ def test_the_error_about_unknown_columns_lists_the_known_formats():
     message = str(caught.value)
     assert "columns ['answer', 'question'] do not match a known format" in message
     for known in FORMATS:
-        assert f"{known.name}: {', '.join(sorted(known.columns))}" in message
+        assert known.name in message
 
 
 def test_every_format_is_recognised_as_itself():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -87,6 +88,10 @@ class TaskArguments:
 
     eval_limit: int | None = None
     """Maximum number of evaluation tasks."""
+
+    column_mapping: dict[str, Any] | str | None = None
+    """Your names of columns as a JSON object, each with the name that it is read under, such as
+    '{"question": "description"}'."""
 
     skip_invalid: bool = False
     """Leave out rows that are not valid tasks, and print how many, instead of stopping."""
@@ -244,7 +249,24 @@ def _tasks(
         streaming=arguments.dataset_streaming,
         skip_invalid=arguments.skip_invalid,
         require_tests=require_tests,
+        column_mapping=_mapping(arguments.column_mapping),
     )
+
+
+def _mapping(value: dict[str, Any] | str | None) -> dict[str, str] | None:
+    """The value of `column_mapping`, from a YAML file or a JSON text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ConfigError(
+                f'column_mapping={value!r} is not JSON ({error}); write it as \'{{"yours": "description"}}\'.'
+            ) from error
+    if value is not None and (
+        not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values())
+    ):
+        raise ConfigError(f"column_mapping={value!r} does not map names to names; write {{'yours': 'description'}}.")
+    return value
 
 
 def name_datasets(trainer: GiFTTrainer, arguments: TaskArguments) -> None:

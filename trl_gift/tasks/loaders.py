@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.tasks.filters import Candidate, Filter, as_filter
-from trl_gift.tasks.formats import FORMATS, Format, recognise
+from trl_gift.tasks.formats import Format, recognise
 from trl_gift.tasks.sources import PlacedRow, numbered, placed_rows, what
 from trl_gift.tasks.task import Task, untested
+from trl_gift.tasks.unknown import explain, refuse_similar_names
 
 if TYPE_CHECKING:
     import datasets
@@ -36,6 +37,7 @@ def load_tasks(
     streaming: bool = False,
     skip_invalid: bool = False,
     require_tests: bool = True,
+    column_mapping: Mapping[str, str] | None = None,
 ) -> list[Task]:
     """Tasks from a dataset whose columns are known.
 
@@ -53,6 +55,8 @@ def load_tasks(
         skip_invalid: Leave out rows that are not valid tasks, and repeated `task_id`s, instead of raising an error.
         require_tests: Whether rows in the canonical columns without `tests` are refused; only a run with `verify=False`
             accepts such tasks.
+        column_mapping: Your names of columns, each with the name that it is read under, such as
+            `{"question": "description"}`.
 
     Returns:
         The tasks, in the order of the rows.
@@ -66,6 +70,8 @@ def load_tasks(
         raise ConfigError(f"limit={limit!r} is out of range; take at least 1 task, or None for all.")
     keep = as_filter(filter)
     rows = placed_rows(source, split, name, revision, streaming)
+    if column_mapping:
+        rows = _renamed(rows, column_mapping)
     return _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid)
 
 
@@ -117,6 +123,17 @@ def filter_tasks(tasks: Iterable[Task], filter: str | Filter | None, limit: int 
     return [task for task in tasks if keep(Candidate(_returning(task), {}, f"task {task.task_id!r}"))][:limit]
 
 
+def _renamed(rows: Iterable[PlacedRow], names: Mapping[str, str]) -> Iterator[PlacedRow]:
+    for where, row in rows:
+        absent = [name for name in names if name not in row]
+        if absent:
+            raise TaskError(
+                f"{where}: column_mapping names {absent[0]!r}, and the row has {', '.join(map(repr, row))}; name one of these."
+            )
+        others = {name: value for name, value in row.items() if name not in names and name not in names.values()}
+        yield where, {**others, **{names[name]: row[name] for name in names}}
+
+
 def _candidates(rows: Iterable[PlacedRow], require_tests: bool) -> Iterator[Candidate]:
     known: Format | None = None
     for where, row in rows:
@@ -131,10 +148,9 @@ def _candidates(rows: Iterable[PlacedRow], require_tests: bool) -> Iterator[Cand
 def _reading(known: Format | None, row: Mapping[str, Any], where: str) -> Callable[[], Task]:
     def read() -> Task:
         if known is None:
-            forms = "; ".join(f"{form.name}: {', '.join(sorted(form.columns))}" for form in FORMATS)
-            raise TaskError(
-                f"{where}: columns {sorted(row)} do not match a known format; rename them to one of: {forms}."
-            )
+            raise TaskError(f"{where}: columns {sorted(row)} do not match a known format: {explain(row)}.")
+        if known.name.startswith("canonical"):
+            refuse_similar_names(row, where)
         try:
             return known.read(row, where)
         except TaskError:

@@ -11,13 +11,20 @@ from collections.abc import Collection
 
 from trl_gift.tasks.formats.apps import APPS, APPS_PLUS, TACO
 from trl_gift.tasks.formats.codeinsight import CODEINSIGHT
-from trl_gift.tasks.formats.common import Format, Row
+from trl_gift.tasks.formats.common import Format, Row, content_id
 from trl_gift.tasks.formats.contests import CODE_CONTESTS, SANDBOX_FUSION
 from trl_gift.tasks.formats.humaneval import HUMANEVAL
 from trl_gift.tasks.formats.livecodebench import LIVECODEBENCH
 from trl_gift.tasks.formats.mbpp import MBPP, MBPP_PLUS, MBPP_SANITIZED
 from trl_gift.tasks.formats.verifiable import VERIFIABLE
 from trl_gift.tasks.task import Task
+
+
+def _without_id(row: Row, where: str) -> Task:
+    """A row in the canonical columns that has no `task_id`: its content gives it one."""
+    parts = [row.get(name) for name in ("description", "signature", "tests", "hidden_tests")]
+    return Task.from_row({**row, "task_id": content_id("task", *parts)}, where)
+
 
 FORMATS: tuple[Format, ...] = (
     Format("canonical", frozenset({"task_id", "description", "tests"}), Task.from_row),
@@ -33,6 +40,7 @@ FORMATS: tuple[Format, ...] = (
     CODEINSIGHT,
     VERIFIABLE,
     SANDBOX_FUSION,
+    Format("canonical, without an id", frozenset({"description", "tests"}), _without_id),
 )
 
 
