@@ -477,13 +477,16 @@ class GiFTConfig(SFTConfig):
         if self.learning_rate is None:
             self.learning_rate = ADAPTER_LEARNING_RATE if has_adapter else FULL_LEARNING_RATE
 
-    def chain_settings(self, round_index: int, model_hash: str, temperature: float = 1.0) -> ChainSettings:
+    def chain_settings(
+        self, round_index: int, model_hash: str, temperature: float = 1.0, positions: int | None = None
+    ) -> ChainSettings:
         """The options of the sampling stage, for one round.
 
         Args:
             round_index: The round, from 1.
             model_hash: Fingerprint of the trainable weights.
             temperature: What the pilot has chosen for `temperature="auto"`; not used otherwise.
+            positions: Number of tokens that the model can take; None if that is not known.
         """
         return ChainSettings(
             sampler=self.sampler,
@@ -512,6 +515,7 @@ class GiFTConfig(SFTConfig):
             hint=self.hint,
             max_description_tries=self.max_description_tries,
             allow_copies=self.allow_copies,
+            positions=positions,
         )
 
     def selection_settings(self, round_index: int) -> SelectionSettings:

@@ -43,6 +43,7 @@ from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoin
 from trl_gift.run.samples import RoundSamples, ends_of_chains, read_rounds
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
+from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
 from trl_gift.sampling.progress import no_dataset_bars
 from trl_gift.sampling.rollouts import Rollouts
@@ -50,6 +51,7 @@ from trl_gift.sampling.store import is_complete, write_parquet
 from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
+from trl_gift.tasks.references import failing_references
 from trl_gift.training.checks import check_early_stopping, check_model, check_trainable
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
@@ -202,6 +204,9 @@ class GiFTTrainer(RoundTrainer):
             check_attention(model_now)
         self.prompts = args.prompts(self.processing_class, end_ids(model_now, self.processing_class))
         self.examples = load_examples(args.description_examples)
+        self._positions = positions_of(model_now.config)
+        self.tasks = self._given_tasks = self._fitting(self.tasks, "training tasks")
+        self.eval_tasks = self._fitting(self.eval_tasks, "evaluation tasks")
         self.run = RunFolder(args.output_dir)
         self.tracking = Tracking(self.callback_handler.callbacks, args, self.accelerator.is_main_process)
         self.clock = StageClock()
@@ -257,10 +262,13 @@ class GiFTTrainer(RoundTrainer):
                 options, seeds or tasks, or more rounds; under DeepSpeed or FSDP, if the next round is not sampled yet.
         """
         if self.is_sharded:
-            self._train_sampled_round(self._begin(resume_from_checkpoint))
+            checkpoint = self._begin(resume_from_checkpoint)
+            self._check_references()
+            self._train_sampled_round(checkpoint)
             return self._end()
         with self.rollouts.executing(self.args.verify or bool(self.eval_tasks)):
             checkpoint = self._begin(resume_from_checkpoint)
+            self._check_references()
             self._evaluate_base()
             for round_index in self._rounds_to_run(checkpoint):
                 started = time.monotonic()
@@ -286,6 +294,7 @@ class GiFTTrainer(RoundTrainer):
         """
         with self.rollouts.executing(self.args.verify):
             checkpoint = self._begin(resume_from_checkpoint)
+            self._check_references()
             step = NextStep(1, Stage.SAMPLE)
             if self.args.one_round_per_process:
                 self._evaluate_base()
@@ -426,7 +435,7 @@ class GiFTTrainer(RoundTrainer):
         description = describe_run(
             args.gift_options(),
             self._model_name(),
-            self.tasks,
+            self._given_tasks,
             self.eval_tasks,
             args.seeds(),
             args.training_options(),
@@ -457,6 +466,33 @@ class GiFTTrainer(RoundTrainer):
         self.say(f"training {training_line(self.args, self.accelerator.unwrap_model(self.model))}.")
         self.say(self._plan())
         return checkpoint
+
+    def _fitting(self, tasks: Sequence[Task], kind: str) -> list[Task]:
+        """The tasks whose prompt and completion fit into the model; prints how many do not."""
+        kept, left_out = fitting(tasks, self.prompts, self.args.max_completion_length, self._positions)
+        if line := left_out_line(left_out, len(tasks), kind, self._positions):
+            self.say(line)
+        return kept
+
+    def _check_references(self) -> None:
+        """Runs the references, once for a run; from then on those that fail their own tests are as if absent."""
+        self.tasks = self._given_tasks
+        if not self.args.verify or all(task.reference is None for task in self.tasks):
+            return
+        if not self._agreed(self.run.has("references.json")):
+            if self.is_sharded:
+                return  # nothing is executed here; the process that samples has run them
+            failing = failing_references(self.tasks, self.rollouts.sandbox) if self.rollouts.is_main else {}
+            self._write("references.json", {"failing": failing})
+        failing = self.run.read("references.json")["failing"]
+        if not failing:
+            return
+        self.tasks = [replace(task, reference=None) if task.task_id in failing else task for task in self.tasks]
+        total = sum(task.reference is not None for task in self._given_tasks)
+        self.say(
+            f"{len(failing)} of {total} references fail their own tests; they are not trained on, not read and not shown. "
+            f"{self.run.root / 'references.json'} says why; `trl-gift validate` looks closer."
+        )
 
     def _plan(self) -> str:
         """What the run will sample, in one line."""
@@ -621,7 +657,9 @@ class GiFTTrainer(RoundTrainer):
         if not is_complete(folder):
             self.release_memory_for_sampling()
             started = time.monotonic()
-            settings = args.chain_settings(round_index, self.rollouts.weights_hash(), self._piloted_temperature())
+            settings = args.chain_settings(
+                round_index, self.rollouts.weights_hash(), self._piloted_temperature(), self._positions
+            )
             earlier = [self.run.round(index) for index in range(1, round_index)] if args.continue_chains else []
             tokens = self.rollouts.sample(self.tasks, settings, folder, self.examples, ends_of_chains(earlier))
             # All processes together, until the slowest is done, without the samples of an earlier process.

@@ -53,6 +53,7 @@ class ChainSettings:
         hint: What a hint shows, `"reference"` or `"failing_test"`.
         max_description_tries: How often a step draws a description before it starts from the task's own words.
         allow_copies: Whether a program may pass that equals a reference which its chain has read.
+        positions: Number of tokens that the model can take, completion included; None if that is not known.
     """
 
     sampler: str
@@ -69,6 +70,7 @@ class ChainSettings:
     hint: str = "reference"
     max_description_tries: int = 3
     allow_copies: bool = False
+    positions: int | None = None
 
 
 class ChainContext:
@@ -273,6 +275,8 @@ class ChainContext:
     ) -> Origin:
         """Draws descriptions until one gives away neither `code` nor the reference; after too many, takes the task's own.
 
+        So it does where the prompt, or that of the next program, would not fit into the model.
+
         Args:
             task: The task.
             prompt: Asks for the description.
@@ -285,7 +289,8 @@ class ChainContext:
         priority = 2 * (self._settings.num_steps - step) + 1
         secrets = (code, task.reference)
         tokens = leaks = 0
-        for attempt in range(self._settings.max_description_tries):
+        tries = self._settings.max_description_tries if self._fits(prompt, self._settings.description_params) else 0
+        for attempt in range(tries):
             keys = (self._key(task, step, "description", attempt),)
             name = ("describe", task.task_id, step, attempt)
             (completion,) = await Generate(GenerationRequest(name, prompt.ids, params, keys, priority))
@@ -293,9 +298,17 @@ class ChainContext:
             text = self._prompts.describe(written, completion.finish_reason != "length")
             tokens += len(completion.token_ids)
             leaks += gives_away(written, secrets, task.signature)
-            if text and not gives_away(text, secrets, task.signature):
+            if (
+                text
+                and not gives_away(text, secrets, task.signature)
+                and self._fits(self._write_prompt(task, Origin(text)), self._settings.code_params)
+            ):
                 return replace(described, description=text, tokens=tokens, tries=attempt + 1, leaks=leaks)
-        return Origin(task.description, tokens=tokens, tries=self._settings.max_description_tries, leaks=leaks)
+        return Origin(task.description, tokens=tokens, tries=tries, leaks=leaks)
+
+    def _fits(self, prompt: Prompt, params: SamplingParams) -> bool:
+        positions = self._settings.positions
+        return positions is None or len(prompt.ids) + params.max_new_tokens <= positions
 
     def _condition(self, task: Task, origin: Origin) -> Origin:
         """The condition of perplexities: the step's description with its hint, or the task's own description alone."""

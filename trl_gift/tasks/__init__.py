@@ -1,7 +1,7 @@
 """Programming tasks with tests: what a task is, and how known datasets become tasks.
 
 Public modules: `codetext` (Python source as text), `filters`, `decontamination` and `overlap` (which tasks are left out),
-`validate` (whether the tests of a task can be trusted).
+`references` (which references fail), `validate` (whether the tests of a task can be trusted).
 """
 
 from trl_gift.tasks.loaders import filter_tasks, load_tasks, tasks_from_rows
@@ -18,6 +18,7 @@ __all__ = [
     "fingerprint",
     "load_tasks",
     "overlap",
+    "references",
     "tasks_from_rows",
     "validate",
 ]

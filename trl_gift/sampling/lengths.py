@@ -1,0 +1,64 @@
+"""Whether prompts and completions fit into the positions of a model.
+
+A model writes nonsense after its last position, or fails there; what cannot fit is left out before anything is generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trl_gift.errors import ConfigError
+from trl_gift.prompts import PromptFormat
+from trl_gift.tasks import Task
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+
+
+def positions_of(config: PretrainedConfig) -> int | None:
+    """The number of tokens that a model can take, its completion included; None where its config names none."""
+    values = config.get_text_config().to_dict()
+    return next((int(values[name]) for name in _NAMES if isinstance(values.get(name), int)), None)
+
+
+def fitting(
+    tasks: Sequence[Task], prompts: PromptFormat, max_completion_length: int, positions: int | None
+) -> tuple[list[Task], list[Task]]:
+    """The tasks whose prompt leaves room for a whole completion, and the others.
+
+    Args:
+        tasks: The tasks.
+        prompts: How the model is asked.
+        max_completion_length: Largest number of tokens of a completion.
+        positions: What `positions_of` gave.
+
+    Raises:
+        ConfigError: if no prompt leaves room.
+    """
+    if positions is None or not tasks:
+        return list(tasks), []
+    lengths = [len(prompts.write(task, task.description).ids) for task in tasks]
+    fit = [task for task, length in zip(tasks, lengths, strict=True) if length + max_completion_length <= positions]
+    if not fit:
+        room = positions - min(lengths)
+        cure = f"give at most {room}" if room > 0 else "take another model"
+        raise ConfigError(
+            f"max_completion_length={max_completion_length} leaves no room for a prompt: the model has {positions} positions, "
+            f"and the shortest prompt takes {min(lengths)} tokens; {cure}."
+        )
+    kept = {task.task_id for task in fit}
+    return fit, [task for task in tasks if task.task_id not in kept]
+
+
+def left_out_line(left_out: Sequence[Task], total: int, kind: str, positions: int | None) -> str:
+    """What was left out, in one line; empty if nothing was."""
+    if not left_out:
+        return ""
+    names = ", ".join(task.task_id for task in left_out[:3]) + (", …" if len(left_out) > 3 else "")
+    return (
+        f"{len(left_out)} of {total} {kind} are left out ({names}): prompt and max_completion_length exceed the model's "
+        f"{positions} positions. A smaller max_completion_length keeps them."
+    )
