@@ -45,6 +45,7 @@ def run(argv: Sequence[str]) -> int:
 def _generate(options: argparse.Namespace) -> dict[str, Any]:
     # Loaded late: a mistake in the options is told at once.
     import torch
+    import transformers
 
     from trl_gift.config import GiFTConfig
     from trl_gift.generation import default_dtype
@@ -52,6 +53,7 @@ def _generate(options: argparse.Namespace) -> dict[str, Any]:
     from trl_gift.inference.loading import load
     from trl_gift.inference.sources import find_source, recorded_options
 
+    transformers.utils.logging.disable_progress_bar()
     task = make_task(options.description, options.signature, _tests(options.tests))
     name = str(model_path()) if options.model == "playground" else options.model
     asked = recorded_options(name)
@@ -116,7 +118,7 @@ def _verdict(record: dict[str, Any]) -> str:
             forgeable = "" if record["trusted"] else "; the program could have forged this verdict"
             return f"passed: {count} passes all tests{forgeable}"
         case "unverified":
-            return "not run: --tests runs it"
+            return "not run; give --tests to run it"
         case "no_code":
             return f"no_code: {'no completion holds' if total > 1 else 'the completion does not hold'} a program"
     shown = f" ({record['failing_test']})" if record["failing_test"] else ""

@@ -71,6 +71,8 @@ def _quieten() -> None:
     logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
     # TRL's default for gradient checkpointing uses the name that transformers 5.23 deprecates.
     warnings.filterwarnings("ignore", "`gradient_checkpointing", FutureWarning)
+    # And peft, when it wraps a model, one that transformers 5.23 deprecates.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing", FutureWarning)
 
 
 def _out_of_memory() -> tuple[type[Exception], ...]:

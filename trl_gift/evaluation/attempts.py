@@ -200,7 +200,8 @@ def _attempt(task: Task, index: int, completion: Completion, code: str | None, o
         return replace(seen, status=NO_CODE)
     if outcome is None:
         return seen
-    failing = outcome.first_failure
+    # What does not compile fails no test in particular.
+    failing = None if outcome.status == Status.SYNTAX_ERROR else outcome.first_failure
     return replace(
         seen,
         status=str(outcome.status),

@@ -31,6 +31,7 @@ from trl_gift.prompts import PromptFormat, prompt_format
 from trl_gift.sampling.rollouts import Rollouts, RolloutSettings
 from trl_gift.training.adapters import adapter_tokenizer
 from trl_gift.training.checks import check_model, check_quantization, load_config
+from trl_gift.training.quantization import keep_trainable_after_sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -231,6 +232,7 @@ def _load(source: ModelSource, options: Mapping[str, Any], engine: str, device: 
         **options,
     }
     model = AutoModelForCausalLM.from_pretrained(source.model, revision=source.revision, **given)
+    keep_trainable_after_sampling(model)  # 4-bit layers then compute as they did in the run
     if source.adapter is None:
         return model
     where = {"revision": source.adapter_revision} if source.adapter_revision else {}
