@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import find_adapter_config_file
-
 from trl_gift.errors import ConfigError
 from trl_gift.run.folder import RunFolder
-from trl_gift.training.adapters import read_adapter
+from trl_gift.training.adapters import is_adapter, read_adapter
 from trl_gift.training.rounds import read_checkpoint
 
 # The options of a run on which depends how its model is asked and how programs are run.
@@ -78,7 +76,7 @@ def find_source(name: str, base: str | None = None, revision: str | None = None)
                 f"or name its base model, {recorded!r}."
             )
         run, (path, round_index) = Path(name), found
-    if not Path(path).is_file() and find_adapter_config_file(path, revision=revision) is not None:
+    if is_adapter(path, revision):
         on_hub = not Path(path).is_dir()
         settings = read_adapter(path, revision if on_hub else None)
         if settings.is_prompt_learning:
@@ -90,8 +88,8 @@ def find_source(name: str, base: str | None = None, revision: str | None = None)
         if not named:
             raise ConfigError(f"{name!r} does not name its base model; give it with --base.")
         # A base that is given is another copy; the recorded revision need not exist there.
-        recorded = None if base else settings.revision
-        of_base = recorded if on_hub else revision or recorded
+        own_revision = None if base else settings.revision
+        of_base = own_revision if on_hub else revision or own_revision
         return ModelSource(named, path, of_base, revision if on_hub else None, run, round_index)
     if base is not None:
         raise ConfigError(f"base={base!r} is for adapters, and {name!r} is a whole model; leave it out.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from peft import PeftConfig
 from transformers import AutoTokenizer
+from transformers.utils import find_adapter_config_file
 
 from trl_gift.errors import ConfigError
 
@@ -37,6 +38,18 @@ def check_adapter_folder(adapter: str) -> None:
         f"{adapter!r} holds no adapter_config.json; give a folder with one, such as a checkpoint, or the folder that the "
         "trainer's save_model wrote with peft_config."
     )
+
+
+def is_adapter(name: str, revision: str | None = None) -> bool:
+    """Whether a folder or a name on the Hub is an adapter; what is neither is none.
+
+    Args:
+        name: A folder, or a name on the Hub.
+        revision: Of a repository on the Hub.
+    """
+    if Path(name).exists():
+        return (Path(name) / "adapter_config.json").is_file()
+    return _HUB_NAME.fullmatch(name) is not None and find_adapter_config_file(name, revision=revision) is not None
 
 
 def read_adapter(adapter: str, revision: str | None = None) -> Any:
