@@ -181,7 +181,8 @@ def test_a_run_is_measured_as_it_measured_itself(evaluate, run):
     assert figures(record) == {f"eval_{name}": value for name, value in kept["metrics"].items()}
     assert record["convention"] == CONVENTION, "it is asked as in the run"
     assert record["measured"]["run"] == str(run)
-    assert f"saved by the run {run}" in said
+    assert record["measured"]["round"] == 1
+    assert f"round 1 of the run {run}" in said
     compared = record["comparison"]
     assert {"pass@1": compared["difference"], "low": compared["low"], "high": compared["high"]} == kept["gain"]
     assert (compared["with"], compared["tasks"]) == (str(run / "_gift/base.json"), HELD_OUT)

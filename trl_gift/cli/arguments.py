@@ -58,12 +58,12 @@ _EXAMPLES = {
 }
 # The options that only `evaluate` has.
 _MEASURING = {
-    "base": "Base model of an adapter. The default is the one that the adapter names.",
-    "save": "Folder for evaluation.json and evaluation.parquet (every attempt). The default is a new folder, evaluation, in "
+    "--base": "Base model of an adapter. The default is the one that the adapter names.",
+    "--save": "Folder for evaluation.json and evaluation.parquet (every attempt). The default is a new folder, evaluation, in "
     "the folder of a run, and none for another model.",
-    "compare": "Earlier evaluation of the same tasks: a folder of --save, or a run's _gift/base.json or _gift/round-N; "
+    "--compare": "Earlier evaluation of the same tasks: a folder of --save, or a run's _gift/base.json or _gift/round-N; "
     "'base' and 'round-N' stand for those of the measured run.",
-    "json": "Print one JSON object.",
+    "--json": "Print one JSON object.",
 }
 
 
@@ -189,7 +189,8 @@ def _resume(value: str | bool | None) -> bool | str:
 
 def _parser(command: str, also: Sequence[str]) -> RunParser:
     stages = dict.fromkeys(
-        ("config", "preset", "resume", "dry-run", "accelerate_config", *FLAGS, *_MEASURING), "start"
+        ("config", "preset", "resume", "dry-run", "accelerate_config", *FLAGS, *(name[2:] for name in _MEASURING)),
+        "start",
     ) | dict.fromkeys(_MOST_USED, "the run")
     for kind in (TaskArguments, GiFTConfig):
         stages |= {name: option.stage.lower() for name, option in options_of(kind).items()}
@@ -222,10 +223,10 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
     parser.add_argument("--resume", action="store_true", help=resume)
     if command == "evaluate":
         for name, text in _MEASURING.items():
-            if name == "json":
-                parser.add_argument(f"--{name}", action="store_true", help=text)
+            if name == "--json":
+                parser.add_argument(name, action="store_true", help=text)
             else:
-                parser.add_argument(f"--{name}", help=text)
+                parser.add_argument(name, help=text)
     if command == "train":
         parser.add_argument("--dry-run", action="store_true", help="Print what the run would need, and stop.")
         add_launch_arguments(parser)

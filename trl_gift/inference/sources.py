@@ -1,6 +1,7 @@
 """What a user names as a model: a whole model, an adapter on its base, or the folder of a run.
 
-A run's folder stands for its trained model: what the run saved at its end, else its last checkpoint that ends a round.
+A run's folder stands for its trained model: what the run saved at its end, else the checkpoint from the end of the round that it
+has ended with, else the last checkpoint that ends a round.
 Nothing is loaded here.
 """
 
@@ -103,18 +104,21 @@ def trained_model(output_dir: str | Path) -> tuple[str, int | None] | None:
         output_dir: The run's folder.
 
     Returns:
-        The folder of a model or an adapter, and its round if it is a checkpoint; None if no round has been trained.
+        The folder of a model or an adapter, and its round if that is known; None if no round has been trained.
     """
+    run = RunFolder(output_dir)
+    kept = int(run.read("final.json")["round"]) if run.has("final.json") else None
     for name in _SAVED:
         folder = Path(output_dir) / name
         if (folder / "adapter_config.json").is_file() or (
             (folder / "config.json").is_file() and any(next(folder.glob(kind), None) for kind in _WEIGHTS)
         ):
-            return str(folder), None
-    key = RunFolder(output_dir).key
-    found = [read_checkpoint(path, key) for path in Path(output_dir).glob("checkpoint-*")]
-    last = max((item for item in found if item and item.mark.is_end), key=lambda item: item.step, default=None)
-    return (str(last.path), last.mark.round) if last else None
+            return str(folder), kept
+    found = [read_checkpoint(path, run.key) for path in Path(output_dir).glob("checkpoint-*")]
+    ends = [item for item in found if item and item.mark.is_end]
+    # The round that the run has ended with, if its checkpoint is still there.
+    best = max(ends, key=lambda item: (item.mark.round == kept, item.step), default=None)
+    return (str(best.path), best.mark.round) if best else None
 
 
 def recorded_options(name: str) -> dict[str, Any]:
