@@ -129,6 +129,21 @@ def test_an_adapter_on_its_base(evaluate, sandbox, tmp_path):
     assert f"adapter {tmp_path / 'adapter'} on {model_path()}" in said
 
 
+def test_an_adapter_on_the_hub(evaluate, sandbox, tmp_path, monkeypatch):
+    """As the libraries find it in their cache, without a network."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub/models--somebody--adapter"
+    adapted, (_, tokenizer) = make_adapter(repository / "snapshots" / commit), playground()
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    record, said = evaluate("somebody/adapter")
+    assert figures(record) == as_figures(measured(adapted, sandbox, tokenizer))
+    assert (record["measured"]["adapter"], record["measured"]["adapter_revision"]) == ("somebody/adapter", commit)
+    assert f"adapter somebody/adapter@{commit[:12]} on {model_path()}" in said
+
+
 def test_another_base(evaluate, refused, tmp_path):
     make_adapter(tmp_path / "adapter")
     shutil.copytree(model_path(), tmp_path / "base")

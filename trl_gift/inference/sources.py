@@ -1,8 +1,7 @@
 """What a user names as a model: a whole model, an adapter on its base, or the folder of a run.
 
 A run's folder stands for its trained model: what the run saved at its end, else the checkpoint from the end of the round that it
-has ended with, else the last checkpoint that ends a round.
-Nothing is loaded here.
+has ended with, else the last checkpoint that ends a round. Nothing is loaded here.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HFValidationError
 from peft import PeftConfig
 from transformers import AutoTokenizer
-from transformers.utils import find_adapter_config_file
 
 from trl_gift.errors import ConfigError
 
@@ -49,7 +50,13 @@ def is_adapter(name: str, revision: str | None = None) -> bool:
     """
     if Path(name).exists():
         return (Path(name) / "adapter_config.json").is_file()
-    return _HUB_NAME.fullmatch(name) is not None and find_adapter_config_file(name, revision=revision) is not None
+    if _HUB_NAME.fullmatch(name) is None:
+        return False
+    try:
+        hf_hub_download(name, "adapter_config.json", revision=revision)
+    except (OSError, HFValidationError):  # absent, private, or out of reach: loading it as a model says which
+        return False
+    return True
 
 
 def read_adapter(adapter: str, revision: str | None = None) -> Any:
