@@ -579,14 +579,14 @@ def test_tokenizers_and_chat_templates(tokenizer):
     assert tokenizer.decode(encoded["input_ids"]) == "<user>hello<a>", changed
 
 
-# peft (trl_gift.generation.server.serving, trl_gift.estimate) -----------------------------------------------------------------
+# peft (trl_gift.generation.server.hosting, trl_gift.estimate) -----------------------------------------------------------------
 
 
 def test_adapters(tmp_path, model_factory):
     model = peft.get_peft_model(model_factory(), peft.LoraConfig(r=4, target_modules="all-linear"))
     config = model.peft_config[model.active_adapter]
     assert isinstance(config, peft.LoraConfig), (
-        "the active adapter's config is read in trl_gift.generation.server.serving"
+        "the active adapter's config is read in trl_gift.generation.server.hosting"
     )
     assert config.r == 4
     assert "base_model_name_or_path" in vars(config), "serving loads the base model by it"

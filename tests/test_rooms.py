@@ -68,3 +68,22 @@ def test_public_names_exist_and_are_documented(room):
         value = getattr(module, name)
         if isinstance(value, type) or inspect.isroutine(value):
             assert value.__doc__, f"{module.__name__}.{name}"
+
+
+def lazy(package):
+    """The names that a package loads on first use."""
+    for node in ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            yield from (alias.name for item in node.body if isinstance(item, ast.ImportFrom) for alias in item.names)
+
+
+def test_no_name_that_is_loaded_on_first_use_is_that_of_a_module():
+    """An import of the module would put the module in the place of the name."""
+    packages = [path.parent for path in PACKAGE.rglob("__init__.py")]
+    assert "serving" in lazy(PACKAGE / "generation/server")
+    assert not [
+        f"{package.name}.{name}"
+        for package in packages
+        for name in lazy(package)
+        if (package / f"{name}.py").exists() or (package / name).is_dir()
+    ]

@@ -14,7 +14,7 @@ _LAZY = {
     "GiFTConfig": "trl_gift.config",
     "GiFTTrainer": "trl_gift.trainer",
     "Task": "trl_gift.tasks",
-    "evaluate": "trl_gift.evaluation",
+    "evaluate": "trl_gift.inference",
     "load_tasks": "trl_gift.tasks",
 }
 
@@ -22,7 +22,7 @@ __all__ = ["GiFTConfig", "GiFTTrainer", "Task", "__version__", "evaluate", "load
 
 if TYPE_CHECKING:
     from trl_gift.config import GiFTConfig
-    from trl_gift.evaluation import evaluate
+    from trl_gift.inference import evaluate
     from trl_gift.tasks import Task, load_tasks
     from trl_gift.trainer import GiFTTrainer
 

@@ -627,7 +627,7 @@ class GiFTTrainer(RoundTrainer):
         if self.eval_tasks and not self._agreed(self.run.has("base.json")):
             result = self._measure_base()
             measured = {"metrics": result.metrics(), "convention": result.convention, "greedy": result.greedy}
-            self._write("base.json", measured)
+            self._write("base.json", {**measured, "attempts": [attempt.to_record() for attempt in result.attempts]})
             self._report_evaluation(result, "eval")
         self.clock.take()  # this time belongs to no round
 

@@ -132,7 +132,9 @@ def test_train_sample_evaluate(tmp_path, options):
     assert (tmp_path / "out/model.safetensors").exists()
     where = options.index("--output_dir") + 1
     elsewhere = [*options[:where], tmp_path / "eval", *options[where + 1 :]]
-    evaluated = trl_gift("evaluate", *elsewhere, "--eval_dataset_name", options[options.index("--dataset_name") + 1])
+    evaluated = trl_gift(
+        "evaluate", *elsewhere, "--eval_dataset_name", options[options.index("--dataset_name") + 1], "--json"
+    )
     assert evaluated.returncode == 0, evaluated.stderr[-2000:]
     assert set(json.loads(evaluated.stdout)) >= {"eval_pass@1", "eval_pass@1_low", "eval_pass@1_high"}
 

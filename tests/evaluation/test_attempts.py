@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.support.engines import ScriptedEngine, TemperedTableEngine
 from tests.support.sandboxes import InstantSandbox
 from tests.support.worlds import TESTS, TablePrompts, make_task
-from trl_gift.evaluation import Attempt, Evaluation, EvaluationSettings, attempt_tasks, paired_difference
+from trl_gift.evaluation import (
+    Attempt,
+    Evaluation,
+    EvaluationSettings,
+    attempt_tasks,
+    compare,
+    paired_difference,
+)
 from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k, wilson_interval
-from trl_gift.sandbox import AssertTests, Status
+from trl_gift.sandbox import AssertTests, Outcome, Status
 from trl_gift.tasks import Task
 
 # The most likely code is c1, and only just.
@@ -123,6 +132,44 @@ def test_a_completion_without_code_is_a_failed_attempt():
     assert result.metrics()["pass@1"] == 0.0
     assert result.metrics()["sampled_pass@1"] == 0.75
     assert "infrastructure_failures" not in result.metrics()
+
+
+def test_an_attempt_says_why_it_failed_and_how_far_it_can_be_trusted():
+    evidence = {"isolation": "landlock", "trusted": True}
+    outcomes = {
+        "t0": Outcome(Status.FAILED, first_failure=1, message="4 is not 3", **evidence),
+        "t1": Outcome(Status.SYNTAX_ERROR, first_failure=0, message="never closed", **evidence),
+        "t2": Outcome(Status.PASSED, isolation="none", trusted=False),
+    }
+    suite = AssertTests("assert solve() == 2\nassert solve() == 3", entry_point="solve")
+    tasks = [Task(name, "d0", suite, signature="def solve():") for name in ("t0", "t1", "t2", "t3")]
+    engine = ScriptedEngine(lambda request, position: "" if request.key[1] == "t3" else request.key[1])
+    failed, broken, passed, empty = measure(tasks, engine, lambda program, tests: outcomes[program]).attempts
+    assert (failed.message, failed.failing_test) == ("4 is not 3", "assert solve() == 3")
+    assert (failed.isolation, failed.trusted) == ("landlock", True)
+    assert (broken.message, broken.failing_test) == ("never closed", None)
+    assert (passed.message, passed.failing_test, passed.isolation, passed.trusted) == ("", None, "none", False)
+    assert (empty.status, empty.message, empty.isolation, empty.trusted) == ("no_code", "", None, None)
+    assert Evaluation((failed, broken, passed, empty, empty), (1,)).outcomes == {
+        "no_code": 2, "failed": 1, "syntax_error": 1, "passed": 1
+    }  # fmt: skip
+
+
+def test_a_task_without_tests_is_only_written():
+    engine = TemperedTableEngine(TABLE)
+    settings = EvaluationSettings(1, num_generations=2, greedy=False)
+    result = attempt_tasks([replace(make_task("t"), tests=None)], engine, None, TablePrompts(), settings)
+    assert [(attempt.index, attempt.status, attempt.tokens) for attempt in result.attempts] == [
+        (0, "unverified", 1), (1, "unverified", 1)
+    ]  # fmt: skip
+    assert result.tokens == 2
+
+
+def test_what_is_gained_and_lost():
+    before = {"a": False, "b": True, "c": True, "x": True}
+    found = compare({"a": True, "b": False, "c": True, "y": True}, before)
+    assert (found.gained, found.lost, found.tasks, found.difference) == (("a",), ("b",), 3, 0.0)
+    assert (found.low, found.high) == bootstrap_interval([1.0, -1.0, 0.0])
 
 
 def test_what_could_not_be_executed_is_not_a_wrong_answer():

@@ -126,7 +126,7 @@ def test_what_could_not_be_run_is_not_kept():
     assert cached_evaluation("a") is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"schema": 0}', '{"schema": 1, "attempts": 3}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 2, "attempts": 3}'])
 def test_a_file_that_cannot_be_read_is_as_none(content):
     keep_evaluation("a", EVALUATION)
     assert cached_evaluation("a").evaluation == EVALUATION

@@ -64,7 +64,10 @@ def test_the_command_needs_no_tasks_to_learn_from(tmp_path, tasks, capsys):
     rows = tmp_path / "tasks.jsonl"
     rows.write_text("".join(json.dumps(task.to_row()) + "\n" for task in tasks[:2]), encoding="utf-8")
     options = ["--model_name_or_path", "playground", "--use_cpu", "true", "--bf16", "false", "--report_to", "none"]
-    assert main(["evaluate", *options, "--output_dir", str(tmp_path / "out"), "--eval_dataset_name", str(rows)]) == 0
+    assert (
+        main(["evaluate", *options, "--output_dir", str(tmp_path / "out"), "--eval_dataset_name", str(rows), "--json"])
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["eval_num_tasks"] == 2.0
     assert not (tmp_path / "out").exists(), "an evaluation leaves no run"
 
@@ -116,6 +119,8 @@ def nameless():
         ({"tasks": 3}, TaskError, "tasks is 3, not a sequence of tasks"),
         ({"tasks": playground_tasks("test", 1)[0]}, TaskError, r"tasks is one Task; give a list, such as \[task\]"),
         ({"tasks": {}}, TaskError, "tasks is an empty dictionary"),
+        ({"tasks": {"a": []}}, TaskError, r"tasks\['a'\] holds no tasks"),
+        ({"tasks": {"task_id": "a"}}, TaskError, r"tasks\['task_id'\] is 'a', not a sequence of tasks"),
         ({"args": SFTConfig("out", use_cpu=True, bf16=False, report_to="none")}, ConfigError,
          "args is a SFTConfig; give a GiFTConfig"),
         ({"model": AutoModelForCausalLM.from_pretrained(model_path()), "dtype": "bfloat16"}, ConfigError,
@@ -156,7 +161,7 @@ def test_the_command_measures_the_test_split_of_dataset_name(tmp_path, tasks, ca
     for split, some in (("train", tasks[:1]), ("test", tasks[1:4])):
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(task.to_row()) + "\n" for task in some))
     options = ["--model_name_or_path", "playground", "--use_cpu", "true", "--bf16", "false", "--report_to", "none",
-               "--output_dir", str(tmp_path / "out"), "--dataset_name", str(folder)]  # fmt: skip
+               "--output_dir", str(tmp_path / "out"), "--dataset_name", str(folder), "--json"]  # fmt: skip
     assert main(["evaluate", *options]) == 0
     assert json.loads(capsys.readouterr().out)["eval_num_tasks"] == 3.0
     assert main(["evaluate", *options, "--eval_limit", "2"]) == 0

@@ -16,7 +16,7 @@ from tests.support.server_command import COMMAND, ENVIRONMENT
 from trl_gift.errors import ConfigError
 from trl_gift.generation import GenerateEngine, SamplingParams
 from trl_gift.generation.server.client import GenerationUnavailable
-from trl_gift.generation.server.serving import ServerOptions, parked, serving
+from trl_gift.generation.server.hosting import ServerOptions, parked, serving
 
 
 @pytest.fixture

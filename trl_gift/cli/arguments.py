@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -17,24 +18,30 @@ from trl_gift.cli.parser import RunParser, read_options
 from trl_gift.common.options import Stage, described, options_of
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, UserError
-from trl_gift.evaluation import Evaluation, evaluate
 from trl_gift.generation import default_dtype
+from trl_gift.inference.loading import LoadedModel, load
+from trl_gift.inference.sources import ModelSource, recorded_options
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.presets import preset_names, preset_options
+from trl_gift.run.folder import RunFolder
 from trl_gift.run.tracking import check_trackers
 from trl_gift.tasks import Task, filter_tasks, load_tasks
 from trl_gift.trainer import GiFTTrainer
-from trl_gift.training.checks import check_model, check_quantization
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
 PLAYGROUND = "playground"
+_NAMED_SET = re.compile(r"(?P<name>[\w.+-]+)=(?P<place>.+)")
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
 _DESCRIPTIONS = {
     "train": "Run the rounds of GiFTTrainer: sample programs, execute them, select, fine-tune, evaluate.",
     "sample": "Sample, execute and select in the first round only; `trl-gift train --resume` continues from there.",
-    "evaluate": "Measure pass@1 and pass@k of a model.",
+    "evaluate": "Measure pass@1 and pass@k of a model, of an adapter on its base, or of the trained model of a run.\n"
+    "MODEL_OR_RUN is a folder or a name on the Hub, the output_dir of a run, or 'playground'; it comes first and stands\n"
+    "for --model_name_or_path. With only --config, the trained model in the output_dir of that run is measured. Tasks\n"
+    "come from --eval_dataset_name; how a run has asked its model (prompts, lengths, limits) is its default.\n"
+    "Exit codes: 0 measured, 1 a failure while running, 2 bad input.",
     "estimate": "Estimate the memory, time and disk space of a run.",
 }
 _HOW = (
@@ -42,11 +49,21 @@ _HOW = (
     "without BOOL means true, and --no_OPTION means false. --use_peft trains LoRA, --load_in_4bit loads 4-bit weights."
 )
 
+_MODEL = "--model_name_or_path Qwen/Qwen2.5-Coder-1.5B"
 _EXAMPLES = {
-    "train": "--use_peft --dataset_name mbpp --dataset_test_split test --output_dir out",
-    "sample": "--use_peft --dataset_name mbpp --dataset_test_split test --output_dir out",
-    "evaluate": "--eval_dataset_name mbpp --eval_num_generations 4 --eval_k 1 4",
-    "estimate": "--use_peft --dataset_name mbpp --dataset_test_split test --memory-gb 24",
+    "train": f"{_MODEL} --use_peft --dataset_name mbpp --dataset_test_split test --output_dir out",
+    "sample": f"{_MODEL} --use_peft --dataset_name mbpp --dataset_test_split test --output_dir out",
+    "evaluate": "out --eval_dataset_name mbpp humaneval --eval_num_generations 4 --eval_k 1 4",
+    "estimate": f"{_MODEL} --use_peft --dataset_name mbpp --dataset_test_split test --memory-gb 24",
+}
+# The options that only `evaluate` has.
+_MEASURING = {
+    "--base": "Base model of an adapter. The default is the one that the adapter names.",
+    "--save": "Folder for evaluation.json and evaluation.parquet (every attempt). The default is a new folder, evaluation, in "
+    "the folder of a run, and none for another model.",
+    "--compare": "Earlier evaluation of the same tasks: a folder of --save, or a run's _gift/base.json or _gift/round-N; "
+    "'base' and 'round-N' stand for those of the measured run.",
+    "--json": "Print one JSON object.",
 }
 
 
@@ -65,9 +82,9 @@ class TaskArguments:
     dataset_train_split: str = "train"
     """Split of the training tasks. A file has only the split 'train'."""
 
-    eval_dataset_name: str | None = None
+    eval_dataset_name: list[str] | None = None
     """Evaluation tasks, in the same forms. If not given, and dataset_test_split is, dataset_name is used; `evaluate`
-    always uses it then."""
+    always uses it then. `evaluate` takes several names, also in the form name=dataset; the option may be repeated."""
 
     dataset_test_split: str | None = None
     """Split of the evaluation tasks: 'test' if only eval_dataset_name is given, all tasks if that is a file. If neither is
@@ -121,10 +138,19 @@ def parse(
 def parse_with_launch(
     command: str, argv: Sequence[str], also: Sequence[str] = ()
 ) -> tuple[TaskArguments, GiFTConfig, ModelConfig, bool | str, argparse.Namespace]:
-    """As `parse`, with the options of launching processes, which only `train` has, as a fifth value."""
+    """As `parse`, with the options that only this command has as a fifth value.
+
+    These are the options of launching processes of `train`, and those of `evaluate`. Of the latter, `named` is what stands
+    before all options, or None; `flags` and `file` are the names of the options that the command line and the file give.
+    """
     rest = [part for item in argv for part in (item.split("=", 1) if item.startswith("--config=") else [item])]
+    named = rest.pop(0) if command == "evaluate" and rest and not rest[0].startswith("-") else None
     content = _config_file(rest)
     parser = _parser(command, also)
+    if named is not None:
+        _refuse_two_models(named, rest)
+        # How a run has asked its model holds unless anything else is given.
+        parser.set_defaults_with_config(**recorded_options(named))
     preset = _value_of("--preset", rest) or content.get("preset")
     if preset is not None:
         parser.set_defaults_with_config(**preset_options(str(preset)))
@@ -132,12 +158,28 @@ def parse_with_launch(
         tasks, config, model, others = parser.parse_args_and_config(rest)
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(str(error)) from error
+    others.named, others.file = named, frozenset(content)
+    flags = (item.partition("=")[0] for item in rest if item.startswith("--"))
+    others.flags = frozenset(flag[2:].replace("-", "_") for flag in flags)
+    model.model_name_or_path = named or model.model_name_or_path
     if model.model_name_or_path is None:
         raise ConfigError("model_name_or_path is missing; name a model on the Hub or a local folder.")
     if tasks.dataset_name is None and (command != "evaluate" or tasks.eval_dataset_name is None):
+        if named is not None and RunFolder(named).exists:
+            raise ConfigError(
+                f"the run in {named!r} records no contents of tasks; name the tasks with --eval_dataset_name, or give the "
+                "run's file with --config."
+            )
         name = "eval_dataset_name" if command == "evaluate" else "dataset_name"
         raise ConfigError(f"{name} is missing; name a dataset on the Hub or a .jsonl or .parquet file.")
     return tasks, config, model, others.resume or _resume(config.resume_from_checkpoint), others
+
+
+def _refuse_two_models(named: str, argv: Sequence[str]) -> None:
+    for flag in ("--model_name_or_path", "--model-name-or-path"):
+        other = _value_of(flag, argv)
+        if other is not None:
+            raise ConfigError(f"{named!r} and {flag} {other!r} both name what to measure; leave one of them out.")
 
 
 def _resume(value: str | bool | None) -> bool | str:
@@ -147,24 +189,26 @@ def _resume(value: str | bool | None) -> bool | str:
 
 def _parser(command: str, also: Sequence[str]) -> RunParser:
     stages = dict.fromkeys(
-        ("config", "preset", "resume", "dry-run", "accelerate_config", *FLAGS), "start"
+        ("config", "preset", "resume", "dry-run", "accelerate_config", *FLAGS, *(name[2:] for name in _MEASURING)),
+        "start",
     ) | dict.fromkeys(_MOST_USED, "the run")
     for kind in (TaskArguments, GiFTConfig):
         stages |= {name: option.stage.lower() for name, option in options_of(kind).items()}
     for item in fields(ModelConfig):
         stages.setdefault(item.name, "model (TRL's ModelConfig)")
+    positional = "[MODEL_OR_RUN] " if command == "evaluate" else ""
     parser = RunParser(
         (TaskArguments, GiFTConfig, ModelConfig),
         stages,
         also=also,
+        repeatable=("eval_dataset_name",),
         rest="training of each round (TRL's SFTConfig)",
         prog=f"trl-gift {command}",
         # `estimate` has printed its own usage by then.
         usage=argparse.SUPPRESS
         if command == "estimate"
-        else f"trl-gift {command} [--config FILE.yaml] [--option value ...]",
-        description=f"{_DESCRIPTIONS[command]}\n\n{_HOW}\n\nexample:\n  trl-gift {command} "
-        f"--model_name_or_path Qwen/Qwen2.5-Coder-1.5B {_EXAMPLES[command]}",
+        else f"trl-gift {command} {positional}[--config FILE.yaml] [--option value ...]",
+        description=f"{_DESCRIPTIONS[command]}\n\n{_HOW}\n\nexample:\n  trl-gift {command} {_EXAMPLES[command]}",
     )
     # As TRL's guides advise; peft alone would train only the query and value projections.
     parser.set_defaults_with_config(lora_target_modules=["all-linear"], lora_dropout=0.0)
@@ -174,7 +218,15 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
     parser.add_argument(
         "--preset", help=f"Method whose options are used unless given otherwise: {', '.join(preset_names())}."
     )
-    parser.add_argument("--resume", action="store_true", help="Continue the run in output_dir from where it stopped.")
+    # `evaluate` reads the files of runs, which may hold it.
+    resume = argparse.SUPPRESS if command == "evaluate" else "Continue the run in output_dir from where it stopped."
+    parser.add_argument("--resume", action="store_true", help=resume)
+    if command == "evaluate":
+        for name, text in _MEASURING.items():
+            if name == "--json":
+                parser.add_argument(name, action="store_true", help=text)
+            else:
+                parser.add_argument(name, help=text)
     if command == "train":
         parser.add_argument("--dry-run", action="store_true", help="Print what the run would need, and stop.")
         add_launch_arguments(parser)
@@ -201,19 +253,67 @@ def eval_tasks(arguments: TaskArguments) -> list[Task] | None:
                     "eval_dataset_name, or leave it out."
                 )
         return None
-    return measured_tasks(arguments)
+    names = arguments.eval_dataset_name or []
+    if len(names) > 1:
+        raise ConfigError(
+            f"eval_dataset_name={names!r}: a run measures on one set of tasks; name one, and measure on the others with "
+            "`trl-gift evaluate`."
+        )
+    return _measured(arguments, names[0] if names else None)
 
 
-def measured_tasks(arguments: TaskArguments) -> list[Task]:
-    """Loads the evaluation tasks; if no option names them, they are the test split of `dataset_name`.
+def measured_sets(arguments: TaskArguments) -> tuple[dict[str, list[Task]], bool]:
+    """Loads the evaluation tasks of every name in `eval_dataset_name`, or the test split of `dataset_name`.
+
+    Returns:
+        The tasks of each set by its name, and whether the user has named the sets or given several.
+
+    Raises:
+        ConfigError: for two sets of one name, and as `eval_tasks`.
+    """
+    if not arguments.eval_dataset_name:
+        return {_short_name(str(arguments.dataset_name)): _measured(arguments, None)}, False
+    named = [_named(item) for item in arguments.eval_dataset_name]
+    sets: dict[str, list[Task]] = {}
+    for name, place in named:
+        if (name or _short_name(place)) in sets:
+            raise ConfigError(
+                f"eval_dataset_name={place!r}: another set is called {name or _short_name(place)!r} too; name each one "
+                f"(name={place})."
+            )
+        sets[name or _short_name(place)] = _measured(arguments, place)
+    return sets, len(named) > 1 or named[0][0] is not None
+
+
+def _named(item: str) -> tuple[str | None, str]:
+    """The name of a set, if it has one, and its place; a file whose path holds an equals sign is a place."""
+    found = _NAMED_SET.fullmatch(item)
+    if found is None or Path(item).expanduser().exists():
+        return None, item
+    return found["name"], found["place"]
+
+
+def _short_name(place: str) -> str:
+    """`mbpp` for `org/mbpp@main`, `tasks` for `data/tasks.jsonl`."""
+    path = Path(place)
+    return path.stem if path.is_file() else path.name.partition("@")[0]
+
+
+def _measured(arguments: TaskArguments, place: str | None) -> list[Task]:
+    """Loads evaluation tasks; those of `dataset_name` if no place is given.
 
     Raises:
         ConfigError: for a file as `dataset_name`, which has no test split, and for a filter or a limit of training tasks
             where only `dataset_name` is given.
     """
-    name, split = arguments.eval_dataset_name or str(arguments.dataset_name), arguments.dataset_test_split
+    name, split = place or str(arguments.dataset_name), arguments.dataset_test_split
     is_file = Path(name).expanduser().is_file()
-    if arguments.eval_dataset_name is None and split is None:
+    if place is not None and RunFolder(place).exists:
+        raise ConfigError(
+            f"eval_dataset_name={place!r} is the folder of a run, and no dataset; what is measured comes first: "
+            f"`trl-gift evaluate {place} --eval_dataset_name ...`."
+        )
+    if place is None and split is None:
         if is_file:
             raise ConfigError(
                 f"dataset_name={name!r} is a file and has no test split; to measure on its tasks, give it as "
@@ -271,7 +371,7 @@ def _mapping(value: dict[str, Any] | str | None) -> dict[str, str] | None:
 
 def name_datasets(trainer: GiFTTrainer, arguments: TaskArguments) -> None:
     """Gives a trainer the names of its datasets, for the cards; the playground, which is not on the Hub, is not named."""
-    names = [arguments.dataset_name, arguments.eval_dataset_name or arguments.dataset_name]
+    names = [arguments.dataset_name, (arguments.eval_dataset_name or [str(arguments.dataset_name)])[0]]
     publisher = trainer.publisher
     publisher.dataset_name, publisher.eval_dataset_name = (None if name == PLAYGROUND else name for name in names)
 
@@ -284,7 +384,7 @@ def make_trainer(
     config.model_init_kwargs = _model_init_kwargs(config, model)
     with _said_about(model):
         return GiFTTrainer(
-            model=_model_name(model),
+            model=model_name(model),
             args=config,
             train_dataset=tasks,
             eval_dataset=measured,
@@ -293,19 +393,15 @@ def make_trainer(
         )
 
 
-def evaluate_model(config: GiFTConfig, model: ModelConfig, tasks: Sequence[Task]) -> Evaluation:
-    """Evaluates a model as these options load it."""
-    name = _model_name(model)
+def load_model(source: ModelSource, config: GiFTConfig, model: ModelConfig) -> LoadedModel:
+    """Loads a model, or an adapter on its base, as these options ask for."""
     options = _model_init_kwargs(config, model)
+    options.pop("revision", None)  # the source has it
     quantization = quantization_of(config, model)
-    check_model(name, options, config.trust_remote_code)
     if quantization is not None:
-        check_quantization(quantization)
         options["quantization_config"] = quantization
-    if config.trust_remote_code:
-        options["trust_remote_code"] = True
     with _said_about(model):
-        return evaluate(name, tasks, config, **options)
+        return load(source, config, **options)
 
 
 def quantization_of(config: GiFTConfig, model: ModelConfig) -> BitsAndBytesConfig | None:
@@ -314,7 +410,8 @@ def quantization_of(config: GiFTConfig, model: ModelConfig) -> BitsAndBytesConfi
     return get_quantization_config(replace(model, dtype=dtype))
 
 
-def _model_name(model: ModelConfig) -> str:
+def model_name(model: ModelConfig) -> str:
+    """The model as the libraries know it: that of the playground is a folder."""
     return str(model_path() if model.model_name_or_path == PLAYGROUND else model.model_name_or_path)
 
 

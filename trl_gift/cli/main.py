@@ -20,7 +20,8 @@ COMMANDS = {
     "quickstart": "watch the embedded model improve on its own verified programs, offline, on a CPU",
     "train": "sample, execute, select, fine-tune, evaluate: the rounds of GiFTTrainer",
     "sample": "the first half of a round only: sample and execute programs, select",
-    "evaluate": "pass@1 and pass@k of a model on a set of tasks",
+    "evaluate": "pass@1 and pass@k of a model, an adapter or a run, on sets of tasks; compared with another",
+    "generate": "let a trained model write a program, and run it on tests",
     "show": "a run in the terminal: its table, its samples, a chain as a story",
     "merge": "add a LoRA adapter to its unquantised base model",
     "validate": "run the references of a task set; find tests that cannot fail",
@@ -70,6 +71,8 @@ def _quieten() -> None:
     logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
     # TRL's default for gradient checkpointing uses the name that transformers 5.23 deprecates.
     warnings.filterwarnings("ignore", "`gradient_checkpointing", FutureWarning)
+    # And peft, when it wraps a model, one that transformers 5.23 deprecates.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing", FutureWarning)
 
 
 def _out_of_memory() -> tuple[type[Exception], ...]:

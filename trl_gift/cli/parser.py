@@ -36,6 +36,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
         stages: Title of the group for each option that has one; the groups come in this order.
         rest: Title of the group of all other options; it comes last.
         also: Names of options that another parser reads, for suggestions.
+        repeatable: Names of list options that may be given several times, each time with more values.
         options: As for argparse.
     """
 
@@ -45,11 +46,13 @@ class RunParser(TrlParser):  # type: ignore[misc]
         stages: Mapping[str, str],
         rest: str,
         also: Sequence[str] = (),
+        repeatable: Sequence[str] = (),
         **options: Any,
     ) -> None:
         self._stages = stages
         self._rest = rest
         self._also = also
+        self._repeatable = repeatable
         self._groups: dict[str, Any] = {}
         self._names: list[str] = []
         self._kinds: dict[str, Any] = {}
@@ -68,13 +71,15 @@ class RunParser(TrlParser):  # type: ignore[misc]
         name = spellings[0].lstrip("-")
         if {float, str} <= set(_members(self._hints.get(name))):  # HfArgumentParser would take numbers alone
             options["type"] = number_or_text
+        if name in self._repeatable:
+            options["action"] = _Collect
         self._names += [item for item in spellings if item.startswith("--")]
         self._kinds.setdefault(name, options.get("type"))
         if options.get("action") == "store_true":
             self._hints.setdefault(name, bool)
         if options.get("action") == "store_false":
             options["help"] = argparse.SUPPRESS  # the description explains the --no_ form once for all switches
-        elif "action" not in options:
+        elif options.get("action") in (None, _Collect):
             _shorten(options)
         return self._group(self._stages.get(name, self._rest)).add_argument(*spellings, **options)
 
@@ -141,6 +146,22 @@ class RunParser(TrlParser):  # type: ignore[misc]
             return value
         words = " or ".join(_WORDS.get(member, str(member)) for member in members)
         raise ConfigError(f"--config: {name}: {value!r} is of the wrong type; give {words}.")
+
+
+class _Collect(argparse.Action):
+    """Collects the values of an option that is given several times; they win over its default, as those of others do."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._found: tuple[argparse.Namespace | None, list[Any]] = (None, [])
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        """Adds the values to those that this namespace has got."""
+        before = self._found[1] if self._found[0] is namespace else []
+        self._found = (namespace, [*before, *values])
+        setattr(namespace, self.dest, self._found[1])
 
 
 def number_or_text(value: str) -> float | str:

@@ -6,16 +6,19 @@ counts as a wrong answer: the figures leave it out and report the number of such
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from trl_gift.common.randomness import stream_key
 from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k, wilson_interval
-from trl_gift.generation import Engine, GenerationRequest, SamplingParams
+from trl_gift.generation import Completion, Engine, GenerationRequest, SamplingParams
 from trl_gift.prompts import PromptFormat
+from trl_gift.sampling.hints import show_test
+from trl_gift.sampling.records import NO_CODE, UNVERIFIED
 from trl_gift.sampling.scheduler import Execute, Generate, Scheduler
-from trl_gift.sandbox import Sandbox, Status
+from trl_gift.sandbox import Outcome, Sandbox, Status
 from trl_gift.tasks import Task
 
 
@@ -29,6 +32,7 @@ class EvaluationSettings:
         k: The values of k for pass@k of the sampled programs.
         temperature: Temperature of the sampled completions.
         seed: Seed of their streams.
+        greedy: Whether there is a greedy completion.
     """
 
     max_completion_length: int = 512
@@ -36,6 +40,7 @@ class EvaluationSettings:
     k: tuple[int, ...] = (1,)
     temperature: float = 1.0
     seed: int = 0
+    greedy: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,12 @@ class Attempt:
         index: Index among the sampled completions of the task, from 0; -1 for the greedy one.
         completion: The text that the model wrote.
         code: The program in it; None if it holds none.
-        status: A status of the sandbox, or `"no_code"`.
+        status: A status of the sandbox; `"no_code"`; `"unverified"` for a program of a task without tests.
+        message: Why the program did not pass; empty if it passed or was not run.
+        failing_test: The first test that it failed, as a person would write it; None if it failed none.
+        trusted: Whether the program could not forge the verdict; None if it was not run.
+        isolation: The isolation that was in force, such as `"landlock+seccomp+namespaces"`; None if it was not run.
+        tokens: Number of tokens of the completion.
     """
 
     task_id: str
@@ -55,6 +65,11 @@ class Attempt:
     completion: str
     code: str | None
     status: str
+    message: str = ""
+    failing_test: str | None = None
+    trusted: bool | None = None
+    isolation: str | None = None
+    tokens: int = 0
 
     @property
     def passed(self) -> bool:
@@ -74,16 +89,28 @@ class Evaluation:
         attempts: The attempts, in the order of task and index.
         k: The values of k for pass@k of the sampled programs.
         convention: How the model was asked, in words.
+        seconds: Wall time of the measurement; not compared by `==`.
     """
 
     attempts: tuple[Attempt, ...]
     k: tuple[int, ...]
     convention: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def greedy(self) -> dict[str, bool]:
         """Whether the greedy program of each task passed; tasks that could not be executed are absent."""
         return {attempt.task_id: attempt.passed for attempt in self._valid if attempt.index < 0}
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Number of attempts by status, the most frequent first."""
+        return dict(Counter(attempt.status for attempt in self.attempts).most_common())
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens of all completions."""
+        return sum(attempt.tokens for attempt in self.attempts)
 
     @property
     def infrastructure_failures(self) -> int:
@@ -123,7 +150,7 @@ class Evaluation:
 def attempt_tasks(
     tasks: Sequence[Task],
     engine: Engine,
-    sandbox: Sandbox,
+    sandbox: Sandbox | None,
     prompts: PromptFormat,
     settings: EvaluationSettings,
     on_attempt: Callable[[Attempt], None] = lambda attempt: None,
@@ -132,9 +159,9 @@ def attempt_tasks(
     """Attempts every task greedily and, if asked, by sampling.
 
     Args:
-        tasks: What to solve.
+        tasks: What to solve. The programs of a task without tests are not run.
         engine: Writes the programs.
-        sandbox: Runs them.
+        sandbox: Runs them; may be None if no task has tests.
         prompts: How the model is asked.
         settings: What is measured.
         on_attempt: Called with each attempt as it is done, for progress.
@@ -149,35 +176,40 @@ def attempt_tasks(
         request = GenerationRequest(("evaluate", task.task_id, indices), prompt.ids, params, keys)
         completions = await Generate(request)
         found = [prompts.extract(task, prompt.after(completion.text)) for completion in completions]
-        jobs = tuple((extraction.code, task.all_tests) for extraction in found if extraction)
+        jobs = tuple((extraction.code, task.all_tests) for extraction in found if extraction and task.tests)
         outcomes = iter(await Execute(jobs)) if jobs else iter(())
         for index, completion, extraction in zip(indices, completions, found, strict=True):
-            status = str(next(outcomes).status) if extraction else "no_code"
             code = extraction.code if extraction else None
-            attempts.append(Attempt(task.task_id, index, completion.text, code, status))
+            outcome = next(outcomes) if code is not None and task.tests else None
+            attempts.append(_attempt(task, index, completion, code, outcome))
             on_attempt(attempts[-1])
 
     greedy = SamplingParams(settings.max_completion_length, temperature=0.0)
     sampled = replace(greedy, temperature=settings.temperature)
     sampled_indices = tuple(range(settings.num_generations))
-    chains = [attempt(task, (-1,), greedy) for task in tasks]
+    chains = [attempt(task, (-1,), greedy) for task in tasks if settings.greedy]
     chains += [attempt(task, sampled_indices, sampled) for task in tasks if sampled_indices]
     Scheduler(engine, sandbox, on_step).run(chains)
     attempts.sort(key=lambda item: (item.task_id, item.index))
     return Evaluation(tuple(attempts), settings.k, prompts.convention)
 
 
-def paired_difference(after: dict[str, bool], before: dict[str, bool]) -> tuple[float, tuple[float, float]]:
-    """Mean difference of two greedy evaluations over the tasks they share, with its 95 % bootstrap interval.
-
-    Raises:
-        ValueError: if they share no task.
-    """
-    shared = sorted(after.keys() & before.keys())
-    differences = [float(after[task_id]) - float(before[task_id]) for task_id in shared]
-    if not differences:
-        raise ValueError("the two evaluations share no task.")
-    return sum(differences) / len(differences), bootstrap_interval(differences)
+def _attempt(task: Task, index: int, completion: Completion, code: str | None, outcome: Outcome | None) -> Attempt:
+    seen = Attempt(task.task_id, index, completion.text, code, UNVERIFIED, tokens=len(completion.token_ids))
+    if code is None:
+        return replace(seen, status=NO_CODE)
+    if outcome is None:
+        return seen
+    # What does not compile fails no test in particular.
+    failing = None if outcome.status == Status.SYNTAX_ERROR else outcome.first_failure
+    return replace(
+        seen,
+        status=str(outcome.status),
+        message=outcome.message,
+        failing_test=None if failing is None else show_test(task.all_tests, failing),
+        trusted=outcome.trusted,
+        isolation=outcome.isolation,
+    )
 
 
 def _put(figures: dict[str, float], name: str, value: float, interval: tuple[float, float]) -> None:

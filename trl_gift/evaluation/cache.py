@@ -28,7 +28,7 @@ from trl_gift.evaluation.rollouts import evaluate_rollouts
 from trl_gift.sampling.rollouts import Rollouts
 from trl_gift.tasks import Task
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def cached_evaluation(key: str) -> CachedEvaluation | None:
         if content["schema"] != _SCHEMA_VERSION:
             return None
         attempts = tuple(Attempt(**attempt) for attempt in content["attempts"])
-        evaluation = Evaluation(attempts, tuple(content["k"]), content["convention"])
+        evaluation = Evaluation(attempts, tuple(content["k"]), content["convention"], float(content["seconds"]))
         return CachedEvaluation(evaluation, float(content["measured"]))
     except (OSError, ValueError, KeyError, TypeError):  # absent, torn or of another make: it is measured again
         return None
@@ -90,6 +90,7 @@ def keep_evaluation(key: str, evaluation: Evaluation) -> None:
                 "measured": time.time(),
                 "convention": evaluation.convention,
                 "k": list(evaluation.k),
+                "seconds": evaluation.seconds,
                 "attempts": [attempt.to_record() for attempt in evaluation.attempts],
             },
         )

@@ -86,6 +86,8 @@ class Rollouts:
         folder: Where a server that this run starts writes its log.
         sandbox: Runs the programs; if not given, `executing` opens one. A given sandbox is not closed.
         precision: A context in which the model computes as it does outside training.
+        is_served: Whether the server of the engine `"server"` has these weights anyway; then nothing is exported to it, and
+            the model may be without weights.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Rollouts:
         folder: Path,
         sandbox: Sandbox | None = None,
         precision: Callable[[], AbstractContextManager[None]] = nullcontext,
+        is_served: bool = False,
     ) -> None:
         self.prompts = prompts
         self.settings = settings
@@ -108,6 +111,7 @@ class Rollouts:
         self._sandbox = sandbox
         self.makes_sandbox = sandbox is None
         self._precision = precision
+        self._is_served = is_served
 
     def sample(
         self,
@@ -222,8 +226,9 @@ class Rollouts:
                     settings.server,
                     self.model,
                     self._tokenizer,
-                    weights=self.weights_hash(),
+                    weights="" if self._is_served else self.weights_hash(),
                     folder=self._folder,
+                    is_base=self._is_served,
                     batch_size=settings.batch_size,
                     is_main=self._accelerator.is_main_process,
                     wait_for_everyone=self._accelerator.wait_for_everyone,

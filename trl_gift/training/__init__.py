@@ -1,7 +1,8 @@
 """From samples to weights.
 
 Public modules: `selection` (K samples for each task), `pairs` (training pairs as token ids), `rounds` (consecutive `train()`
-calls as one run; needs torch), `quantization`, `merging` (an adapter into its base), `checks` (a model before it is loaded).
+calls as one run; needs torch), `quantization`, `adapters` (what a saved adapter says of itself), `merging` (an
+adapter into its base), `checks` (a model before it is loaded).
 """
 
-__all__ = ["checks", "merging", "pairs", "quantization", "rounds", "selection"]
+__all__ = ["adapters", "checks", "merging", "pairs", "quantization", "rounds", "selection"]

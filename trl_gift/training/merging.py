@@ -6,18 +6,18 @@ Only into unquantised weights: added to 4-bit or 8-bit weights, an adapter is ro
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from trl_gift.common.files import whole_file
 from trl_gift.errors import ConfigError
+from trl_gift.training.adapters import adapter_tokenizer, check_adapter_folder, read_adapter
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -61,8 +61,10 @@ def merge_adapter(
         raise ConfigError(f"dtype={dtype!r} is unknown; use one of {', '.join(DTYPES)}.")
     if target.exists():
         raise ConfigError(f"output {output} exists already; give the path of a new folder.")
-    _check_adapter_folder(adapter)
-    settings = _adapter_settings(adapter)
+    check_adapter_folder(adapter)
+    settings = read_adapter(adapter)
+    if settings.is_prompt_learning:
+        raise ConfigError(f"{adapter!r} is a {settings.peft_type.value} adapter, which has no weights to merge.")
     name = base or settings.base_model_name_or_path
     if not name:
         raise ConfigError(f"{adapter} does not name its base model; give it with --base.")
@@ -73,7 +75,7 @@ def merge_adapter(
     model = AutoModelForCausalLM.from_pretrained(
         name, revision=revision, dtype=kind, trust_remote_code=trust_remote_code
     )
-    tokenizer = _tokenizer(adapter, name, revision, trust_remote_code)
+    tokenizer = adapter_tokenizer(adapter, name, revision, trust_remote_code)
     merged = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
     with whole_file(target) as temporary:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -81,42 +83,6 @@ def merge_adapter(
         tokenizer.save_pretrained(temporary)
     written = str(merged.dtype).removeprefix("torch.")
     return Merged(str(target), str(name), adapter, written, merged.num_parameters())
-
-
-def _check_adapter_folder(adapter: str) -> None:
-    """Looks at a folder before the Hub is asked for a repository of that name."""
-    folder = Path(adapter)
-    if folder.is_file():
-        raise ConfigError(f"{adapter!r} is a file; give the folder that holds adapter_config.json.")
-    if not folder.is_dir():
-        if _HUB_NAME.fullmatch(adapter) is None:
-            raise ConfigError(f"{adapter!r} does not exist; check the path, or give a name on the Hub (owner/name).")
-        return
-    if (folder / "adapter_config.json").is_file():
-        return
-    if (folder / "config.json").is_file():
-        raise ConfigError(
-            f"{adapter!r} holds a whole model, which needs no merge; use it as it is, or give an adapter."
-        )
-    raise ConfigError(
-        f"{adapter!r} holds no adapter_config.json; give a folder with one, such as a checkpoint, or the folder that the "
-        "trainer's save_model wrote with peft_config."
-    )
-
-
-def _adapter_settings(adapter: str) -> Any:
-    try:
-        settings = PeftConfig.from_pretrained(adapter)
-    except (OSError, ValueError, TypeError) as error:
-        what = "is not an adapter" if Path(adapter).is_dir() else "is neither a folder here nor an adapter on the Hub"
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ConfigError(
-            f"{adapter!r} {what} ({reason}); give a folder with adapter_config.json, such as one that the trainer's "
-            "save_model wrote with peft_config."
-        ) from error
-    if settings.is_prompt_learning:
-        raise ConfigError(f"{adapter!r} is a {settings.peft_type.value} adapter, which has no weights to merge.")
-    return settings
 
 
 def _check_base(name: str, revision: str | None, trust_remote_code: bool) -> None:
@@ -134,12 +100,4 @@ def _check_base(name: str, revision: str | None, trust_remote_code: bool) -> Non
         )
 
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _BITS = {"load_in_4bit": "4-bit", "_load_in_4bit": "4-bit", "load_in_8bit": "8-bit", "_load_in_8bit": "8-bit"}
-
-
-def _tokenizer(adapter: str, base: str, revision: str | None, trust_remote_code: bool) -> Any:
-    """The tokenizer that the adapter was saved with, or the base's."""
-    if (Path(adapter) / "tokenizer_config.json").exists():
-        return AutoTokenizer.from_pretrained(adapter)
-    return AutoTokenizer.from_pretrained(base, revision=revision, trust_remote_code=trust_remote_code)

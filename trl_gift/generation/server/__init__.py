@@ -1,7 +1,7 @@
 """The `server` engine: a client of vLLM or of another server that speaks OpenAI's `/v1/completions`.
 
 Modules: `engine` (the engine), `client` (HTTP), `protocol` (requests and answers as data), `process` and `guard` (a server
-that the run starts and ends), `serving` (both for one stage of a run), `threads` (requests that are under way).
+that the run starts and ends), `hosting` (both for one stage of a run), `threads` (requests that are under way).
 
 Public names:
 
@@ -19,8 +19,8 @@ from trl_gift.common.lazy import lazy_names
 from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable
 
 if TYPE_CHECKING:
-    from trl_gift.generation.server.serving import ServerOptions, serving
+    from trl_gift.generation.server.hosting import ServerOptions, serving
 else:
-    __getattr__ = lazy_names(__name__, {"ServerOptions": "serving", "serving": "serving"})
+    __getattr__ = lazy_names(__name__, {"ServerOptions": "hosting", "serving": "hosting"})
 
 __all__ = ["CompletionClient", "GenerationUnavailable", "ServerOptions", "serving"]

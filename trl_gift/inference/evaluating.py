@@ -1,0 +1,107 @@
+"""`evaluate`: pass@1 and pass@k of a model without a trainer."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from trl_gift.evaluation import Evaluation, evaluate_sets
+from trl_gift.inference.loading import LoadedModel, check_args, load, settings_of
+from trl_gift.tasks import Task, tasks_from_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from trl_gift.config import GiFTConfig
+    from trl_gift.sandbox import Sandbox
+
+Rows = Iterable[Task | Mapping[str, Any]]
+
+
+@overload
+def evaluate(
+    model: str | os.PathLike[str] | PreTrainedModel,
+    tasks: Mapping[str, Rows],
+    args: GiFTConfig | None = None,
+    processing_class: PreTrainedTokenizerBase | None = None,
+    sandbox: Sandbox | None = None,
+    base: str | None = None,
+    **model_init_kwargs: Any,
+) -> dict[str, Evaluation]: ...
+
+
+@overload
+def evaluate(
+    model: str | os.PathLike[str] | PreTrainedModel,
+    tasks: Rows,
+    args: GiFTConfig | None = None,
+    processing_class: PreTrainedTokenizerBase | None = None,
+    sandbox: Sandbox | None = None,
+    base: str | None = None,
+    **model_init_kwargs: Any,
+) -> Evaluation: ...
+
+
+def evaluate(
+    model: str | os.PathLike[str] | PreTrainedModel,
+    tasks: Rows | Mapping[str, Rows],
+    args: GiFTConfig | None = None,
+    processing_class: PreTrainedTokenizerBase | None = None,
+    sandbox: Sandbox | None = None,
+    base: str | None = None,
+    **model_init_kwargs: Any,
+) -> Evaluation | dict[str, Evaluation]:
+    """pass@1 of greedy programs and, if asked for, the unbiased pass@k of sampled programs; needs no trainer.
+
+    Args:
+        model: A model; a name on the Hub or a folder, of a model or of an adapter, which is loaded on its base and not
+            merged; or the `output_dir` of a run, for its trained model.
+        tasks: Tasks from `load_tasks`, or rows in a known format; or several sets of them, by name.
+        args: Options of the evaluation (`eval_num_generations`, `eval_k`, `max_completion_length`, `generation_engine`,
+            `execution_cpu_s`, ...), as for a run; their defaults if not given. With `generation_engine="server"` and a
+            model's name, the server's model is measured, and the name stands for its tokenizer.
+        processing_class: The tokenizer; loaded with the model if not given.
+        sandbox: Runs the programs; a `LocalSandbox` with the options' limits if not given. A given sandbox is not closed.
+        base: The base of an adapter; the one that the adapter names if not given.
+        model_init_kwargs: Arguments of `from_pretrained`, such as `dtype`, `revision` or `quantization_config`. If no
+            `dtype` is given, the weights are loaded as bfloat16 on a GPU that has it, else as float32.
+
+    Returns:
+        All attempts; `metrics()` gives `pass@1` and `sampled_pass@k` with their 95 % intervals. For several sets, the
+        evaluation of each set by its name.
+
+    Raises:
+        TaskError: for a row that is not a valid task, or without any task.
+        ConfigError: if `model` cannot be loaded, or `args` is not a `GiFTConfig`.
+        IsolationUnavailable: if this machine cannot isolate programs.
+
+    Examples:
+        ```python
+        result = trl_gift.evaluate("Qwen/Qwen2.5-Coder-1.5B", load_tasks("mbpp", split="test"))
+        print(result.metrics()["pass@1"])
+        ```
+    """
+    several = isinstance(tasks, Mapping) and len(tasks) > 0
+    given: Any = tasks
+    sets = (
+        {str(name): tasks_from_rows(rows, f"tasks[{name!r}]") for name, rows in given.items()}
+        if several
+        else {"evaluating": tasks_from_rows(given, "tasks")}
+    )
+    args = check_args(args)
+    results = measure(load(model, args, processing_class, base, **model_init_kwargs), sets, args, sandbox)
+    return results if several else results["evaluating"]
+
+
+def measure(
+    loaded: LoadedModel,
+    sets: Mapping[str, Sequence[Task]],
+    args: GiFTConfig | None = None,
+    sandbox: Sandbox | None = None,
+) -> dict[str, Evaluation]:
+    """Measures a loaded model on sets of tasks; the arguments and the result are those of `evaluate`."""
+    with tempfile.TemporaryDirectory(prefix="trl-gift-evaluate-") as folder:
+        return evaluate_sets(loaded.rollouts(args, Path(folder), sandbox), sets, settings_of(args))

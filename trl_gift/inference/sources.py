@@ -1,0 +1,128 @@
+"""What a user names as a model: a whole model, an adapter on its base, or the folder of a run.
+
+A run's folder stands for its trained model: what the run saved at its end, else the checkpoint from the end of the round that it
+has ended with, else the last checkpoint that ends a round. Nothing is loaded here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trl_gift.errors import ConfigError
+from trl_gift.run.folder import RunFolder
+from trl_gift.training.adapters import is_adapter, read_adapter
+from trl_gift.training.rounds import read_checkpoint
+
+# The options of a run on which depends how its model is asked and how programs are run.
+_ASKING = (
+    "prompt_format", "prompt_tests", "pin_imports", "system_prompt", "chat_template_kwargs", "open_answer",
+    "train_on_thinking", "stop", "max_completion_length", "execution_cpu_s", "execution_memory_mb",
+)  # fmt: skip
+# Where a run saves its model at its end: `trl-gift train` at the top, the quickstart in a folder of its own.
+_SAVED = (".", "model")
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model comes from.
+
+    Attributes:
+        model: The whole model, or the base of the adapter: a folder, or a name on the Hub.
+        adapter: The adapter, likewise; None for a whole model.
+        revision: Of `model` on the Hub; None for its main branch, and for a folder.
+        adapter_revision: Of `adapter`, likewise.
+        run: The folder of the run that trained it, if the run was named; else None.
+        round: The round that trained it, if that is known; else None.
+    """
+
+    model: str
+    adapter: str | None = None
+    revision: str | None = None
+    adapter_revision: str | None = None
+    run: Path | None = None
+    round: int | None = None
+
+    def line(self) -> str:
+        """What it is, in words."""
+        what = f"adapter {self.adapter} on {self.model}" if self.adapter else self.model
+        if self.run is None:
+            return what
+        by = f"round {self.round}" if self.round else "saved at its end"
+        return f"{what}, the trained model of the run {self.run} ({by})"
+
+
+def find_source(name: str, base: str | None = None, revision: str | None = None) -> ModelSource:
+    """Finds out what a name stands for.
+
+    Args:
+        name: A model or an adapter, as a folder or by its name on the Hub; or the folder of a run.
+        base: The base of an adapter; the one that the adapter names if not given.
+        revision: On the Hub: of the adapter if `name` is one there, else of the model or the base.
+
+    Raises:
+        ConfigError: for a run without a trained model, an adapter without a base, and a base for what is no adapter.
+    """
+    run = round_index = None
+    path = name
+    if RunFolder(name).exists:
+        found = trained_model(name)
+        if found is None:
+            recorded = RunFolder(name).read("run.json").get("model")
+            raise ConfigError(
+                f"{name!r} is the folder of a run that has no trained model yet; end a round with `trl-gift train --resume`, "
+                f"or name its base model, {recorded!r}."
+            )
+        run, (path, round_index) = Path(name), found
+    if is_adapter(path, revision):
+        on_hub = not Path(path).is_dir()
+        settings = read_adapter(path, revision if on_hub else None)
+        if settings.is_prompt_learning:
+            raise ConfigError(
+                f"{name!r} is a {settings.peft_type.value} adapter, which no engine here can sample from; give LoRA or another "
+                "adapter of the weights."
+            )
+        named = base or settings.base_model_name_or_path
+        if not named:
+            raise ConfigError(f"{name!r} does not name its base model; give it with --base.")
+        # A base that is given is another copy; the recorded revision need not exist there.
+        own_revision = None if base else settings.revision
+        of_base = own_revision if on_hub else revision or own_revision
+        return ModelSource(named, path, of_base, revision if on_hub else None, run, round_index)
+    if base is not None:
+        raise ConfigError(f"base={base!r} is for adapters, and {name!r} is a whole model; leave it out.")
+    return ModelSource(path, revision=revision, run=run, round=round_index)
+
+
+def trained_model(output_dir: str | Path) -> tuple[str, int | None] | None:
+    """The trained model of a run.
+
+    Args:
+        output_dir: The run's folder.
+
+    Returns:
+        The folder of a model or an adapter, and its round if that is known; None if no round has been trained.
+    """
+    run = RunFolder(output_dir)
+    kept = int(run.read("final.json")["round"]) if run.has("final.json") else None
+    for name in _SAVED:
+        folder = Path(output_dir) / name
+        if (folder / "adapter_config.json").is_file() or (
+            (folder / "config.json").is_file() and any(next(folder.glob(kind), None) for kind in _WEIGHTS)
+        ):
+            return str(folder), kept
+    found = [read_checkpoint(path, run.key) for path in Path(output_dir).glob("checkpoint-*")]
+    ends = [item for item in found if item and item.mark.is_end]
+    # The round that the run has ended with, if its checkpoint is still there.
+    best = max(ends, key=lambda item: (item.mark.round == kept, item.step), default=None)
+    return (str(best.path), best.mark.round) if best else None
+
+
+def recorded_options(name: str) -> dict[str, Any]:
+    """How a run has asked its model and run programs, as options; empty if the name is not a run's folder."""
+    if not RunFolder(name).exists:
+        return {}
+    options = RunFolder(name).read("run.json").get("options", {})
+    return {option: options[option] for option in _ASKING if option in options}
