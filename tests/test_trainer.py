@@ -180,7 +180,9 @@ def test_a_new_adapter_depends_on_the_seed_alone(tmp_path):
         torch.rand(drawn)
         trainer = GiFTTrainer(
             model=str(model_path()),
-            args=GiFTConfig(str(tmp_path), max_completion_length=64, use_cpu=True, report_to="none", disable_tqdm=True),
+            args=GiFTConfig(
+                str(tmp_path), max_completion_length=64, use_cpu=True, report_to="none", disable_tqdm=True
+            ),
             train_dataset=playground_tasks("train", 1),
             peft_config=LoraConfig(r=4, target_modules="all-linear"),
         )

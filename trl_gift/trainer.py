@@ -241,6 +241,8 @@ class GiFTTrainer(RoundTrainer):
         self.publisher.dataset_name = dataset_origin(train_dataset)
         self.publisher.eval_dataset_name = dataset_origin(eval_dataset)
         self.add_callback(PushCheckpoints(self.publisher))
+        # A command that saves the model itself says more.
+        self.says_what_follows = True
         # The best round so far with its weights, where no checkpoint is sure to hold them.
         self._best: tuple[int, dict[str, torch.Tensor]] | None = None
         self._training_loss = 0.0
@@ -593,6 +595,11 @@ class GiFTTrainer(RoundTrainer):
         self.write_card()
         base = self.run.read("base.json") if self.run.has("base.json") else None
         self.say(f"\n{run_text(base, rounds, kept, self.args.verify)}\n")
+        if self.says_what_follows:
+            folder = self.args.output_dir
+            self.say(
+                f"trainer.save_model() writes this model into {folder}; `trl-gift show {folder}` shows every sample."
+            )
 
     def _enter_best_round(self, rounds: Sequence[Mapping[str, Any]]) -> int:
         """Puts the weights of the best measured round into the model, and returns the round whose weights it has then."""

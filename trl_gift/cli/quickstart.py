@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trl_gift.cli.following import next_commands
 from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.playground import model_path, playground_tasks
 
@@ -32,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
         summary = _quickstart(options)
     if os.environ.get("RANK", "0") != "0":
         return 0  # the first of several processes speaks for all
-    print(f"\n{summary['seconds']:.0f} s; every sample is in {summary['output_dir']}/_gift", file=sys.stderr)
+    print(summary.pop("following"), f"{summary['seconds']:.0f} s", sep="\n\n", file=sys.stderr)
     if options.json:
         print(json.dumps(summary))
     return 0
@@ -92,12 +93,21 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
         trainer.remove_callback(PrinterCallback)
         if trainer.pop_callback(ProgressCallback):
             trainer.add_callback(_quiet_bars())
+        trainer.says_what_follows = False
         result = trainer.train(resume_from_checkpoint=options.resume)
         trainer.save_model(str(Path(output_dir) / "model"))
+        measured = ["--eval_dataset_name", "playground", "--dataset_test_split", "test"]
+        following = next_commands(
+            output_dir,
+            str(Path(output_dir) / "model"),
+            trainer.tasks,
+            measured=[*measured, "--eval_limit", str(options.heldout)],
+            on_cpu=bool(config.use_cpu),
+        )
         isolation = sandbox.isolation
     seconds = round(time.monotonic() - started, 1)
     return _summary(trainer.run.read("base.json"), result.rounds) | {
-        "seconds": seconds, "output_dir": output_dir, "isolation": isolation
+        "seconds": seconds, "output_dir": output_dir, "isolation": isolation, "following": following
     }  # fmt: skip
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from peft import PeftModel
 from trl import ModelConfig
 
 from trl_gift.cli.arguments import TaskArguments, eval_tasks, make_trainer, name_datasets, parse, train_tasks
+from trl_gift.cli.following import measured_flags, next_commands
 from trl_gift.config import GiFTConfig
 
 
@@ -20,6 +22,7 @@ def run(argv: Sequence[str]) -> int:
 def work(stage: str, arguments: TaskArguments, config: GiFTConfig, model: ModelConfig, resume: bool | str) -> None:
     """Trains, or only samples; saves the model once the run is finished."""
     trainer = make_trainer(config, model, train_tasks(arguments, config.verify), eval_tasks(arguments))
+    trainer.says_what_follows = False  # the command does, with its own options
     name_datasets(trainer, arguments)
     if stage == "sample":
         trainer.sample(resume_from_checkpoint=resume)
@@ -29,4 +32,9 @@ def work(stage: str, arguments: TaskArguments, config: GiFTConfig, model: ModelC
         trainer.save_model(config.output_dir)
         if config.push_to_hub:
             trainer.push_to_hub()
+        folder = str(config.output_dir)
+        is_adapter = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
+        trainer.say(
+            next_commands(folder, folder, trainer.tasks, is_adapter, measured_flags(arguments), on_cpu=config.use_cpu)
+        )
     trainer.accelerator.end_training()

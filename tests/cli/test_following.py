@@ -1,0 +1,101 @@
+"""The whole way of a new user: every command that a finished run prints is run, and does what it says."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from trl_gift.cli.following import measured_flags, next_commands
+from trl_gift.cli.main import main
+from trl_gift.playground import model_path
+from trl_gift.sandbox import AssertTests
+from trl_gift.tasks import Task
+
+
+def printed(text):
+    """The arguments of the commands that a run ends with, by the command's name."""
+    lines = [
+        line[line.index("trl-gift ") :] for line in text.splitlines() if line.startswith("  ") and "trl-gift " in line
+    ]
+    return {parts[1]: parts[1:] for parts in map(shlex.split, lines)}
+
+
+def run(capsys, *argv):
+    capsys.readouterr()
+    assert main(list(map(str, argv))) == 0, capsys.readouterr().err[-2000:]
+    return capsys.readouterr()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_from_the_quickstart_on(here, capsys):
+    said = run(capsys, "quickstart", "--quiet", "--tasks", 6, "--heldout", 6, "--steps", 2, "--rounds", 1).err
+    commands = printed(said)
+    assert list(commands) == ["show", "evaluate", "generate"]
+    assert "The model is in quickstart-out/model." in said
+    assert "round 1" in run(capsys, *commands["show"]).out
+    measured = json.loads(run(capsys, *commands["evaluate"], "--json").out)
+    record = json.loads((here / "quickstart-out/_gift/round-1/metrics.json").read_text())
+    assert measured["eval_pass@1"] == record["metrics"]["pass@1"]
+    assert measured["comparison"]["difference"] == pytest.approx(record["gain"]["pass@1"])
+    assert "def solve(" in run(capsys, *commands["generate"]).out
+    assert "sampled_pass@1" not in measured
+
+
+def test_from_an_adapter_of_ones_own_on(here, capsys):
+    options = {
+        "model_name_or_path": "playground", "dataset_name": "playground", "limit": 4, "dataset_test_split": "validation",
+        "eval_limit": 3, "output_dir": "my runs/out", "use_peft": "true", "lora_r": 4, "num_steps": 2,
+        "num_generations": 2, "max_completion_length": 64, "max_description_length": 32, "max_steps": 1, "bf16": "false",
+        "use_cpu": "true", "report_to": "none", "disable_tqdm": "true",
+    }  # fmt: skip
+    flags = [part for name, value in options.items() for part in (f"--{name}", value)]
+    commands = printed(run(capsys, "train", *flags).err)
+    assert list(commands) == ["show", "evaluate", "generate", "merge"]
+    for name in ("show", "generate"):
+        assert run(capsys, *commands[name]).out.strip()
+    measured = json.loads(run(capsys, *commands["evaluate"], "--json").out)
+    assert measured["eval_num_tasks"] == 3
+    assert commands["merge"][-1] == "my runs/out-merged"
+    run(capsys, *commands["merge"])
+    model = AutoModelForCausalLM.from_pretrained("my runs/out-merged")
+    tokenizer = AutoTokenizer.from_pretrained("my runs/out-merged")
+    ids = tokenizer("def solve(xs):\n", return_tensors="pt").input_ids
+    assert model(ids).logits.shape == (1, ids.shape[1], model.config.vocab_size)
+    base = AutoModelForCausalLM.from_pretrained(model_path())
+    assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), base.parameters(), strict=True))
+
+
+def test_commands_are_quoted_and_only_those_that_work_are_there():
+    tests = AssertTests("assert f(1) == 1", entry_point="f")
+    tasks = [Task("a", "don't", tests, "def f(x):"), Task("b", "Return x as it is.", tests, "def f(x):")]
+    commands = printed(next_commands("out/", "out", tasks, is_adapter=True))
+    assert commands["merge"] == ["merge", "out", "--output", "out-merged"]
+    assert commands["generate"] == ["generate", "out/", "Return x as it is.", "--signature", "def f(x):"]
+    assert "evaluate" not in commands
+    assert "--use_cpu" not in " ".join(next_commands("out", "out", tasks, measured=["--eval_limit", "1"]))
+
+
+def test_the_tasks_to_measure_on_are_named_again(tmp_path):
+    from trl_gift.cli.arguments import TaskArguments
+
+    path = tmp_path / "tasks.jsonl"
+    path.write_text("")
+    assert measured_flags(TaskArguments(dataset_name="mbpp")) == []
+    assert measured_flags(TaskArguments(dataset_name="mbpp", dataset_test_split="test", eval_limit=3)) == [
+        "--eval_dataset_name", "mbpp", "--dataset_test_split", "test", "--eval_limit", "3",
+    ]  # fmt: skip
+    assert measured_flags(TaskArguments(dataset_name="x", eval_dataset_name=[str(path)])) == [
+        "--eval_dataset_name", str(path),
+    ]  # fmt: skip
+    assert measured_flags(TaskArguments(dataset_name="x", eval_dataset_name=["humaneval"])) == [
+        "--eval_dataset_name", "humaneval", "--dataset_test_split", "test",
+    ]  # fmt: skip
