@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from trl_gift.cli.launch import FLAGS, add_launch_arguments
-from trl_gift.cli.parser import RunParser, read_options
+from trl_gift.cli.parser import HelpAll, RunParser, read_options
 from trl_gift.common.options import Stage, described, options_of
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, UserError
@@ -34,6 +34,17 @@ if TYPE_CHECKING:
 PLAYGROUND = "playground"
 _NAMED_SET = re.compile(r"(?P<name>[\w.+-]+)=(?P<place>.+)")
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
+# What `--help` lists; `--help-all` lists all.
+_USUAL = (
+    *_MOST_USED, "config", "preset", "resume", "dry-run", "num_processes", "accelerate_config",
+    "base", "save", "compare", "json",
+    "dataset_name", "dataset_test_split", "eval_dataset_name", "limit", "filter", "column_mapping",
+    "num_rounds", "sampler", "num_steps", "num_generations", "temperature", "max_completion_length",
+    "num_selected", "perplexity_weight", "train_on_references", "prompt_format",
+    "eval_num_generations", "eval_k", "learning_rate", "num_train_epochs", "per_device_train_batch_size",
+    "gradient_accumulation_steps", "max_length", "generation_engine", "push_samples",
+    "use_peft", "lora_r", "load_in_4bit", "dtype", "model_revision", "trust_remote_code",
+)  # fmt: skip
 _DESCRIPTIONS = {
     "train": "Run the rounds of GiFTTrainer: sample programs, execute them, select, fine-tune, evaluate.",
     "sample": "Sample, execute and select in the first round only; `trl-gift train --resume` continues from there.",
@@ -201,6 +212,7 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
         (TaskArguments, GiFTConfig, ModelConfig),
         stages,
         also=also,
+        usual=_USUAL,
         repeatable=("eval_dataset_name",),
         rest="training of each round (TRL's SFTConfig)",
         prog=f"trl-gift {command}",
@@ -214,6 +226,9 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
     parser.set_defaults_with_config(lora_target_modules=["all-linear"], lora_dropout=0.0)
     # TRL's default would hide whether the user has named a type.
     parser.set_defaults_with_config(dtype=None)
+    parser.add_argument(
+        "--help-all", action=HelpAll, help="show all options, those of TRL and transformers too, and exit"
+    )
     parser.add_argument("--config", help="YAML file of these options. Options on the command line win over it.")
     parser.add_argument(
         "--preset", help=f"Method whose options are used unless given otherwise: {', '.join(preset_names())}."

@@ -57,7 +57,7 @@ def run(argv: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(list(argv))
     if options.help:
         parser.print_help()
-        print("\noptions of `trl-gift train`, which the run would have:\n")
+        print("\noptions of `trl-gift train`, which the run would have (`trl-gift train --help-all` lists all):\n")
         parse("estimate", ["--help"])
     if options.memory_gb is not None and options.memory_gb <= 0:
         raise ConfigError(f"--memory-gb {options.memory_gb:g}: must be above zero; give the card's memory in GiB.")

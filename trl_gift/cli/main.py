@@ -10,6 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from trl_gift import __version__
 from trl_gift.cli.lines import as_flags, nearest
@@ -28,6 +29,9 @@ COMMANDS = {
     "estimate": "tokens, programs, hours, memory and disk of a run, before it starts",
     "doctor": "versions, device, and which isolation layers are enforced here",
 }
+HELP_TEXTS = Path(__file__).with_name("help")
+"""The help of the commands that take seconds to import what they need; `tools/help_texts.py` writes it."""
+
 _WORKER = "worker"  # one process of a run, started by `train`
 
 
@@ -44,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS and name != _WORKER:
         hint = nearest(name, COMMANDS) or f"use one of {', '.join(COMMANDS)}."
         return _complain(f"{name!r} is not a command; {hint}")
+    if rest in (["-h"], ["--help"]) and (text := HELP_TEXTS / f"{name}.txt").is_file():
+        print(text.read_text(encoding="utf-8"), end="")
+        return 0
     _quieten()
     # Loaded late: `doctor` must answer even where torch cannot be imported.
     command = importlib.import_module(f"trl_gift.cli.{name}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +36,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
         stages: Title of the group for each option that has one; the groups come in this order.
         rest: Title of the group of all other options; it comes last.
         also: Names of options that another parser reads, for suggestions.
+        usual: Names of the options that `--help` lists; `--help-all` lists all.
         repeatable: Names of list options that may be given several times, each time with more values.
         options: As for argparse.
     """
@@ -46,12 +47,15 @@ class RunParser(TrlParser):  # type: ignore[misc]
         stages: Mapping[str, str],
         rest: str,
         also: Sequence[str] = (),
+        usual: Collection[str] = (),
         repeatable: Sequence[str] = (),
         **options: Any,
     ) -> None:
         self._stages = stages
         self._rest = rest
         self._also = also
+        self._usual = usual
+        self.lists_all = False
         self._repeatable = repeatable
         self._groups: dict[str, Any] = {}
         self._names: list[str] = []
@@ -64,7 +68,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
 
     def add_argument(self, *names: str, **options: Any) -> Any:
         """Adds an option to the group of its stage. The help shows one spelling of it and a short placeholder."""
-        if names[0] == "-h":
+        if names[0] in ("-h", "--help-all"):
             return super().add_argument(*names, **options)
         # `_spelled` reads `--num-steps` as `--num_steps`, so the help shows one spelling only.
         spellings = [name for name in names if "-" not in name.lstrip("-")] or list(names)
@@ -105,6 +109,21 @@ class RunParser(TrlParser):  # type: ignore[misc]
                 value = str(value).lower()  # the option is a text, for the path of a checkpoint
             values[name] = self._checked(name, value)
         return list(super().set_defaults_with_config(**values))
+
+    def format_help(self) -> str:
+        """The help: of the usual options, or of all."""
+        if self.lists_all:
+            return str(super().format_help())
+        shown: dict[argparse.Action, str | None] = {}
+        for action in self._actions:
+            names = {name.lstrip("-") for name in action.option_strings}
+            if action.option_strings and not names & {*self._usual, "help", "help-all"}:
+                shown[action], action.help = action.help, argparse.SUPPRESS
+        try:
+            return str(super().format_help())
+        finally:
+            for action, text in shown.items():
+                action.help = text
 
     def error(self, message: str) -> NoReturn:
         """Raises.
@@ -162,6 +181,20 @@ class _Collect(argparse.Action):
         before = self._found[1] if self._found[0] is namespace else []
         self._found = (namespace, [*before, *values])
         setattr(namespace, self.dest, self._found[1])
+
+
+class HelpAll(argparse.Action):
+    """`--help-all`: prints the help of all options and exits."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *given: Any) -> None:
+        """Prints and exits."""
+        assert isinstance(parser, RunParser)
+        parser.lists_all = True
+        parser.print_help()
+        parser.exit()
 
 
 def number_or_text(value: str) -> float | str:
