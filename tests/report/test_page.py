@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -184,6 +186,7 @@ def test_a_choice_is_whole_tasks_what_was_trained_on_and_every_outcome(tmp_path)
     assert len(whole) == 4, "half of the page: four tasks with 24 samples each"
     assert {row["status"] for row in shown.values()} == {sample.status for sample in everything}
     assert sum(bool(row["draws"]) for row in shown.values()) >= 60
+    assert "all samples of 4 tasks, drawn at random" in page.words
     assert "Left out: " in page.words
     assert f"{written.samples} of 1,440 samples are in this page" in page.words
 
@@ -228,3 +231,18 @@ def test_the_report_of_a_run_lies_beside_its_records(tmp_path):
     for target, reason in ((tmp_path / "absent/report.html", "no such folder"), (tmp_path, "is a folder")):
         with pytest.raises(ConfigError, match=reason):
             write_report(load_run(folder), target)
+
+
+@pytest.mark.slow
+def test_a_run_of_100_000_samples_takes_little_memory(tmp_path):
+    folder = RecordedRun(tasks=834, steps=20).write(tmp_path / "out")
+    code = (
+        "import resource, sys; from trl_gift.report import load_run, write_report; "
+        "written = write_report(load_run(sys.argv[1])); "
+        "print(written.bytes, written.left_out, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    process = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    size, missing, megabytes = map(int, process.stdout.split())
+    assert size < 5_000_000
+    assert missing > 95_000
+    assert megabytes < 400

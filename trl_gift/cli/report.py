@@ -26,8 +26,8 @@ def run(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = LineParser(
         prog="trl-gift report",
-        description="Write the report of a run as one HTML file that needs no network: pass@1 and its intervals, the "
-        "chain, outcomes, selection and costs, and a browser of samples. The run may be unfinished.",
+        description="Write the report of a run as one HTML file that needs no network: pass@1 and its\nintervals, the chain, "
+        "outcomes, selection and costs, and a browser of samples.\nThe run may be unfinished.",
         epilog="example:\n  trl-gift report quickstart-out --output report.html",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -137,20 +137,18 @@ class Choice:
             kind = (sample.round, sample.status)
             self._others.setdefault(kind, _Lowest(self._most_others)).add(entry)
 
-    @property
-    def whole_tasks(self) -> set[str]:
-        """The tasks whose samples are all chosen."""
-        return set(self._chains.tasks)
+    def whole_tasks(self) -> Iterator[list[Entry]]:
+        """All samples of each task that was drawn."""
+        return self._chains.groups()
 
-    def entries(self) -> Iterator[list[Entry]]:
-        """Groups of samples that belong into the page together, the most important first; a sample may come twice.
+    def others(self) -> Iterator[Entry]:
+        """Samples to show besides, the most important first; those of whole tasks may be among them.
 
-        After the whole chains and what was trained on, the outcomes of all rounds take turns.
+        First comes what was trained on; then the outcomes of all rounds take turns.
         """
-        yield from self._chains.groups()
-        yield from ([entry] for entry in self._trained_on.entries())
-        others = [kind.entries() for _, kind in sorted(self._others.items())]
-        yield from ([entry] for turn in zip_longest(*others) for entry in turn if entry is not None)
+        yield from self._trained_on.entries()
+        outcomes = [kind.entries() for _, kind in sorted(self._others.items())]
+        yield from (entry for turn in zip_longest(*outcomes) for entry in turn if entry is not None)
 
 
 class _Chains:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -27,6 +27,7 @@ from trl_gift.report.rounds import RoundLine
 from trl_gift.report.run import BASE, Run, load_run
 from trl_gift.run.ending import sentence, troubles_of
 from trl_gift.run.methods import method_of
+from trl_gift.sampling.records import PASSED
 
 DEFAULT_SAMPLES = 2000
 """Number of samples that a page holds unless it is told otherwise."""
@@ -54,6 +55,21 @@ class Written:
     def to_record(self) -> dict[str, Any]:
         """A JSON object."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a page does not hold.
+
+    Attributes:
+        samples: Number of samples by outcome.
+        attempts: Number of greedy programs of evaluations.
+        whole_tasks: Number of tasks of which it holds all samples.
+    """
+
+    samples: Mapping[str, int]
+    attempts: int
+    whole_tasks: int
 
 
 def report_of(output_dir: str | Path) -> Path:
@@ -86,45 +102,44 @@ def write_report(run: Run, path: str | Path | None = None, most_samples: int = D
     if target.is_dir():
         raise ConfigError(f"{target} is a folder; name a file in it, such as {target / _FILE}.")
     figures = gather(run, most_samples)
-    payload, missing_attempts = _payload(run, figures, most_samples)
+    payload, missing = _fill(run, figures, most_samples)
     total, held = sum(figures.totals.values()), sum(payload.held.values())
-    text = _page(run, figures, payload, missing_attempts)
+    text = _page(run, figures, payload, missing)
     with whole_file(target) as temporary:
         size = temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     return Written(str(target), size, held, total - held)
 
 
-def _payload(run: Run, figures: Figures, most_samples: int) -> tuple[Payload, int]:
-    """The samples and attempts of the page, and how many attempts are left out."""
-    groups = list(figures.choice.entries())
-    programs = (entry.program for group in groups for entry in group if entry.status == "passed")
+def _fill(run: Run, figures: Figures, most_samples: int) -> tuple[Payload, LeftOut]:
+    """What the page holds, and what it leaves out."""
+    wholes, others = list(figures.choice.whole_tasks()), list(figures.choice.others())
+    programs = (entry.program for entry in chain(*wholes, others) if entry.status == PASSED)
     payload = Payload(language_of(islice(programs, _PROGRAMS_LOOKED_AT)), most_samples)
     changed = {name for item in figures.changed for name in (*item.gained, *item.lost)}
-    evaluations = [(number, run.read_attempts(number)) for number in (BASE, *run.round_numbers)]
+    attempts = [
+        (number, [attempt for attempt in run.read_attempts(number) if attempt["index"] < 0])
+        for number in (BASE, *run.round_numbers)
+    ]
     missing = 0
     # Tasks that were gained or lost come first; people ask for these by name.
-    for wanted in (True, False):
-        for number, attempts in evaluations:
-            missing += payload.add_attempts(
-                number, [item for item in attempts if (item["task_id"] in changed) == wanted and item["index"] < 0]
-            )
-    for group in groups:
-        payload.add_samples(group)
-    return payload, missing
+    for first in (True, False):
+        for number, found in attempts:
+            missing += payload.add_attempts(number, [item for item in found if (item["task_id"] in changed) == first])
+    whole = sum(payload.add_samples(group) for group in wholes)
+    for entry in others:
+        payload.add_samples([entry])
+    return payload, LeftOut(left_out(figures.totals, payload.held), missing, whole)
 
 
-def _page(run: Run, figures: Figures, payload: Payload, missing_attempts: int) -> str:
+def _page(run: Run, figures: Figures, payload: Payload, missing: LeftOut) -> str:
     style, script = template_text("report.css"), template_text("report.js")
-    missing = left_out(figures.totals, payload.held)
-    whole = sorted(figures.choice.whole_tasks)
     held = [name for name in OUTCOMES if any(status == name for _, status in payload.held)]
-    data = payload.to_json(outcomes=held, rounds=run.round_numbers, measured=[item.number for item in figures.changed])
+    data = payload.to_json(outcomes=held, rounds=run.round_numbers)
     return render(
         "report.html",
         run=run,
         model=model_name(run.model),
         method=method_of(str(run.options["sampler"])),
-        lines=run.lines,
         headline=headline(run),
         tiles=tiles(run, figures),
         figures=figures,
@@ -134,8 +149,6 @@ def _page(run: Run, figures: Figures, payload: Payload, missing_attempts: int) -
         total=sum(figures.totals.values()),
         held=sum(payload.held.values()),
         missing=missing,
-        missing_attempts=missing_attempts,
-        whole_tasks=len(whole),
         style=style,
         script=script,
         data=data,
