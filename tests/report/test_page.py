@@ -80,6 +80,8 @@ def test_no_text_of_a_model_becomes_markup(tmp_path):
     page, written = page_of(folder, tmp_path)
     assert {tag for tag, _ in page.elements} == {tag for tag, _ in plain.elements}
     assert sum(tag == "script" for tag, _ in page.elements) == 2
+    # A browser ends a script element, or opens a comment in it, at less than this parser needs.
+    assert "<" not in page.scripts["application/json"]
     assert not any(name.startswith("on") or name == "style" for _, attributes in page.elements for name in attributes)
     assert written.left_out == 0
     for number in (1, 2):
@@ -237,9 +239,11 @@ def test_the_report_of_a_run_lies_beside_its_records(tmp_path):
 def test_a_run_of_100_000_samples_takes_little_memory(tmp_path):
     folder = RecordedRun(tasks=834, steps=20).write(tmp_path / "out")
     code = (
-        "import resource, sys; from trl_gift.report import load_run, write_report; "
+        "import sys; from pathlib import Path; from trl_gift.report import load_run, write_report; "
         "written = write_report(load_run(sys.argv[1])); "
-        "print(written.bytes, written.left_out, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        # Not `ru_maxrss`, which begins with what the parent used.
+        "kilobytes = Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]; "
+        "print(written.bytes, written.left_out, int(kilobytes) // 1024)"
     )
     process = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
     size, missing, megabytes = map(int, process.stdout.split())

@@ -147,7 +147,9 @@ class RecordedRun:
 HOSTILE = (
     "</script><script>document.title = 'owned'</script>",
     "<img src=x onerror=\"document.title = 'owned'\">",
-    "<!--<script>",
+    # Without an angle bracket at its end: escaping only that one would not help.
+    "</script <img src=x onerror=document.title='owned' ",
+    "<!--<script ",
     "]]> \u2028 \u2029 \\u003c \\ \" ' &lt; &amp; \x00 \x1b",
     "{{ 7 * 7 }} {% raw %} ${7 * 7}",
     "\U0001f600 é 中",
