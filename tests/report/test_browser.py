@@ -104,13 +104,23 @@ def test_a_chain_is_a_story_with_its_differences_and_failures(page, samples):
         assert page.run(f"{chosen}.querySelector('pre').textContent") == one.code
 
 
-def test_a_task_that_was_gained_or_lost_opens_its_programs(page):
-    name = page.run("document.querySelector('button[data-task]').dataset.task")
-    page.run("document.querySelector('button[data-task]').click()")
-    assert page.run(COUNT) == "3 evaluated programs"
-    assert page.run("document.querySelector('#story h3').textContent") == name
-    assert page.run("document.querySelectorAll('#story .program').length") == 3
-    assert "not the program" in page.run("document.querySelector('#story .program').textContent")
+@pytest.mark.parametrize("keeps_base", [True, False])
+def test_a_task_that_was_gained_or_lost_opens_its_programs(browser, tmp_path, keeps_base):
+    write_report(load_run(RecordedRun(keeps_base=keeps_base).write(tmp_path / "out")), tmp_path / "report.html")
+    browser.complaints.clear()
+    browser.open(tmp_path / "report.html")
+    name = browser.run("document.querySelector('button[data-task]').dataset.task")
+    browser.run("document.querySelector('button[data-task]').click()")
+    assert browser.run(COUNT) == "3 evaluated programs"
+    assert browser.run("document.querySelector('#story h3').textContent") == name
+    base, *after = browser.run("[...document.querySelectorAll('#story .program')].map((one) => one.textContent)")
+    assert len(after) == 2
+    assert ("return 0" in base) == keeps_base
+    assert ("not the program" in base) != keeps_base
+    assert all(f"return {number}" in text for number, text in enumerate(after, 1))
+    assert all(("First failing testassert one() == 1" in text) == text.startswith("failed") for text in after)
+    assert browser.run("document.querySelectorAll('#story .tool:not(#close)').length") == 2 * keeps_base
+    assert browser.complaints == []
 
 
 def test_a_phone_has_nothing_to_scroll_sideways_and_the_story_over_the_page(browser, folder, tmp_path):

@@ -67,26 +67,17 @@ def test_each_sample_is_a_row(folder):
 
 
 def test_attempts_of_the_base_model_with_and_without_its_programs(folder, tmp_path):
-    attempts = load_run(folder).attempts
-    assert attempts.groupby("round").size().tolist() == [6, 6, 6]
-    base = attempts[attempts["round"] == 0]
-    assert base["code"].isna().all()
-    assert base.set_index("task_id")["passed"].to_dict() == read(folder, "base.json")["greedy"]
-    after = attempts[attempts["round"] == 2].set_index("task_id")
+    without = RecordedRun(rounds=1, keeps_base=False).write(tmp_path / "out")
+    for one, kept in ((folder, True), (without, False)):
+        attempts = load_run(one).attempts
+        assert set(attempts.groupby("round").size()) == {6}
+        base = attempts[attempts["round"] == 0].set_index("task_id")
+        assert base["code"].notna().all() == base["status"].notna().all() == kept
+        assert base["passed"].to_dict() == read(one, "base.json")["greedy"]
+    after = load_run(folder).attempts.query("round == 2").set_index("task_id")
     assert after["passed"].to_dict() == read(folder, "round-2/metrics.json")["greedy"]
-    kept = RecordedRun(rounds=1).write(tmp_path / "out") / "_gift/base.json"
-    record = json.loads(kept.read_text())
-    attempt = {
-        "task_id": "measured/0",
-        "index": -1,
-        "completion": "x",
-        "code": "x",
-        "status": "error",
-        "message": "no x",
-    }
-    kept.write_text(json.dumps(record | {"attempts": [attempt]}))
-    (row,) = load_run(tmp_path / "out").attempts.query("round == 0").to_dict("records")
-    assert (row["code"], row["status"], row["passed"], row["message"]) == ("x", "error", False, "no x")
+    failed = after[~after["passed"]].iloc[0]
+    assert (failed["message"], failed["failing_test"]) == ("assert add(1, 2) == 3 [failed]", "assert one() == 1")
 
 
 def test_an_unfinished_run_has_the_figures_that_exist(tmp_path):

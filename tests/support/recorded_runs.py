@@ -32,6 +32,8 @@ class RecordedRun:
         steps: Steps of a chain.
         generations: Samples of a step.
         measured: Number of evaluation tasks.
+        verify: Whether its samples were executed.
+        keeps_base: Whether the base model's programs are kept, and not only its verdicts.
         describe: Gives the description of a task's step.
         program: Gives the program of a sample.
         message: Gives the message of a failing program.
@@ -44,6 +46,7 @@ class RecordedRun:
     generations: int = 3
     measured: int = 6
     verify: bool = True
+    keeps_base: bool = True
     options: dict = field(default_factory=dict)
     describe: object = lambda task, step: f"Add {task} and {step}."
     program: object = lambda task, step, index: (
@@ -68,7 +71,8 @@ class RecordedRun:
         )  # fmt: skip
         base = self.evaluation(0)
         if self.measured:
-            run.write("base.json", {"metrics": base.metrics(), "convention": "", "greedy": base.greedy})
+            attempts = {"attempts": [attempt.to_record() for attempt in base.attempts]} if self.keeps_base else {}
+            run.write("base.json", {"metrics": base.metrics(), "convention": "", "greedy": base.greedy} | attempts)
         for number in range(1, self.rounds + 1):
             self.write_round(run, number, base)
         return run.root.parent
@@ -136,11 +140,13 @@ class RecordedRun:
 
     def evaluation(self, number):
         """The evaluation after a round, or with 0 that of the base model."""
-        attempts = [
-            Attempt(f"measured/{task}", -1, "return 1", f"def one():\n    return {number}", status)
-            for task in range(self.measured)
-            for status in ["passed" if number_of(number, task, "measured") % 2 else "failed"]
-        ]
+        attempts = []
+        for task in range(self.measured):
+            passed = number_of(number, task, "measured") % 2
+            reason = {} if passed else {"message": self.message("failed"), "failing_test": "assert one() == 1"}
+            program = f"def one():\n    return {number}"
+            status = "passed" if passed else "failed"
+            attempts.append(Attempt(f"measured/{task}", -1, "return 1", program, status, **reason))
         return Evaluation(tuple(attempts), ())
 
 

@@ -21,7 +21,7 @@ FIELDS = (
     "task", "round", "step", "index", "parent", "hint", "description", "program", "status", "message", "failedTest",
     "perplexity", "tokens", "continues", "draws",
 )  # fmt: skip
-ATTEMPT_FIELDS = ("task", "round", "index", "program", "status", "message", "failedTest")
+ATTEMPT_FIELDS = ("task", "round", "index", "program", "status", "message", "failingTest")
 # `<` would let a text end the script element or open a comment in it; the others are ends of lines to old scripts.
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _ESCAPES = str.maketrans(_UNSAFE)
@@ -72,7 +72,11 @@ class Payload:
             status = attempt["status"] or ("passed" if attempt["passed"] else "failed")
             known = attempt["status"] is not None
             row = [self._task(attempt["task_id"]), number, attempt["index"], self._program(text) if known else -1]
-            row += [status, self._text(cut(attempt.get("message") or "")), attempt.get("first_failure")]
+            row += [
+                status,
+                self._text(cut(attempt.get("message") or "")),
+                self._text(cut(attempt.get("failing_test") or "")),
+            ]
             self._keep(self.attempts, row)
         return missing
 

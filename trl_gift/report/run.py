@@ -35,7 +35,7 @@ _SAMPLE_COLUMNS = (
     "status", "passed", "message", "first_failure", "perplexity", "num_tokens", "finish_reason", "continues",
     "read_reference", "cpu_s", "isolation", "trusted", "model_hash", "created",
 )  # fmt: skip
-_ATTEMPT_COLUMNS = ("round", "task_id", "index", "completion", "code", "status", "passed", "message", "first_failure")
+_ATTEMPT_COLUMNS = ("round", "task_id", "index", "completion", "code", "status", "passed", "message", "failing_test")
 _SELECTED_COLUMNS = ("trained_round", "sample_id", "task_id", "round", "perplexity", "weight", "count", "code")
 
 

@@ -29,6 +29,7 @@
     return {
       ...found, evaluation, task: data.tasks[found.task], place: found.program, program,
       description: evaluation ? "" : data.texts[found.description], message: data.texts[found.message],
+      failingTest: evaluation ? data.texts[found.failingTest] : "",
     };
   });
   const order = (a, b) => (a.task < b.task ? -1 : a.task > b.task ? 1 : 0) || a.round - b.round
@@ -213,6 +214,11 @@
       });
       tools.append(button);
       box.append(tools);
+    }
+    if (one.failingTest && !one.message.includes(one.failingTest)) {
+      const test = element("div", "message");
+      test.append(element("b", "", "First failing test"), one.failingTest);
+      box.append(test);
     }
     if (one.message) {
       const message = element("div", "message");
