@@ -15,14 +15,16 @@ _LAZY = {
     "GiFTTrainer": "trl_gift.trainer",
     "Task": "trl_gift.tasks",
     "evaluate": "trl_gift.inference",
+    "load_run": "trl_gift.report",
     "load_tasks": "trl_gift.tasks",
 }
 
-__all__ = ["GiFTConfig", "GiFTTrainer", "Task", "__version__", "evaluate", "load_tasks"]
+__all__ = ["GiFTConfig", "GiFTTrainer", "Task", "__version__", "evaluate", "load_run", "load_tasks"]
 
 if TYPE_CHECKING:
     from trl_gift.config import GiFTConfig
     from trl_gift.inference import evaluate
+    from trl_gift.report import load_run
     from trl_gift.tasks import Task, load_tasks
     from trl_gift.trainer import GiFTTrainer
 

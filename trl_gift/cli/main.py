@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "pass@1 and pass@k of a model, an adapter or a run, on sets of tasks; compared with another",
     "generate": "let a trained model write a program, and run it on tests",
     "show": "a run in the terminal: its table, its samples, a chain as a story",
+    "report": "a run as one HTML page: figures, charts, a browser of its samples",
     "merge": "add a LoRA adapter to its unquantised base model",
     "validate": "run the references of a task set; find tests that cannot fail",
     "estimate": "tokens, programs, hours, memory and disk of a run, before it starts",

@@ -5,11 +5,7 @@ In a template, `{% filter paragraph %}` joins the lines of a paragraph, so that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jinja2
-
-from trl_gift.hub.facts import RunFacts
 
 # The form that TRL's trainers have in `_paper`.
 PAPER = {
@@ -24,48 +20,6 @@ PAPER = {
   url       = {https://aclanthology.org/2025.acl-long.599/}
 }""",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """What a sampler makes of a run, in words.
-
-    Attributes:
-        name: The method's name.
-        sampling: How programs were sampled, as a sentence.
-    """
-
-    name: str
-    sampling: str
-
-
-_METHODS = {
-    "gibbs": Method(
-        "GiFT (Gibbs Fine-Tuning)",
-        "The model sampled programs in a chain: it wrote a program from the task's description, described a passing "
-        "program in words, wrote the next program from these words, and so on.",
-    ),
-    "conditional": Method(
-        "rejection sampling fine-tuning",
-        "The model wrote all programs from the task's own description (`sampler=\"conditional\"`, without GiFT's chain).",
-    ),
-    "rewrite": Method(
-        "rejection sampling fine-tuning with rewritten descriptions",
-        "In each step the model wrote programs from its own paraphrase of the task's description "
-        '(`sampler="rewrite"`, without GiFT\'s chain).',
-    ),
-    "hinted": Method(
-        "rejection sampling fine-tuning with hints",
-        "The model wrote programs from the task's own description. It tried the tasks that half of the steps left unsolved "
-        'again with a hint, which the training prompts do not show (`sampler="hinted"`, without GiFT\'s chain).',
-    ),
-}
-
-
-def method_of(run: RunFacts) -> Method:
-    """The method that the run's sampler makes."""
-    name = str(run.options["sampler"])
-    return _METHODS.get(name, Method(f"self-training with the sampler `{name}`", ""))
 
 
 def render(template: str, **values: object) -> str:

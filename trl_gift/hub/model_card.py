@@ -15,8 +15,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from trl_gift.hub.cards import method_of, percent, points, render
+from trl_gift.hub.cards import percent, points, render
 from trl_gift.hub.facts import Gain, Measured, ModelFacts, RunFacts
+from trl_gift.run.methods import method_of
 
 _TAGS = ("code", "self-training", "trl-gift")
 
@@ -53,7 +54,7 @@ def model_card(trl_card: ModelCard, model: ModelFacts, run: RunFacts | None) -> 
         model=model,
         run=run,
         options=run.options if run else {},
-        method=method_of(run) if run else None,
+        method=method_of(str(run.options["sampler"])) if run else None,
         results=_results(run) if run and run.measured else None,
     )
     return ModelCard(text)

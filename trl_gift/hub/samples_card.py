@@ -9,8 +9,9 @@ from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from trl_gift.hub.cards import method_of, render
+from trl_gift.hub.cards import render
 from trl_gift.hub.facts import RunFacts
+from trl_gift.run.methods import method_of
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -76,7 +77,7 @@ def samples_card(
         facts=facts,
         run=run,
         options=run.options,
-        method=method_of(run),
+        method=method_of(str(run.options["sampler"])),
         counts=counts,
         statuses=statuses,
         total=total,

@@ -1,8 +1,9 @@
 """A run on disk and in trackers.
 
-Public modules: `ending` (how a run went, in words), `folder` (where artefacts lie, when a run may start or continue), `next_step` (what a run does next),
-`resuming` (what a run continues from), `samples` (the samples of the rounds, read once), `summary` (what a round did),
-`tracking` (TensorBoard, Weights & Biases, trackio).
+Public modules: `ending` (how a run went, in words), `folder` (where artefacts lie, when a run may start or continue),
+`methods` (what a sampler makes of a run, in words), `next_step` (what a run does next), `resuming` (what a run continues
+from), `samples` (the samples of the rounds, read once), `summary` (what a round did), `tracking` (TensorBoard, Weights &
+Biases, trackio).
 """
 
-__all__ = ["ending", "folder", "next_step", "resuming", "samples", "summary", "tracking"]
+__all__ = ["ending", "folder", "methods", "next_step", "resuming", "samples", "summary", "tracking"]

@@ -117,7 +117,7 @@ def read_rounds(folders: Sequence[Path], num_shown: int = 0, key: int = 0) -> Ro
         key: Key of that draw.
     """
     eligible: dict[str, list[CodeSample]] = {}
-    latest = _Latest(num_shown, key)
+    latest = RoundTally(num_shown, key)
     for folder in folders:
         for sample in read_samples(folder):
             if sample.eligible:
@@ -138,10 +138,15 @@ def ends_of_chains(folders: Sequence[Path]) -> dict[str, CodeSample]:
     return ends
 
 
-class _Latest:
-    """Adds up the latest round in constant memory."""
+class RoundTally:
+    """Adds up the samples of one round in constant memory.
 
-    def __init__(self, num_shown: int, key: int) -> None:
+    Args:
+        num_shown: How many samples to draw for people to look at.
+        key: Key of that draw.
+    """
+
+    def __init__(self, num_shown: int = 0, key: int = 0) -> None:
         self._steps: dict[int, _Tally] = {}
         self._solved_at: dict[str, int] = {}
         self._isolation: Counter[str] = Counter()
@@ -153,6 +158,7 @@ class _Latest:
         self._count = 0
 
     def add(self, sample: CodeSample) -> None:
+        """Counts one sample; those of a task come in the order of its steps."""
         self._steps.setdefault(sample.step, _Tally()).add(sample)
         self._no_code += sample.code is None
         if sample.passed:
@@ -167,10 +173,15 @@ class _Latest:
             self._shown[place] = (self._count, sample)
         self._count += 1
 
-    def figures(self, eligible: Mapping[str, Sequence[CodeSample]]) -> RoundSamples:
+    def figures(self, eligible: Mapping[str, Sequence[CodeSample]] | None = None) -> RoundSamples:
+        """The figures of what was added.
+
+        Args:
+            eligible: The samples that may be selected, which this object does not keep; None for none.
+        """
         tallies = self._steps.values()
         return RoundSamples(
-            eligible=eligible,
+            eligible=eligible or {},
             samples=self._count,
             passed=sum(tally.passed for tally in tallies),
             unverified=sum(tally.unverified for tally in tallies),

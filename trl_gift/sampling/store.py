@@ -173,6 +173,16 @@ def read_samples(folder: Path) -> Iterator[CodeSample]:
                 yield CodeSample.from_record({**record, "outcome": json.loads(record["outcome"])})
 
 
+def count_samples(folder: Path) -> int:
+    """Number of samples of a round, without reading them where the round is complete."""
+    if not is_complete(folder):
+        with SampleIndex(folder) as index:
+            return len(index)
+    import pyarrow.parquet
+
+    return int(pyarrow.parquet.read_metadata(folder / _PARQUET).num_rows)
+
+
 def write_parquet(folder: Path) -> Path:
     """Writes `samples.parquet` from the lines of a round and returns its path; the lines stay."""
     import pyarrow
