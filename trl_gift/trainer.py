@@ -36,6 +36,7 @@ from trl_gift.generation import default_dtype, end_ids
 from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.prompts import load_examples
+from trl_gift.report import report_of
 from trl_gift.run.ending import best_round, run_text
 from trl_gift.run.folder import RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
@@ -595,11 +596,19 @@ class GiFTTrainer(RoundTrainer):
         self.write_card()
         base = self.run.read("base.json") if self.run.has("base.json") else None
         self.say(f"\n{run_text(base, rounds, kept, self.args.verify)}\n")
+        if self.accelerator.is_main_process:
+            self._write_report()
         if self.says_what_follows:
             folder = self.args.output_dir
             self.say(
                 f"trainer.save_model() writes this model into {folder}; `trl-gift show {folder}` shows every sample."
             )
+
+    def _write_report(self) -> None:
+        try:
+            self.say(f"The run as a page: {report_of(self.args.output_dir)}")
+        except OSError as error:  # a full disk must not cost a trained model
+            self.say(f"the report could not be written ({error}); `trl-gift report {self.args.output_dir}` writes it.")
 
     def _enter_best_round(self, rounds: Sequence[Mapping[str, Any]]) -> int:
         """Puts the weights of the best measured round into the model, and returns the round whose weights it has then."""
