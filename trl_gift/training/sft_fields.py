@@ -145,7 +145,7 @@ _TABLE: list[SFTField] = [
         shapes_weights=True,
     ),
     *_refused(
-        "truncation_mode", reason="no example is cut; one that is longer than max_length is left out", fix="leave it out",
+        "truncation_mode", reason="no example is cut, and one that is longer than max_length is left out", fix="leave it out",
     ),
     _but(
         "packing", "True with max_length=None", "examples are packed into rows of max_length tokens", "set max_length",
@@ -158,8 +158,8 @@ _TABLE: list[SFTField] = [
         text="'bfd_split' does the same as 'bfd', because no example is longer than a row.", shapes_weights=True,
     ),
     _but(
-        "padding_free", "True with max_length, without packing", "SFTTrainer takes it only with packing=True or with "
-        "max_length=None", "set one of them",
+        "padding_free", "True with max_length, without packing", "it works only with packing=True or with max_length=None, as in "
+        "TRL", "set one of them",
         lambda value, config: bool(value and config.max_length is not None and not config.packing), shapes_weights=True,
     ),
     *_same("pad_to_multiple_of"),
@@ -180,7 +180,7 @@ _TABLE: list[SFTField] = [
         "shuffle_dataset", text="The examples of each round are shuffled before they are packed.", shapes_weights=True
     ),
     *_same("train_sampling_strategy", "group_by_length", shapes_weights=True),
-    *_refused("length_column_name", reason="a round's rows have no such column; their lengths are counted",
+    *_refused("length_column_name", reason="a round's rows have no such column, and their lengths are counted",
               fix="leave it out"),
     *_as(Kind.NO_EFFECT, "remove_unused_columns", text="A round's rows have only columns that the trainer uses."),
     *_refused("label_names", reason="a round's rows have their labels in the column 'labels'", fix="leave it out"),
@@ -240,7 +240,7 @@ _TABLE: list[SFTField] = [
         "use_liger_kernel", "liger_kernel_config",
         reason="it replaces layers for good when the first round trains, so that rounds would sample with different "
         "arithmetic",
-        fix="leave it out; kernels from the Hub are model_init_kwargs={'use_kernels': True}",
+        fix="leave it out, or set model_init_kwargs={'use_kernels': True} for kernels from the Hub",
     ),
     # Several devices ---------------------------------------------------------------------------------------------------
     *_same(
@@ -250,13 +250,13 @@ _TABLE: list[SFTField] = [
     *_same("fsdp", "fsdp_config", "deepspeed", text="One round per process (one_round_per_process)."),
     *_refused(
         "parallelism_config", reason="each process samples with whole weights of its own",
-        fix="leave it out; use data parallelism, FSDP or DeepSpeed",
+        fix="use data parallelism, FSDP or DeepSpeed instead",
     ),
     # Evaluation --------------------------------------------------------------------------------------------------------
     *_same(
         "eval_strategy", "eval_on_start",
-        text="Each evaluation within training executes programs for all tasks of eval_dataset, which it needs. Rounds are "
-        "evaluated in any case.",
+        text="Each evaluation within training executes programs for all tasks of eval_dataset, which it needs. The model is "
+        "measured at the end of each round in any case.",
     ),
     *_same("eval_steps", text=_RUN_STEPS),
     *_same("eval_delay", text="Steps are counted through all rounds, epochs within a round."),
@@ -291,7 +291,7 @@ _TABLE: list[SFTField] = [
     *_refused(
         "enable_jit_checkpoint", reason="it holds back the signal that ends a process, and its checkpoint does not say which "
         "round it belongs to",
-        fix="leave it out; every sample is on disk at once, and save_steps sets how much training a kill can cost",
+        fix="leave it out: every sample is on disk at once, and save_steps sets how much training a kill can cost",
     ),
     *_per_round("ignore_data_skip", text="For the round that a resumed run continues."),
     *_as(
