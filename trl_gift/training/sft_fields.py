@@ -202,7 +202,7 @@ _TABLE: list[SFTField] = [
         text="The schedule starts again in every round.", shapes_weights=True,
     ),
     *_same("per_device_train_batch_size", "gradient_accumulation_steps", shapes_weights=True),
-    *_per_round("auto_find_batch_size", text="Each round begins with per_device_train_batch_size."),
+    *_same("auto_find_batch_size", text="A later round begins with the size that an earlier one has found."),
     SFTField(
         "optim", Kind.PER_ROUND, "Every round has a new optimizer.",
         (
