@@ -299,9 +299,13 @@ def test_how_examples_are_packed():
 def test_what_is_looked_at_before_and_after_a_round(sft_trainer):
     trainer = sft_trainer()
     takes(transformers.Trainer.get_optimizer_cls_and_kwargs, "args", "model", used_in="trl_gift.training.checks")
-    assert len(trainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)) == 2, "revise trl_gift.training.checks"
+    assert len(trainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)) == 2, (
+        "revise trl_gift.training.checks"
+    )
     assert trainer.args.accelerator_config.split_batches is False, "revise trl_gift.training.checks"
-    assert trainer.state.best_model_checkpoint is None, "trl_gift.training.rounds reads it after load_best_model_at_end"
+    assert trainer.state.best_model_checkpoint is None, (
+        "trl_gift.training.rounds reads it after load_best_model_at_end"
+    )
 
 
 def test_what_is_looked_at_under_deepspeed_and_fsdp(sft_trainer, tmp_path):

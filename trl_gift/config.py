@@ -387,12 +387,15 @@ class GiFTConfig(SFTConfig):
             return
         fix = "set metric_for_best_model='eval_pass@1' and greater_is_better=True, or leave it out."
         if metric in ("loss", "eval_loss"):  # what transformers takes where none is named
-            user = f"metric_for_best_model={metric!r} compares evaluations"
             if self.load_best_model_at_end:
-                user = "load_best_model_at_end=True compares checkpoints"
-            elif self.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):
-                user = f"lr_scheduler_type={self.lr_scheduler_type.value!r} compares evaluations"
-            raise ConfigError(f"{user} by eval_loss, which is not measured; {fix}")
+                raise ConfigError(
+                    f"load_best_model_at_end=True compares checkpoints by eval_loss, which is not measured; {fix}"
+                )
+            if self.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):
+                schedule = self.lr_scheduler_type.value
+                raise ConfigError(
+                    f"lr_scheduler_type={schedule!r} compares evaluations by eval_loss, which is not measured; {fix}"
+                )
         if not _MEASURED.fullmatch(metric):
             raise ConfigError(f"metric_for_best_model={metric!r} is not measured; {fix}")
 

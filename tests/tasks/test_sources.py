@@ -101,7 +101,11 @@ def test_a_trainer_takes_one_split_of_rows_or_tasks():
 def test_a_trainer_takes_files_frames_and_columns(tmp_path):
     import pandas
 
-    rows = [CALLS, CALLS | {"task_id": "b", "reference": "def f(): return 1"}]
+    row = {
+        "task_id": "a", "description": "Add.", "signature": "def add(a, b):",
+        "tests": {"entry_point": "add", "inputs": [[1, 2], [3, 4]], "outputs": [3, 7]},
+    }  # fmt: skip
+    rows = [row, row | {"task_id": "b", "reference": "def add(a, b): return a + b"}]
     tasks = tasks_from_rows(rows)
     frame = pandas.DataFrame(rows)  # a cell without a value is NaN
     frame.to_parquet(tmp_path / "tasks.parquet")
@@ -126,7 +130,10 @@ def test_a_trainer_s_hub_dataset_has_a_split(monkeypatch):
     ("given", "message"),
     [
         ("missing.jsonl", r"missing\.jsonl: no such file; check the path"),
-        ({"task_id": ["a"], "tests": []}, r"dictionary of columns of different lengths \('task_id': 1, 'tests': 0\); give"),
+        (
+            {"task_id": ["a"], "tests": []},
+            r"dictionary of columns of different lengths \('task_id': 1, 'tests': 0\); give",
+        ),
         ({"train": ROWS}, r"a dictionary with 'train'; give one of them"),
         (7, "train_dataset is 7, not a sequence of tasks"),
     ],

@@ -93,7 +93,7 @@ def test_what_is_refused_takes_the_default_alone(tmp_path, name):
         ({"truncation_mode": "keep_end"}, "truncation_mode='keep_end': no example is cut"),
         ({"completion_only_loss": False, "assistant_only_loss": True}, "assistant_only_loss=True: it reads messages"),
         ({"metric_for_best_model": "eval_accuracy"}, "metric_for_best_model='eval_accuracy' is not measured; set .*pass@1"),
-        ({"metric_for_best_model": "loss"}, "metric_for_best_model='loss' compares evaluations by eval_loss"),
+        ({"metric_for_best_model": "loss"}, "metric_for_best_model='loss' is not measured"),
         (
             {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "epoch"},
             "lr_scheduler_type='reduce_lr_on_plateau' compares evaluations by eval_loss",
