@@ -220,8 +220,13 @@ _TABLE: list[SFTField] = [
     ),
     *_same(
         "optim_args", "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
-        "label_smoothing_factor", "neftune_noise_alpha", "average_tokens_across_devices", "loss_type",
+        "neftune_noise_alpha", "average_tokens_across_devices", "loss_type",
         "router_aux_loss_coef", shapes_weights=True,
+    ),
+    _but(
+        "label_smoothing_factor", "above 0 with loss_type='chunked_nll', the default of TRL 1.10", "it needs the logits, which loss_type='chunked_nll' never "
+        "makes",
+        "set loss_type='nll'", lambda value, config: bool(value > 0 and config.loss_type in (None, "chunked_nll")), shapes_weights=True,
     ),
     *_same("bf16", "fp16", text="For training. Samples are drawn in the model's own precision."),
     *_same("tf32"),
