@@ -119,7 +119,7 @@ def nameless():
         ({"tasks": playground_tasks("test", 1)[0]}, TaskError, r"tasks is one Task; give a list, such as \[task\]"),
         ({"tasks": {}}, TaskError, "tasks is an empty dictionary"),
         ({"tasks": {"a": []}}, TaskError, r"tasks\['a'\] holds no tasks"),
-        ({"tasks": {"task_id": "a"}}, TaskError, r"tasks\['task_id'\] is 'a', not a sequence of tasks"),
+        ({"tasks": {"mbpp": 3}}, TaskError, r"tasks\['mbpp'\] is 3, not a sequence of tasks"),
         ({"args": SFTConfig("out", use_cpu=True, bf16=False, report_to="none")}, ConfigError,
          "args is a SFTConfig; give a GiFTConfig"),
         ({"model": AutoModelForCausalLM.from_pretrained(model_path()), "dtype": "bfloat16"}, ConfigError,
