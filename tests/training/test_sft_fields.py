@@ -14,7 +14,7 @@ from trl import SFTConfig
 
 from tests.support.models import make_model
 from tests.support.sandboxes import InstantSandbox
-from tests.support.tiny_runs import SMALL, TinyRun, measured_tasks, training_tasks, weights_of
+from tests.support.tiny_runs import REFERENCES, SMALL, TinyRun, measured_tasks, training_tasks, weights_of
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.errors import ConfigError
 from trl_gift.training.pairs import IGNORED, TrainingPair, TrainingPairs
@@ -295,12 +295,18 @@ def test_dataloader_drop_last(train):
 def test_a_round_of_too_few_examples_loses_nothing(tmp_path, tokenizer):
     """A batch of 30 could have been filled, but only the first program passes."""
     options = SMALL | {"num_rounds": 1, "per_device_train_batch_size": 30, "train_on_references": False}
-    sandbox = InstantSandbox(lambda program, tests: len(sandbox.submitted) == 1)
+    sampled = []
+
+    def judge(program, tests):
+        if program in REFERENCES:
+            return True
+        sampled.append(program)
+        return len(sampled) == 1
 
     def run(resume, **more):
         args = GiFTConfig(str(tmp_path), **options | more)
         trainer = GiFTTrainer(
-            make_model(tokenizer), args, training_tasks(), processing_class=tokenizer, sandbox=sandbox
+            make_model(tokenizer), args, training_tasks(), processing_class=tokenizer, sandbox=InstantSandbox(judge)
         )
         trainer.train(resume_from_checkpoint=resume)
         return trainer
@@ -309,9 +315,9 @@ def test_a_round_of_too_few_examples_loses_nothing(tmp_path, tokenizer):
         ConfigError, match=r"round 1 has 8 examples, fewer than the 30 .*; set dataloader_drop_last=False"
     ):
         run(False, dataloader_drop_last=True)
-    asked = len(sandbox.submitted)
+    asked = len(sampled)
     assert run(True, dataloader_drop_last=False).state.global_step == 1
-    assert len(sandbox.submitted) == asked
+    assert len(sampled) == asked
 
 
 @pytest.mark.parametrize("option", [{"train_sampling_strategy": "group_by_length"}, {"group_by_length": True}])
