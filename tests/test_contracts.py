@@ -175,7 +175,9 @@ def test_our_trainer_takes_what_sft_trainer_takes_in_the_same_words():
     assert ours <= theirs
     new = theirs - ours - set(_REFUSED) - {"optimizer_cls_and_kwargs"}
     assert not new, f"SFTTrainer has a new argument {sorted(new)}; take it, or say why not in trl_gift.trainer"
-    assert parameters(trl_gift.GiFTTrainer.evaluate) == parameters(transformers.Trainer.evaluate)
+    for name in ("evaluate", "predict"):
+        ours, theirs = (parameters(vars(owner)[name]) for owner in (trl_gift.GiFTTrainer, transformers.Trainer))
+        assert ours == theirs, f"Trainer.{name} takes other arguments now; revise trl_gift.trainer"
 
 
 @pytest.fixture
@@ -282,6 +284,27 @@ def test_state_and_processes_are_where_we_look(sft_trainer):
     )
     assert "self.get_batch_samples(" in inspect.getsource(transformers.Trainer._run_epoch), (
         "batches come from elsewhere now; revise trl_gift.training.rounds"
+    )
+
+
+def test_how_examples_are_packed():
+    """`trl_gift.training.rounds` packs the examples of each round; labels must be packed with the ids."""
+    takes(trl.pack_dataset, "dataset", "seq_length", "strategy", "map_kwargs", used_in="trl_gift.training.rounds")
+    rows = datasets.Dataset.from_dict({"input_ids": [[5, 6, 7], [8, 9]], "labels": [[-100, 6, 7], [-100, 9]]})
+    (packed,) = trl.pack_dataset(rows, 8, "bfd", {"num_proc": None})
+    changed = "pack_dataset makes other columns; revise RoundTrainer.train_round"
+    assert packed == {"input_ids": [5, 6, 7, 8, 9], "labels": [-100, 6, 7, -100, 9], "seq_lengths": [3, 2]}, changed
+
+
+def test_what_is_looked_at_before_and_after_a_round(sft_trainer):
+    trainer = sft_trainer()
+    takes(transformers.Trainer.get_optimizer_cls_and_kwargs, "args", "model", used_in="trl_gift.training.checks")
+    assert len(trainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)) == 2, (
+        "revise trl_gift.training.checks"
+    )
+    assert trainer.args.accelerator_config.split_batches is False, "revise trl_gift.training.checks"
+    assert trainer.state.best_model_checkpoint is None, (
+        "trl_gift.training.rounds reads it after load_best_model_at_end"
     )
 
 
@@ -666,6 +689,7 @@ def test_our_methods_override_what_they_mean_to_override_alone():
         "get_batch_samples",
         "init_hf_repo",
         "log",
+        "predict",
         "push_to_hub",
         "save_model",
         "train",

@@ -102,8 +102,8 @@ def tiny_run(folder, **arguments):
         str(folder), num_steps=1, num_generations=1, num_description_examples=0, num_train_epochs=1, use_cpu=True,
         max_completion_length=64, report_to="none", disable_tqdm=True, sandbox_workers=1, save_strategy="no",
     )  # fmt: skip
-    tasks = playground_tasks("train", 2, with_reference=True)
-    return GiFTTrainer(model=str(model_path()), args=config, train_dataset=tasks, **arguments)
+    arguments.setdefault("train_dataset", playground_tasks("train", 2, with_reference=True))
+    return GiFTTrainer(model=str(model_path()), args=config, **arguments)
 
 
 def test_an_optimizer_of_the_users_own(tmp_path):
@@ -129,6 +129,34 @@ def test_what_cannot_be_carried_over_says_why(tmp_path, arguments):
 
     with pytest.raises(ConfigError, match="is an argument of SFTTrainer that GiFTTrainer cannot take"):
         tiny_run(tmp_path, **arguments)
+
+
+def test_rewards_are_the_tests_of_tasks(tmp_path):
+    from trl_gift.errors import ConfigError
+
+    with pytest.raises(
+        ConfigError, match=r"reward_funcs is an argument of TRL's GRPOTrainer; .*give each task its tests"
+    ):
+        tiny_run(tmp_path, reward_funcs=[len])
+
+
+@pytest.mark.parametrize("form", ["path", "text", "frame", "columns", "rows", "dataset"])
+def test_tasks_come_in_every_usual_form(tmp_path, form):
+    import datasets
+    import pandas
+
+    def given(kind):
+        rows = [task.to_row() for task in playground_tasks(kind, 3, with_reference=True)]
+        file = tmp_path / f"{kind}.jsonl"
+        file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        return {
+            "path": file, "text": str(file), "frame": pandas.DataFrame(rows), "rows": rows,
+            "columns": {name: [row[name] for row in rows] for name in rows[0]}, "dataset": datasets.Dataset.from_list(rows),
+        }[form]  # fmt: skip
+
+    trainer = tiny_run(tmp_path / "out", train_dataset=given("train"), eval_dataset=given("validation"))
+    assert trainer.tasks == playground_tasks("train", 3, with_reference=True)
+    assert trainer.eval_tasks == playground_tasks("validation", 3, with_reference=True)
 
 
 def test_a_misspelt_argument_is_one(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
@@ -28,6 +29,7 @@ from trl_gift.sampling.rollouts import RolloutSettings
 from trl_gift.sandbox import Limits
 from trl_gift.tasks.decontamination import CleaningSettings
 from trl_gift.training.selection import SelectionSettings
+from trl_gift.training.sft_fields import SFT_FIELDS, check_sft_fields
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -336,6 +338,7 @@ class GiFTConfig(SFTConfig):
             self.gradient_checkpointing = not self.use_cpu
         for name in self._VALID_DICT_FIELDS:
             _check_json(name, getattr(self, name))
+        check_sft_fields(self)
         super().__post_init__()
         settle(self, GiFTConfig)
         check(self, GiFTConfig)
@@ -355,15 +358,16 @@ class GiFTConfig(SFTConfig):
             )
 
     def _check_training(self) -> None:
-        if self.load_best_model_at_end and self.metric_for_best_model in ("loss", "eval_loss"):
-            raise ConfigError(
-                "load_best_model_at_end=True compares checkpoints by eval_loss, which is not measured; set "
-                "metric_for_best_model='eval_pass@1' and greater_is_better=True, or leave it out."
-            )
+        self._check_best_metric()
         if self.loss_weighting == "example" and self.per_device_train_batch_size != 1:
             raise ConfigError(
                 f"loss_weighting='example' with per_device_train_batch_size={self.per_device_train_batch_size}: the loss of "
                 "a batch is a mean over its tokens; set per_device_train_batch_size=1 and gradient_accumulation_steps."
+            )
+        if self.loss_weighting == "example" and self.packing:
+            raise ConfigError(
+                "loss_weighting='example' with packing=True: the loss of a packed row is a mean over the tokens of several "
+                "programs; leave one of them out."
             )
         if self.one_round_per_process and self.save_strategy == "no":
             raise ConfigError(
@@ -375,6 +379,25 @@ class GiFTConfig(SFTConfig):
                 raise ConfigError(
                     f"{name}={getattr(self, name)!r} needs push_samples=True; set it, or leave this out."
                 )
+
+    def _check_best_metric(self) -> None:
+        """Transformers would miss the metric only once a round is sampled, at the first evaluation within its training."""
+        metric = self.metric_for_best_model
+        if metric is None:
+            return
+        fix = "set metric_for_best_model='eval_pass@1' and greater_is_better=True, or leave it out."
+        if metric in ("loss", "eval_loss"):  # what transformers takes where none is named
+            if self.load_best_model_at_end:
+                raise ConfigError(
+                    f"load_best_model_at_end=True compares checkpoints by eval_loss, which is not measured; {fix}"
+                )
+            if self.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):
+                schedule = self.lr_scheduler_type.value
+                raise ConfigError(
+                    f"lr_scheduler_type={schedule!r} compares evaluations by eval_loss, which is not measured; {fix}"
+                )
+        if not _MEASURED.fullmatch(metric):
+            raise ConfigError(f"metric_for_best_model={metric!r} is not measured; {fix}")
 
     def _check_selection_and_evaluation(self) -> None:
         bad_k = [k for k in self.eval_k if not 1 <= k <= self.eval_num_generations]
@@ -471,6 +494,21 @@ class GiFTConfig(SFTConfig):
         if not self.log_completions:
             return 0
         return sys.maxsize if self.num_completions_to_print is None else self.num_completions_to_print
+
+    def choose_completion_length(self, positions: int | None) -> bool:
+        """Lowers the default of `max_completion_length` for a model that has no room for it beside a prompt.
+
+        Args:
+            positions: Number of tokens that the model can take; None if that is not known.
+
+        Returns:
+            Whether it was lowered. A value that the user has chosen stays as it is.
+        """
+        default = options_of(GiFTConfig)["max_completion_length"].default
+        lowered = positions is not None and self.max_completion_length == default and default > positions // 2
+        if lowered and positions is not None:
+            self.max_completion_length = positions // 2
+        return lowered
 
     def choose_learning_rate(self, has_adapter: bool) -> None:
         """Sets `learning_rate`, if it is not given, by what is trained."""
@@ -604,9 +642,9 @@ class GiFTConfig(SFTConfig):
         return {"seed": self.seed, "samples_seed": self.sampling_seed}
 
     def training_options(self) -> dict[str, Any]:
-        """The values of the options of `SFTConfig` that a round's weights depend on, for the run's record."""
-        known = {item.name for item in fields(self)}
-        found = {name: getattr(self, name) for name in _TRAINING if name in known}
+        """The values of the options that a round's weights depend on, apart from the seed, for the run's record."""
+        shaping = {name for name, entry in SFT_FIELDS.items() if entry.shapes_weights} | {"loss_weighting"}
+        found = {item.name: getattr(self, item.name) for item in fields(self) if item.name in shaping}
         return {name: json.loads(json.dumps(value, default=str)) for name, value in found.items()}
 
     @staticmethod
@@ -615,15 +653,8 @@ class GiFTConfig(SFTConfig):
         return frozenset(name for name, option in options_of(GiFTConfig).items() if option.may_change)
 
 
-# The options of the training that a round's weights depend on, apart from the seed. Some are not in every release.
-_TRAINING = (
-    "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "max_length",
-    "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio", "optim", "optim_args",
-    "optim_target_modules", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
-    "label_smoothing_factor", "neftune_noise_alpha", "average_tokens_across_devices", "loss_type", "loss_weighting",
-    "packing", "packing_strategy", "padding_free", "train_sampling_strategy", "group_by_length", "data_seed",
-    "dataloader_drop_last", "router_aux_loss_coef",
-)  # fmt: skip
+# The names in `Evaluation.metrics()`; `eval_` may be left out, and the name of one of several datasets may follow it.
+_MEASURED = re.compile(r"(eval_)?(.+_)?(pass@1|sampled_pass@\d+)(_low|_high)?")
 _FILE_OR_JSON = ("accelerator_config", "fsdp_config", "deepspeed")
 
 

@@ -53,7 +53,14 @@ from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
 from trl_gift.tasks.references import failing_references
-from trl_gift.training.checks import check_early_stopping, check_model, check_trainable
+from trl_gift.training.checks import (
+    check_early_stopping,
+    check_evaluations,
+    check_fills_a_batch,
+    check_model,
+    check_optimizer,
+    check_trainable,
+)
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
 from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded, end_checkpoint
@@ -64,7 +71,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-Tasks = Iterable[Task | Mapping[str, Any]]
+Tasks = str | os.PathLike[str] | Iterable[Task | Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 T = TypeVar("T")
 
 
@@ -101,9 +108,11 @@ class GiFTTrainer(RoundTrainer):
     Args:
         model: As for `SFTTrainer`: a model, or a name or path.
         args: The options; `GiFTConfig("gift-output")` if not given.
-        train_dataset: The tasks to learn from: tasks from `load_tasks`, or a dataset in a known format. Tasks that overlap
-            with `eval_dataset` are left out, see `decontaminate`.
-        eval_dataset: Tasks to measure on; never sampled for training.
+        train_dataset: The tasks to learn from: tasks from `load_tasks`, or a dataset in a known format: a
+            `datasets.Dataset`, a pandas `DataFrame`, rows, columns, a file, or the Hub name of a dataset, of which the split
+            "train" is taken. Tasks that overlap with `eval_dataset` are left out, see `decontaminate`.
+        eval_dataset: Tasks to measure on, in the same forms; of a dataset on the Hub the split "test". They are never sampled
+            for training.
         processing_class: The tokenizer; loaded with the model if not given.
         callbacks: As for `SFTTrainer`.
         quantization_config: As for `SFTTrainer`; with `peft_config` for 4-bit LoRA.
@@ -162,11 +171,14 @@ class GiFTTrainer(RoundTrainer):
             check_trainable(quantization_config, peft_config)
             dtype = default_dtype(trains_weights=peft_config is None, on_gpu=False if args.use_cpu else None)
             args.model_init_kwargs = {"dtype": dtype, **(args.model_init_kwargs or {})}
-        self.eval_tasks = tasks_from_rows(eval_dataset, "eval_dataset") if eval_dataset is not None else []
+        self.eval_tasks = (
+            tasks_from_rows(eval_dataset, "eval_dataset", split="test") if eval_dataset is not None else []
+        )
         tasks = tasks_from_rows(train_dataset, "train_dataset", require_tests=args.verify)
         self.cleaning = clean(tasks, self.eval_tasks, args.cleaning_settings())
         self.tasks = list(self.cleaning.kept)
         self.repositories = Repositories(args)
+        check_evaluations(args, bool(self.eval_tasks))
         args.choose_learning_rate(peft_config is not None or isinstance(model, PeftModel))
         _make_output_dir(args)
         # SFTTrainer sets the seed only after it has built the adapter, and a resumed run needs the very same adapter.
@@ -192,6 +204,12 @@ class GiFTTrainer(RoundTrainer):
             check_early_stopping(args)
         if self.is_sharded:
             check_sharded(args, self.accelerator.state)
+        if self.optimizer_cls_and_kwargs is None:
+            check_optimizer(args, self.model)
+        if args.num_selected is not None:
+            most = len(self.tasks) * args.num_selected
+            most += sum(bool(task.reference) for task in self.tasks) if args.train_on_references else 0
+            check_fills_a_batch(args, most, self.accelerator.num_processes, "a round has at most")
         if args.sampler == "hinted" and args.hint == "reference" and not any(task.reference for task in self.tasks):
             raise ConfigError(
                 f"hint='reference' shows reference solutions, and none of the {len(self.tasks)} tasks has one; use "
@@ -206,6 +224,11 @@ class GiFTTrainer(RoundTrainer):
         self.prompts = args.prompts(self.processing_class, end_ids(model_now, self.processing_class))
         self.examples = load_examples(args.description_examples)
         self._positions = positions_of(model_now.config)
+        if args.choose_completion_length(self._positions):
+            self.say(
+                f"max_completion_length={args.max_completion_length}: the model has {self._positions} positions, and the "
+                "default leaves no room for a prompt."
+            )
         self.tasks = self._given_tasks = self._fitting(self.tasks, "training tasks")
         self.eval_tasks = self._fitting(self.eval_tasks, "evaluation tasks")
         self.run = RunFolder(args.output_dir)
@@ -336,12 +359,25 @@ class GiFTTrainer(RoundTrainer):
             `eval_pass@1`, the bounds of its 95 % interval `eval_pass@1_low` and `eval_pass@1_high`, and
             `eval_sampled_pass@k` likewise.
         """
-        tasks = self.eval_tasks if eval_dataset is None else tasks_from_rows(eval_dataset, "eval_dataset")
+        tasks = (
+            self.eval_tasks if eval_dataset is None else tasks_from_rows(eval_dataset, "eval_dataset", split="test")
+        )
         if not tasks:
             raise ConfigError("there is nothing to evaluate on; give eval_dataset.")
         result = self._attempt(tasks, "evaluating")
         with self._tracked_apart():
             return self._report_evaluation(result, metric_key_prefix)
+
+    def predict(self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test") -> Any:
+        """Not offered: it would return the logits of fixed texts, and what is measured here is generated programs.
+
+        Raises:
+            ConfigError: always; the message names what to call instead.
+        """
+        raise ConfigError(
+            "predict returns the logits of fixed texts, and a program has to be generated and run; call trainer.evaluate(tasks) "
+            "for pass@1, or trl_gift.evaluate(model, tasks), which also returns each program."
+        )
 
     # The Hub ----------------------------------------------------------------------------------------------------
 
@@ -707,7 +743,14 @@ class GiFTTrainer(RoundTrainer):
 
     def _pair(self, selected: Sequence[SelectedSample]) -> TrainingPairs:
         args = self.args
-        return training_pairs(self.tasks, selected, self.prompts, args.max_length, args.train_on_references)
+        return training_pairs(
+            self.tasks,
+            selected,
+            self.prompts,
+            args.max_length,
+            args.train_on_references,
+            completion_only=args.completion_only_loss is not False,
+        )
 
     @timed("training")
     def _fine_tune(self, round_index: int, pairs: TrainingPairs, checkpoint: RoundCheckpoint | None) -> None:
@@ -799,6 +842,11 @@ def _make_output_dir(args: GiFTConfig) -> None:
 
 
 def _refuse(arguments: Mapping[str, Any]) -> None:
+    if "reward_funcs" in arguments:
+        raise ConfigError(
+            "reward_funcs is an argument of TRL's GRPOTrainer; here the tests of a task decide whether a program is kept; leave it "
+            "out, and give each task its tests."
+        )
     for name, reason in _REFUSED.items():
         value = arguments.get(name)
         if value is not None and value != (None, None):

@@ -115,12 +115,11 @@ def nameless():
     ("changes", "error", "message"),
     [
         ({"tasks": None}, TaskError, "tasks is None, not a sequence of tasks; give the result of load_tasks, or rows"),
-        ({"tasks": "mbpp"}, TaskError, "tasks is 'mbpp', not a sequence of tasks"),
         ({"tasks": 3}, TaskError, "tasks is 3, not a sequence of tasks"),
         ({"tasks": playground_tasks("test", 1)[0]}, TaskError, r"tasks is one Task; give a list, such as \[task\]"),
         ({"tasks": {}}, TaskError, "tasks is an empty dictionary"),
         ({"tasks": {"a": []}}, TaskError, r"tasks\['a'\] holds no tasks"),
-        ({"tasks": {"task_id": "a"}}, TaskError, r"tasks\['task_id'\] is 'a', not a sequence of tasks"),
+        ({"tasks": {"mbpp": 3}}, TaskError, r"tasks\['mbpp'\] is 3, not a sequence of tasks"),
         ({"args": SFTConfig("out", use_cpu=True, bf16=False, report_to="none")}, ConfigError,
          "args is a SFTConfig; give a GiFTConfig"),
         ({"model": AutoModelForCausalLM.from_pretrained(model_path()), "dtype": "bfloat16"}, ConfigError,
@@ -140,7 +139,7 @@ def test_mistakes_of_a_call_are_told(tasks, sandbox, changes, error, message):
     [
         ({"train_dataset": {}}, TaskError, "train_dataset is an empty dictionary"),
         ({"train_dataset": playground_tasks("test", 1)[0]}, TaskError, "train_dataset is one Task"),
-        ({"eval_dataset": "mbpp"}, TaskError, "eval_dataset is 'mbpp', not a sequence of tasks"),
+        ({"eval_dataset": 7}, TaskError, "eval_dataset is 7, not a sequence of tasks"),
         ({"model": nameless()}, ConfigError, "processing_class is missing, and the model does not say where it was loaded"),
         ({"model": 3}, ConfigError, "model is a int; give a model, a name on the Hub or a folder"),
     ],

@@ -61,6 +61,20 @@ def test_a_trainer_leaves_them_out_and_says_so(tokenizer, capsys):
     assert "1 of 2 evaluation tasks are left out (other)" in lines
 
 
+@pytest.mark.parametrize(("given", "positions", "length"), [
+    ({}, None, 512), ({}, 2048, 512), ({}, 1024, 512), ({}, 1000, 500), ({}, 512, 256),
+    ({"max_completion_length": 500}, 512, 500),
+])  # fmt: skip
+def test_the_default_length_is_lowered_for_a_small_model_and_a_chosen_one_is_not(given, positions, length):
+    config = GiFTConfig("out", use_cpu=True, bf16=False, **given)
+    assert config.choose_completion_length(positions) == (length != config_length(given))
+    assert config.max_completion_length == length
+
+
+def config_length(given):
+    return given.get("max_completion_length", 512)
+
+
 class Lengthy(TablePrompts):
     """The prompt of description dN has N tokens."""
 

@@ -98,6 +98,51 @@ def test_a_trainer_takes_one_split_of_rows_or_tasks():
         tasks_from_rows([*ROWS, tasks[0]], "train_dataset")
 
 
+def test_a_trainer_takes_files_frames_and_columns(tmp_path):
+    import pandas
+
+    row = {
+        "task_id": "a", "description": "Add.", "signature": "def add(a, b):",
+        "tests": {"entry_point": "add", "inputs": [[1, 2], [3, 4]], "outputs": [3, 7]},
+    }  # fmt: skip
+    rows = [row, row | {"task_id": "b", "reference": "def add(a, b): return a + b"}]
+    tasks = tasks_from_rows(rows)
+    frame = pandas.DataFrame(rows)  # a cell without a value is NaN
+    frame.to_parquet(tmp_path / "tasks.parquet")
+    arrays = pandas.read_parquet(tmp_path / "tasks.parquet")  # and lists are arrays
+    assert tasks_from_rows(frame) == tasks_from_rows(arrays) == load_tasks(frame) == tasks
+    columns = {name: [row.get(name) for row in rows] for name in rows[1]}
+    assert tasks_from_rows(columns) == load_tasks(columns) == tasks
+    for place in (tmp_path / "tasks.parquet", str(tmp_path / "tasks.parquet")):
+        assert tasks_from_rows(place, split="test") == tasks
+
+
+def test_a_trainer_s_hub_dataset_has_a_split(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *args, **kwargs: asked.append((*args, kwargs["split"])) or ROWS
+    )
+    assert tasks_from_rows("someone/tasks") == tasks_from_rows("someone/tasks", split="test")
+    assert asked == [("someone/tasks", None, "train"), ("someone/tasks", None, "test")]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("missing.jsonl", r"missing\.jsonl: no such file; check the path"),
+        (
+            {"task_id": ["a"], "tests": []},
+            r"dictionary of columns of different lengths \('task_id': 1, 'tests': 0\); give",
+        ),
+        ({"train": ROWS}, r"a dictionary with 'train'; give one of them"),
+        (7, "train_dataset is 7, not a sequence of tasks"),
+    ],
+)
+def test_mistakes_in_what_a_trainer_is_given(given, message):
+    with pytest.raises(TaskError, match=message):
+        tasks_from_rows(given, "train_dataset")
+
+
 def test_a_stream_is_read_no_further_than_needed():
     read = []
 

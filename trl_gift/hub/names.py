@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -48,7 +49,9 @@ def dataset_hub_name(name: str | None) -> str | None:
 
 
 def dataset_origin(dataset: object) -> str | None:
-    """The Hub's name of what a `datasets.Dataset` was loaded from, by the folder of the cache that holds its rows."""
+    """The name that a dataset was given by, or the Hub's name of a `datasets.Dataset`, by the folder of the cache with its rows."""
+    if isinstance(dataset, str | os.PathLike):
+        return str(dataset)
     if not isinstance(dataset, datasets.Dataset):
         return None
     folders = {part for file in dataset.cache_files for part in Path(file["filename"]).parts if "___" in part}

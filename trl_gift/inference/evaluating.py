@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trl_gift.config import GiFTConfig
     from trl_gift.sandbox import Sandbox
 
-Rows = Iterable[Task | Mapping[str, Any]]
+Rows = str | os.PathLike[str] | Iterable[Task | Mapping[str, Any]]
 
 
 @overload
@@ -59,7 +59,8 @@ def evaluate(
     Args:
         model: A model; a name on the Hub or a folder, of a model or of an adapter, which is loaded on its base and not
             merged; or the `output_dir` of a run, for its trained model.
-        tasks: Tasks from `load_tasks`, or rows in a known format; or several sets of them, by name.
+        tasks: Tasks from `load_tasks`, or a dataset in a known format: a `datasets.Dataset`, a pandas `DataFrame`, rows, a
+            file, or the Hub name of a dataset, of which the split "test" is taken; or several sets of them, by name.
         args: Options of the evaluation (`eval_num_generations`, `eval_k`, `max_completion_length`, `generation_engine`,
             `execution_cpu_s`, ...), as for a run; their defaults if not given. With `generation_engine="server"` and a
             model's name, the server's model is measured, and the name stands for its tokenizer.
@@ -87,9 +88,9 @@ def evaluate(
     several = isinstance(tasks, Mapping) and len(tasks) > 0
     given: Any = tasks
     sets = (
-        {str(name): tasks_from_rows(rows, f"tasks[{name!r}]") for name, rows in given.items()}
+        {str(name): tasks_from_rows(rows, f"tasks[{name!r}]", split="test") for name, rows in given.items()}
         if several
-        else {"evaluating": tasks_from_rows(given, "tasks")}
+        else {"evaluating": tasks_from_rows(given, "tasks", split="test")}
     )
     args = check_args(args)
     results = measure(load(model, args, processing_class, base, **model_init_kwargs), sets, args, sandbox)

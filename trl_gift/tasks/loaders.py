@@ -7,7 +7,8 @@ left out, and their number and the first reason are logged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.tasks.filters import Candidate, Filter, as_filter
 from trl_gift.tasks.formats import Format, recognise
-from trl_gift.tasks.sources import PlacedRow, numbered, placed_rows, what
+from trl_gift.tasks.sources import ONLY_SPLIT, PlacedRow, as_rows, numbered, placed_rows, what
 from trl_gift.tasks.task import Task, untested
 from trl_gift.tasks.unknown import explain, refuse_similar_names
 
@@ -43,7 +44,8 @@ def load_tasks(
 
     Args:
         source: A path to a `.jsonl`, `.json`, `.parquet` or `.csv` file; a dataset name on the Hub, or
-            `name@revision`; a `datasets.Dataset`, `IterableDataset` or `DatasetDict`; or rows.
+            `name@revision`; a `datasets.Dataset`, `IterableDataset` or `DatasetDict`; a pandas `DataFrame`; rows; or a mapping
+            of columns.
         split: The split of a Hub dataset, of a folder of files or of a `DatasetDict`; None means "train". A file or rows
             have only the split "train", and another one is refused.
         name: The configuration of a Hub dataset.
@@ -76,14 +78,19 @@ def load_tasks(
 
 
 def tasks_from_rows(
-    rows: Iterable[Task | Mapping[str, Any]], what: str = "the dataset", require_tests: bool = True
+    rows: str | os.PathLike[str] | Iterable[Task | Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+    what: str = "the dataset",
+    require_tests: bool = True,
+    split: str = ONLY_SPLIT,
 ) -> list[Task]:
-    """Tasks from a trainer's dataset: a sequence of `Task`, or rows in a known format.
+    """Tasks from a trainer's dataset.
 
     Args:
-        rows: Tasks, or rows.
+        rows: Tasks; rows in a known format, also as a `datasets.Dataset`, a pandas `DataFrame` or a mapping of columns; a file,
+            or the name of a dataset on the Hub, as for `load_tasks`.
         what: The name of the dataset in error messages.
         require_tests: As in `load_tasks`.
+        split: The split of a dataset on the Hub.
 
     Raises:
         TaskError: as `load_tasks`; also for a dictionary of splits, because the trainer cannot choose one, and for what
@@ -91,16 +98,20 @@ def tasks_from_rows(
     """
     if isinstance(rows, Task):
         raise TaskError(f"{what} is one Task; give a list, such as [task].")
-    if isinstance(rows, str) or not isinstance(rows, Iterable):
+    if isinstance(rows, str | os.PathLike):
+        is_file = Path(rows).expanduser().is_file()
+        return load_tasks(os.fspath(rows), None if is_file else split, require_tests=require_tests)
+    if not isinstance(rows, Iterable):
         raise TaskError(f"{what} is {rows!r}, not a sequence of tasks; give the result of load_tasks, or rows.")
-    if isinstance(rows, Mapping) and not rows:
+    given: Any = as_rows(rows, what)
+    if isinstance(given, Mapping) and not given:
         raise TaskError(f"{what} is an empty dictionary; give the result of load_tasks, or rows.")
-    if isinstance(rows, Mapping):
-        splits = ", ".join(map(repr, rows))
+    if isinstance(given, Mapping):
+        splits = ", ".join(map(repr, given))
         raise TaskError(
-            f"{what} is a dictionary with {splits}; give one of them, such as dataset[{next(iter(rows))!r}]."
+            f"{what} is a dictionary with {splits}; give one of them, such as dataset[{next(iter(given))!r}]."
         )
-    items = list(rows)
+    items = list(given)
     if items and all(isinstance(item, Task) for item in items):
         tasks = [item for item in items if isinstance(item, Task)]
         _refuse_duplicates(tasks, what)

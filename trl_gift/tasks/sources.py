@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -46,6 +47,7 @@ def placed_rows(
     """
     if isinstance(source, str | Path):
         return _named(str(source), split, name, revision, streaming)
+    source = as_rows(source)
     if isinstance(source, Mapping):
         split = split or ONLY_SPLIT
         if split not in source:
@@ -57,6 +59,52 @@ def placed_rows(
             f"split {split!r}: the dataset is one split already; give the split that you mean, without a name."
         )
     return numbered(source)
+
+
+def as_rows(source: Any, what: str = "the dataset") -> Any:
+    """The rows of a pandas `DataFrame` or of a mapping of columns; anything else as it is.
+
+    A cell without a value is None, and arrays are lists. A mapping of lists of rows is one of splits, not of columns.
+
+    Raises:
+        TaskError: for columns of different lengths.
+    """
+    pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
+    if pandas is not None and isinstance(source, pandas.DataFrame):
+        absent = (pandas.NA, pandas.NaT)
+        return [
+            {str(name): None if _is_absent(cell, absent) else _plain(cell) for name, cell in row.items()}
+            for row in source.to_dict("records")
+        ]
+    if not isinstance(source, Mapping) or not all(isinstance(column, list | tuple) for column in source.values()):
+        return source
+    if not any(isinstance(cell, _CELLS) or cell is None for column in source.values() for cell in column[:1]):
+        return source
+    lengths = {str(name): len(column) for name, column in source.items()}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name!r}: {count}" for name, count in lengths.items())
+        raise TaskError(
+            f"{what} is a dictionary of columns of different lengths ({counts}); give each row a value in each."
+        )
+    return [dict(zip(lengths, cells, strict=True)) for cells in zip(*source.values(), strict=True)]
+
+
+_CELLS = (str, int, float, list, tuple)  # what stands in a column; a split holds tasks or mappings
+
+
+def _is_absent(cell: Any, others: tuple[Any, ...]) -> bool:
+    return any(cell is one for one in others) or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _plain(value: Any) -> Any:
+    """A value without the types of numpy."""
+    import numpy as np  # not at the top: tasks are loaded without it
+
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def what(source: object) -> str:

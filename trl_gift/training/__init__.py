@@ -2,7 +2,7 @@
 
 Public modules: `selection` (K samples for each task), `pairs` (training pairs as token ids), `rounds` (consecutive `train()`
 calls as one run; needs torch), `quantization`, `adapters` (what a saved adapter says of itself), `merging` (an
-adapter into its base), `checks` (a model before it is loaded).
+adapter into its base), `checks` (a model before it is loaded), `sft_fields` (what every option of `SFTConfig` does here).
 """
 
-__all__ = ["adapters", "checks", "merging", "pairs", "quantization", "rounds", "selection"]
+__all__ = ["adapters", "checks", "merging", "pairs", "quantization", "rounds", "selection", "sft_fields"]

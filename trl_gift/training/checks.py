@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, Trainer
 
 from trl_gift.errors import ConfigError
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from transformers import BitsAndBytesConfig, PretrainedConfig, TrainingArguments
+    from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel, TrainingArguments
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -122,6 +122,64 @@ def check_early_stopping(args: TrainingArguments) -> None:
             "eval_strategy='no' gives EarlyStoppingCallback no evaluation during a round; set eval_strategy='steps' or "
             "'epoch', or leave the callback out."
         )
+
+
+def check_evaluations(args: TrainingArguments, has_tasks: bool) -> None:
+    """Checks that evaluations within training have tasks to measure on.
+
+    Args:
+        args: The run's options.
+        has_tasks: Whether there is an `eval_dataset`.
+
+    Raises:
+        ConfigError: without tasks.
+    """
+    asked = {"eval_strategy": args.eval_strategy.value != "no", "eval_on_start": args.eval_on_start}
+    for name, is_asked in asked.items():
+        if is_asked and not has_tasks:
+            value = args.eval_strategy.value if name == "eval_strategy" else True
+            raise ConfigError(
+                f"{name}={value!r} evaluates within training, and there is no eval_dataset; give one, or leave it out."
+            )
+
+
+def check_fills_a_batch(args: TrainingArguments, examples: int, processes: int, what: str) -> None:
+    """Checks that `dataloader_drop_last` leaves something to train on.
+
+    Args:
+        args: The run's options.
+        examples: Number of examples (rows, if they are packed), or the most that there can be.
+        processes: Number of processes.
+        what: The examples in words, such as `"round 1 has"`.
+
+    Raises:
+        ConfigError: if there are fewer examples than one step of all processes takes.
+    """
+    split = args.accelerator_config.split_batches
+    needed = args.train_batch_size * (1 if split else processes)
+    if args.dataloader_drop_last and examples < needed:
+        counted = (
+            f"{needed} (per_device_train_batch_size{'' if processes == 1 or split else f' on {processes} processes'})"
+        )
+        raise ConfigError(
+            f"dataloader_drop_last=True would leave nothing to train on: {what} {examples} examples, fewer than the "
+            f"{counted} of a batch; set dataloader_drop_last=False."
+        )
+
+
+def check_optimizer(args: TrainingArguments, model: PreTrainedModel) -> None:
+    """Makes the optimizer's class and arguments, which transformers does only once a round is sampled.
+
+    Raises:
+        ConfigError: for an optimizer whose library is not installed, or with arguments that it does not take.
+    """
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args, model)
+    except (ImportError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(
+            f"optim={args.optim.value!r} cannot be made ({reason}); choose another, or fix this."
+        ) from error
 
 
 def check_quantization(quantization: BitsAndBytesConfig) -> None:

@@ -2,7 +2,7 @@
 
 A program is paired with the description of its **task**, not with the description that it was sampled from (GiFT, section
 3.3).
-The loss is on the completion and the end token only. A pair that does not fit `max_length` is left out and counted: a
+The loss is on the completion and the end token only, unless the prompt is to be learned too. A pair that does not fit `max_length` is left out and counted: a
 truncated pair would teach a broken program, or give NaN if all its labels are masked.
 """
 
@@ -21,7 +21,7 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class TrainingPair:
-    """One training example; `labels` has the length of `input_ids`, with -100 on the prompt."""
+    """One training example; `labels` has the length of `input_ids`, with -100 on what is not learned."""
 
     input_ids: list[int]
     labels: list[int]
@@ -59,8 +59,18 @@ def training_pairs(
     prompts: PromptFormat,
     max_length: int | None,
     train_on_references: bool,
+    completion_only: bool = True,
 ) -> TrainingPairs:
-    """The pairs of a round: each reference once, each selected sample as often as it was drawn."""
+    """The pairs of a round: each reference once, each selected sample as often as it was drawn.
+
+    Args:
+        tasks: The tasks of the run.
+        selected: The selected samples, in order.
+        prompts: The prompts of the model.
+        max_length: The most tokens of a pair; None for any number.
+        train_on_references: Whether the tasks' references are learned, too.
+        completion_only: Whether only the completion and the end token are learned, and not the prompt.
+    """
     by_id: Mapping[str, Task] = {task.task_id: task for task in tasks}
     pairs: list[TrainingPair] = []
     too_long = unfit = num_references = 0
@@ -71,7 +81,7 @@ def training_pairs(
         if target is None:
             unfit += 1
             continue
-        pair = make_pair(task, target, prompts)
+        pair = make_pair(task, target, prompts, completion_only)
         if _fits(pair, max_length):
             pairs.append(pair)
             num_references += 1
@@ -81,7 +91,7 @@ def training_pairs(
         # Samples of tasks that are no longer in the dataset stay on record but are not trained on.
         if item.count == 0 or item.sample.task_id not in by_id or item.sample.target is None:
             continue
-        pair = make_pair(by_id[item.sample.task_id], item.sample.target, prompts)
+        pair = make_pair(by_id[item.sample.task_id], item.sample.target, prompts, completion_only)
         if _fits(pair, max_length):
             pairs.extend([pair] * item.count)
         else:
@@ -89,10 +99,11 @@ def training_pairs(
     return TrainingPairs(pairs, num_references, len(pairs) - num_references, too_long, unfit)
 
 
-def make_pair(task: Task, target: str, prompts: PromptFormat) -> TrainingPair:
-    """The prompt of `task` followed by `target` and the end token; only the latter two are learned."""
+def make_pair(task: Task, target: str, prompts: PromptFormat, completion_only: bool = True) -> TrainingPair:
+    """The prompt of `task` followed by `target` and the end token; only the latter two are learned, or all tokens."""
     prompt, completion = prompts.encode(prompts.write(task, task.description), target)
-    return TrainingPair([*prompt, *completion], [IGNORED] * len(prompt) + completion)
+    ids = [*prompt, *completion]
+    return TrainingPair(ids, [IGNORED] * len(prompt) + completion if completion_only else ids)
 
 
 def _fits(pair: TrainingPair, max_length: int | None) -> bool:

@@ -17,17 +17,19 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
 from transformers import ProgressCallback, TrainerCallback, TrainerState, set_seed
-from trl import SFTTrainer
+from trl import SFTTrainer, pack_dataset
 
 from trl_gift.common.files import write_json
 from trl_gift.errors import ConfigError, ResumeError
+from trl_gift.sampling.progress import no_dataset_bars
+from trl_gift.training.checks import check_fills_a_batch
 from trl_gift.training.pairs import TrainingPairs
 from trl_gift.training.quantization import ready_for_loss_scaling
 
@@ -112,22 +114,37 @@ class RoundTrainer(SFTTrainer):
 
         Raises:
             ResumeError: for sharded weights that this process has already trained and that no checkpoint replaces.
+            ConfigError: if `dataloader_drop_last` leaves no batch.
         """
         if self.is_sharded and self._has_trained and resume_from is None:
             raise ResumeError(
                 f"this process has trained already, and the base weights that round {round_index} starts from cannot be "
                 "restored under DeepSpeed or FSDP; start a new process, and there use resume_from_checkpoint=True."
             )
+        examples = self._examples(pairs)
+        check_fills_a_batch(self.args, len(examples), self.accelerator.num_processes, f"round {round_index} has")
         self.remember_base_weights()
         self._has_trained = True
         self._round = round_index
         self._round_offset = resume_from.mark.offset if resume_from else self.state.global_step
-        # A new dataset with the pre-tokenised columns that SFTTrainer documents.
-        self.train_dataset = Dataset.from_dict(pairs.columns())
+        self.train_dataset = examples
         self._forget_optimizer()
         # The sampler reads the global seed; without this a resumed round would see another order.
         set_seed(self.args.seed + round_index)
         return SFTTrainer.train(self, resume_from_checkpoint=str(resume_from.path) if resume_from else None)
+
+    def _examples(self, pairs: TrainingPairs) -> Dataset:
+        """A dataset with the pre-tokenised columns that SFTTrainer documents, shuffled and packed as it does with its own."""
+        args = self.args
+        examples = Dataset.from_dict(pairs.columns())
+        if args.shuffle_dataset:
+            examples = examples.shuffle(seed=args.seed)
+        if args.packing:
+            with no_dataset_bars():
+                examples = pack_dataset(
+                    examples, args.max_length, args.packing_strategy, {"num_proc": args.dataset_num_proc}
+                )
+        return examples
 
     @property
     def is_sharded(self) -> bool:
@@ -155,9 +172,14 @@ class RoundTrainer(SFTTrainer):
     def load_weights(self, checkpoint: RoundCheckpoint) -> None:
         """Takes the trained weights of a checkpoint, and nothing else of it.
 
+        With `load_best_model_at_end`, the checkpoint at the end of a round names the one whose weights the round ended with.
+
         Raises:
             ResumeError: for a checkpoint without whole weights.
         """
+        if self.args.load_best_model_at_end and checkpoint.mark.is_end:
+            state = TrainerState.load_from_json(str(checkpoint.path / "trainer_state.json"))
+            checkpoint = replace(checkpoint, path=Path(state.best_model_checkpoint or checkpoint.path))
         if (checkpoint.path / _ADAPTER).exists():
             from peft import load_peft_weights, set_peft_model_state_dict  # slow to import
 
