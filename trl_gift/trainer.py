@@ -224,11 +224,7 @@ class GiFTTrainer(RoundTrainer):
         self.prompts = args.prompts(self.processing_class, end_ids(model_now, self.processing_class))
         self.examples = load_examples(args.description_examples)
         self._positions = positions_of(model_now.config)
-        if args.choose_completion_length(self._positions):
-            self.say(
-                f"max_completion_length={args.max_completion_length}: the model has {self._positions} positions, and the "
-                "default leaves no room for a prompt."
-            )
+        self._is_shortened = args.choose_completion_length(self._positions)
         self.tasks = self._given_tasks = self._fitting(self.tasks, "training tasks")
         self.eval_tasks = self._fitting(self.eval_tasks, "evaluation tasks")
         self.run = RunFolder(args.output_dir)
@@ -540,7 +536,9 @@ class GiFTTrainer(RoundTrainer):
         rounds = "one round" if args.num_rounds == 1 else f"each of {args.num_rounds} rounds"
         return (
             f"{rounds}: {count:,} tasks × {args.num_steps} steps × {args.num_generations} completions = {total:,} completions "
-            f"of at most {args.max_completion_length} tokens; `trl-gift estimate` says how long that takes."
+            f"of at most {args.max_completion_length} tokens"
+            f"{f' (the model has {self._positions} positions)' if self._is_shortened else ''}; `trl-gift estimate` says how "
+            "long that takes."
         )
 
     def _track(self, checkpoint: RoundCheckpoint | None, continued: bool) -> None:

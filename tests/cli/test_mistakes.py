@@ -252,7 +252,7 @@ def folder(tmp_path_factory):
     (root / "no-tokenizer").mkdir()
     for name in ("config.json", "model.safetensors"):
         (root / "no-tokenizer" / name).symlink_to(model_path() / name)
-    changed = GiFTConfig("changed", num_steps=7, use_cpu=True, bf16=False, report_to="none")
+    changed = GiFTConfig("changed", num_steps=7, max_completion_length=256, use_cpu=True, bf16=False, report_to="none")
     tasks = playground_tasks("train", 2)
     RunFolder(root / "changed").start(
         describe_run(changed.gift_options(), str(model_path()), tasks, [], changed.seeds())
