@@ -14,7 +14,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parent.parent
 ROOT_PAGES = [REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "RELEASE", "SECURITY")]
-PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), *ROOT_PAGES]
+PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), *ROOT_PAGES, REPOSITORY / "skills/trl-gift/SKILL.md"]
 SOURCES = sorted((REPOSITORY / "trl_gift").rglob("*.py"))
 GENERATED = {"options.md"}
 OPTIONAL = {"ray", "evaluate"}
@@ -68,7 +68,7 @@ def options():
 
 
 def test_run_files_name_options_that_exist():
-    known = options() | {"config", "resume"}
+    known = options() | {"config", "preset", "resume"}
     for page, text in blocks("yaml"):
         content = yaml.safe_load(text)
         if isinstance(content, dict) and "model_name_or_path" in content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 
@@ -10,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_gift.cli.following import measured_flags, next_commands
-from trl_gift.cli.main import main
+from trl_gift.cli.main import COMMANDS, main
 from trl_gift.playground import model_path
 from trl_gift.sandbox import AssertTests
 from trl_gift.tasks import Task
@@ -99,3 +100,28 @@ def test_the_tasks_to_measure_on_are_named_again(tmp_path):
     assert measured_flags(TaskArguments(dataset_name="x", eval_dataset_name=["humaneval"])) == [
         "--eval_dataset_name", "humaneval", "--dataset_test_split", "test",
     ]  # fmt: skip
+
+
+def test_every_command_has_a_form_for_machines(here, capsys):
+    options = {
+        "model_name_or_path": "playground", "dataset_name": "playground", "limit": 3, "output_dir": "out", "num_steps": 1,
+        "num_generations": 2, "max_completion_length": 64, "max_steps": 1, "bf16": "false", "use_cpu": "true",
+        "report_to": "none", "disable_tqdm": "true",
+    }  # fmt: skip
+    flags = [part for name, value in options.items() for part in (f"--{name}", value)]
+    planned = json.loads(run(capsys, "train", *flags, "--dry-run", "--json").out)
+    assert planned
+    sampled = json.loads(run(capsys, "sample", *flags, "--json").out)
+    assert sampled == {"output_dir": "out", "folder": "out/_gift/round-1"}
+    trained = json.loads(run(capsys, "train", *flags, "--resume", "--json").out)
+    assert (trained["output_dir"], trained["final_round"], trained["base"]) == ("out", 1, None)
+    (record,) = trained["rounds"]
+    assert (record["samples"], record["tasks"]) == (6, 3)
+    assert [name for name in COMMANDS if "--json" not in help_of(capsys, name)] == []
+
+
+def help_of(capsys, command):
+    capsys.readouterr()
+    with contextlib.suppress(SystemExit):
+        main([command, "--help"])
+    return capsys.readouterr().out

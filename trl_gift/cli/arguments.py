@@ -242,6 +242,8 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
                 parser.add_argument(name, action="store_true", help=text)
             else:
                 parser.add_argument(name, help=text)
+    if command in ("train", "sample"):
+        parser.add_argument("--json", action="store_true", help="Print one JSON object at the end.")
     if command == "train":
         parser.add_argument("--dry-run", action="store_true", help="Print what the run would need, and stop.")
         add_launch_arguments(parser)

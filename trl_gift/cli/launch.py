@@ -118,7 +118,9 @@ def is_launched() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
-def run_processes(launch: Launch, config: GiFTConfig, resume: bool | str, argv: Sequence[str]) -> int:
+def run_processes(
+    launch: Launch, config: GiFTConfig, resume: bool | str, argv: Sequence[str], quiet: bool = False
+) -> int:
     """Runs the processes of a run until it is finished, or one of them fails.
 
     Args:
@@ -126,6 +128,7 @@ def run_processes(launch: Launch, config: GiFTConfig, resume: bool | str, argv: 
         config: The run's options.
         resume: Whether a run that is there may be continued, or from which of its checkpoints.
         argv: The command line that each process gets, without `--resume`.
+        quiet: Whether what the processes print goes to standard error.
 
     Returns:
         The exit code.
@@ -151,7 +154,9 @@ def run_processes(launch: Launch, config: GiFTConfig, resume: bool | str, argv: 
             processes = whole if stage == "sample" else launch
             resuming = ["--resume"] if continued else []
             code = subprocess.run(
-                processes.command(["trl_gift", "worker", stage, *argv, *resuming]), check=False
+                processes.command(["trl_gift", "worker", stage, *argv, *resuming]),
+                check=False,
+                stdout=sys.stderr if quiet else None,
             ).returncode
             before, step, continued = step, _next_step(run, config), True
             if code or not config.one_round_per_process or step.stage is Stage.DONE:

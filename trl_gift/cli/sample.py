@@ -6,6 +6,7 @@ It leaves the folder of a run that stopped before its first training; `trl-gift 
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Sequence
 
@@ -14,10 +15,10 @@ from trl_gift.cli.arguments import eval_tasks, make_trainer, parse, train_tasks
 
 def run(argv: Sequence[str]) -> int:
     """Samples; with `--resume`, continues."""
-    arguments, config, model, resume = parse("sample", argv)
+    arguments, config, model, resume = parse("sample", [item for item in argv if item != "--json"])
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
         trainer = make_trainer(config, model, train_tasks(arguments, config.verify), eval_tasks(arguments))
         path = trainer.sample(resume_from_checkpoint=bool(resume))
         trainer.accelerator.end_training()
-    print(path)
+    print(json.dumps({"output_dir": str(config.output_dir), "folder": str(path)}) if "--json" in argv else path)
     return 0

@@ -7,9 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from trl_gift.evaluation import Evaluation, paired_difference
+from trl_gift.run.folder import RunFolder
 from trl_gift.run.samples import ChainStep, Executions, RoundSamples
 from trl_gift.training.pairs import TrainingPairs
 from trl_gift.training.selection import SelectedSample
+
+# What a record of the whole run leaves out: figures of each step and of each task.
+_LONG = ("schema", "chain", "greedy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,17 @@ class RoundSummary:
                 "is not known which are correct"
             )
         return f"round {self.round}: {found}; trained on {self.pairs} pairs."
+
+
+def run_record(run: RunFolder) -> dict[str, Any]:
+    """A run as one JSON object: its folder, its figures, and the round whose weights it has ended with."""
+    rounds = [run.read(f"round-{index + 1}/metrics.json") for index in range(run.num_measured_rounds)]
+    return {
+        "output_dir": str(run.root.parent),
+        "base": run.read("base.json")["metrics"] if run.has("base.json") else None,
+        "rounds": [{name: value for name, value in item.items() if name not in _LONG} for item in rounds],
+        "final_round": run.read("final.json")["round"] if run.has("final.json") else None,
+    }
 
 
 def summarise(
