@@ -279,7 +279,7 @@ def commands(monkeypatch, tmp_path):
     def run(*arguments, fail_at=None):
         started = []
 
-        def start(command, check):
+        def start(command, check, stdout=None):
             config = None
             if "--config_file" in command:
                 config = yaml.safe_load(Path(command[command.index("--config_file") + 1]).read_text())
