@@ -335,3 +335,36 @@ def test_a_library_of_the_same_name_is_not_the_program(sandbox):
     task = task_of(source, "def hypot(a, b):\n    return (a * a + b * b) ** 0.5\n")
     pytest.importorskip("numpy")
     check(sandbox, task, "def hypot(a, b):\n    return a + b\n", 1, "hypot(3, 4) returned 7")
+
+
+NUMPY = {
+    "all": "assert (f(np.array([1, 2])) == np.array([2, 4])).all()",
+    "allclose": "np.testing.assert_allclose(f(np.array([1.0, 2.0])), [2.0, 4.0])",
+    "approx": "import pytest\nassert f(np.array([1.0, 2.0])) == pytest.approx(np.array([2.0, 4.0]))",
+}
+
+
+@pytest.mark.parametrize("kind", NUMPY)
+def test_arrays(sandbox, kind):
+    pytest.importorskip("numpy")
+    tests = f"import numpy as np\ndef test_f():\n    {NUMPY[kind].splitlines()[-1]}\n"
+    if kind == "approx":
+        tests = f"import pytest\n{tests}"
+    check(sandbox, task_of(tests, "def f(x):\n    return 2 * x\n"), "def f(x):\n    return x\n", 1, "f(array([1")
+
+
+PANDAS = {
+    "equals": "assert f(df).equals(pd.DataFrame({'a': [2, 4]}))",
+    "frame": "pd.testing.assert_frame_equal(f(df), pd.DataFrame({'a': [2, 4]}))",
+    "series": "pd.testing.assert_series_equal(f(df)['a'], pd.Series([2, 4], name='a'))",
+    "all": "assert (f(df['a']) == [2, 4]).all()",
+}
+
+
+@pytest.mark.parametrize("kind", PANDAS)
+def test_tables(sandbox, kind):
+    pytest.importorskip("pandas")
+    tests = f"import pandas as pd\ndef test_f():\n    df = pd.DataFrame({{'a': [1, 2]}})\n    {PANDAS[kind]}\n"
+    task = task_of(tests, "def f(x):\n    return 2 * x\n")
+    check(sandbox, task, "def f(x):\n    return x\n", 1, "test_f: ")
+    assert "\n" not in sandbox.run("def f(x):\n    return x\n", task.all_tests).message
