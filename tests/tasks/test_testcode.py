@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from trl_gift import Task, load_tasks
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, LocalSandbox
 from trl_gift.tasks import codetext
+from trl_gift.tasks.validate import probe_programs
 
 ADD = "def add(a, b):\n    return a + b\n"
 SUBTRACT = "def add(a, b):\n    return a - b\n"
@@ -270,6 +274,32 @@ def test_a_test_file_beside_the_data(tmp_path, sandbox):
             load_tasks(path)
     with pytest.raises(TaskError, match="give the text of the file"):
         load_tasks([row])
+
+
+def documented():
+    """The rows on the page about own tests, by number and heading. A row is a literal, so nothing on the page is run."""
+    page = (Path(__file__).parents[2] / "docs/own-tests.md").read_text(encoding="utf-8")
+    for section in page.split("\n## ")[1:]:
+        for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+            (statement,) = ast.parse(block).body
+            yield section.splitlines()[0], ast.literal_eval(statement.value)
+
+
+@pytest.mark.parametrize(("heading", "row"), list(documented()))
+def test_each_documented_kind_loads_and_tells_programs_apart(sandbox, heading, row):
+    if heading == "Arrays and tables":
+        pytest.importorskip("pandas")
+    (task,) = load_tasks([row])
+    right = sandbox.run(task.reference, task.all_tests)
+    assert right.passed, right.message
+    assert right.trusted is (heading != "A class under test")
+    for name, program in probe_programs(task).items():
+        wrong = sandbox.run(program, task.all_tests)
+        assert not wrong.passed, name
+
+
+def test_the_page_shows_every_kind():
+    assert len(list(documented())) >= 9
 
 
 REFUSED = {
