@@ -73,10 +73,10 @@ def load_tasks(
         raise ConfigError(f"limit={limit!r} is out of range; take at least 1 task, or None for all.")
     keep = as_filter(filter)
     rows = placed_rows(source, split, name, revision, streaming)
-    if isinstance(source, str | Path) and (path := Path(source).expanduser()).is_file():
-        rows = _with_test_files(rows, path.parent)
     if column_mapping:
         rows = _renamed(rows, column_mapping)
+    if isinstance(source, str | Path) and (path := Path(source).expanduser()).is_file():
+        rows = _with_test_files(rows, path.parent)
     return _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid)
 
 
