@@ -146,6 +146,11 @@ def test_pytest_functions(sandbox, kind):
     assert task_of([source]).tests == task_of(source).tests
 
 
+def test_the_module_under_test_alone(sandbox):
+    source = "import solution\ndef test_add():\n    assert solution.add(1, 2) == 3\n"
+    check(sandbox, task_of(source), SUBTRACT, 1, "test_add: assert solution.add(1, 2) == 3")
+
+
 def test_unittest(sandbox):
     source = (
         "import unittest\nfrom solution import root\n\n"

@@ -99,8 +99,8 @@ class Program:
             return next((name for name in called if name not in defined), None)
         only = known.functions if len(known.functions) == 1 and "candidate" in codetext.names(source) else ()
         free = free_names(source)
-        classes = [name for name in known.classes if name in free]
-        return next((name for name in (*called, *classes, *only) if name in known.names), None)
+        used = [name for name in (*known.functions, *known.classes) if name in free]
+        return next((name for name in (*called, *used, *only) if name in known.names), None)
 
     def _refuse_several(self, source: str, entry_point: str, known: UnderTest) -> None:
         given = UnderTest.of(None, self.signature).names
