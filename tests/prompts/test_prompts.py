@@ -84,6 +84,20 @@ def test_base_whole_programs(tokenizer):
     assert prompts.target(WHOLE, '"""Doc."""\nprint(1)') == "print(1)"
 
 
+def test_a_class_is_asked_for_as_a_class(tokenizer, chat_tokenizer):
+    head = "class Stack:\n    # Methods: push(self, x)"
+    body = "    def push(self, x):\n        self.x = x"
+    task = replace(TASK, signature=head, reference=f"class Stack:\n{body}")
+    base, chat = BasePrompts(tokenizer), ChatPrompts(chat_tokenizer, open_answer=False)
+    assert base.target(task, task.reference) == body
+    assert base.extract(task, f"{body}\nprint(1)").code == f"{head}\n{body}"
+    assert "Complete the following Python class." in chat.write(task, "A stack.").text
+    assert chat.write(task, "A stack.").fence == "class Stack"
+    assert chat.extract(task, f"Here:\n```python\n{task.reference}\n```").code == task.reference
+    opened = ChatPrompts(chat_tokenizer, open_answer=True)
+    assert opened.extract(task, f"{body}\n```").code == f"{head}\n{body}"
+
+
 def test_chat_extract_pins_the_signature(chat_tokenizer):
     prompts = ChatPrompts(chat_tokenizer, open_answer=False)
     found = prompts.extract(TASK, "Sure:\n```python\ndef solve(xs: list):\n    return sum(xs)\n```\nDone.")

@@ -19,6 +19,8 @@ CHECK = "def check(candidate):\n    assert candidate(1) == 2\n"
         (AssertTests("x = 2\nassert f(1) == x\nassert f(2) == 3", "f"), 1, "assert f(2) == 3"),
         (AssertTests("assert f(1) == 2", "f"), 7, "assert f(1) == 2"),
         (AssertTests(CHECK, "f"), 0, f"{CHECK}\n\ncheck(f)"),
+        (AssertTests("def test_a():\n    assert f(1) == 2\ndef test_b(x):\n    assert f(x)\ntest_a()\ntest_b(x=3)", "f"), 1,
+         "def test_b(x):\n    assert f(x)\n\ntest_b(x=3)"),
         (CallTests("f", cases=[Case(args=(1, "a"), expected=[2], kwargs={"k": None})]), 0,
          "assert f(1, 'a', k=None) == [2]"),
         (StdioTests(cases=[Case(stdin="1 2\n", stdout="3\n"), Case(stdin="4", stdout="5")]), 0,

@@ -242,3 +242,67 @@ def test_matches_keep_their_groups():
     )  # fmt: skip
     with pytest.raises(codec.DecodeError):
         codec.decode(codec.encode(found).replace(b"aabbc", b"\xff" * 5))
+
+
+def test_tables_of_pandas_cross_with_their_types_and_indices():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {
+            "i": [1, 2],
+            "f": [1.5, None],
+            "s": ["a", None],
+            "t": pandas.to_datetime(["2020-01-01", None]),
+            "c": pandas.Categorical(["x", "y"], ordered=True),
+            "n": pandas.array([1, None], dtype="Int64"),
+            "o": [[1], {"a": (2,)}],
+        }
+    )
+    days = pandas.date_range("2020-01-01", periods=2, name="day")
+    frames = [
+        frame,
+        frame.set_index("s"),
+        frame.set_index(days),
+        frame.groupby(["c", "i"], observed=True)[["f"]].agg(["mean", "sum"]),
+        pandas.concat([frame[["i"]], frame[["i"]]], axis=1),
+        pandas.DataFrame(columns=["a"]),
+    ]
+    for value in frames:
+        pandas.testing.assert_frame_equal(codec.decode(codec.encode(value)), value)
+    for column in [*frame, "i"]:
+        series = frame[column].rename(("name", 1))
+        pandas.testing.assert_series_equal(codec.decode(codec.encode(series)), series)
+    for index in (frame.columns, frame.index, days, pandas.Index([1.0, 2.0], name="x")):
+        pandas.testing.assert_index_equal(codec.decode(codec.encode(index)), index, exact=True)
+
+
+def test_what_pandas_cannot_send_is_refused_by_name():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(codec.EncodeError, match=r"a column of dtype datetime64\[us, UTC\] cannot cross"):
+        codec.encode(pandas.Series(pandas.to_datetime(["2020-01-01"], utc=True).as_unit("us")))
+    with pytest.raises(codec.EncodeError, match=r"pandas.DataFrameGroupBy cannot cross"):
+        codec.encode(pandas.DataFrame({"a": [1]}).groupby("a"))
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [],
+        ["series", ("array", [1]), ("range", 0, 1, 1, None), "a"],
+        ["series", ("list", "int64", [1]), ("range", 0, 1, 1, None), "a"],
+        ["series", ("list", "object", [1]), ("range", 0, 2, 1, None), "a"],
+        ["series", ("list", "object", [1]), ("range", 0, 1, 0, None), "a"],
+        ["series", ("list", "object", [1]), ("range", 0, 1, 1, None), ["no name"]],
+        ["series", ("list", "Int64", ["a"]), ("range", 0, 1, 1, None), "a"],
+        ["frame", [("list", "object", [1])], ("range", 0, 1, 1, None), ("range", 0, 2, 1, None)],
+        ["frame", 1, ("range", 0, 1, 1, None), ("range", 0, 2, 1, None)],
+        ["levels", [], []],
+        ["moments", ("list", "object", [1]), None, "D"],
+        ["category", ("list", "object", [1])],
+    ],
+)
+def test_tables_of_an_unknown_form_are_malformed(items):
+    pytest.importorskip("pandas")
+    body = codec.encode(list(items))
+    assert body[:1] == b"l"
+    with pytest.raises(codec.DecodeError):
+        codec.decode(b"P" + body[1:])

@@ -110,3 +110,16 @@ def test_arrays():
     assert not same(numpy.array([[1]]), numpy.array([1]), **settings)
     assert same(numpy.array([1.0]), numpy.array([1.1]), **{**settings, "abs_tol": 0.2})
     assert not same([numpy.array([])], [[1]], **settings)
+
+
+def test_tables_are_equal_in_values_names_and_types():
+    pandas = pytest.importorskip("pandas")
+    settings = {"abs_tol": 0, "rel_tol": 0, "json": False}
+    frame = pandas.DataFrame({"a": [1.0, None], "b": ["x", "y"]})
+    assert same(frame, frame.copy(), **settings)
+    assert not same(frame, frame.rename(columns={"a": "c"}), **settings)
+    assert not same(frame, frame.astype({"b": "category"}), **settings)
+    assert not same(frame, frame.set_index("b"), **settings)
+    assert not same(frame, frame.to_numpy(), **settings)
+    assert not same(frame["a"], [1.0, None], **settings)
+    assert same(frame["a"] + 0.1, frame["a"], **{**settings, "abs_tol": 0.2})

@@ -59,6 +59,9 @@ def test_the_clean_set_passes_as_it_is_written(sandbox):
     # Without the flaky one, which a default of three runs lets through one time in eight.
     result = validate(tasks_from_rows([row for row in ROWS if row["task_id"] != "flaky"]), sandbox, allow_shared=True)
     assert result.shared == ("shared",)
+    again = validate(result.clean, sandbox)
+    assert [item.task_id for item in again.quarantined] == ["shared"]
+    assert validate(result.clean, sandbox, allow_shared=True).shared == ("shared",)
     again = tasks_from_rows([task.to_row() for task in result.clean])
     for task in again:
         if task.reference is not None:

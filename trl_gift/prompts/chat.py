@@ -111,7 +111,8 @@ class ChatPrompts:
             return self._border.prompt(text, BODY_BEGINNINGS, (_CLOSING, *self.stop))
         entry_point = codetext.entry_point_of(signature) if signature else None
         # A thought may hold fenced drafts.
-        fence = None if self._thinks else f"def {entry_point}" if entry_point else ""
+        opened = "class" if signature and codetext.opens_class(signature) else "def"
+        fence = None if self._thinks else f"{opened} {entry_point}" if entry_point else ""
         return self._border.prompt(self._text(question), ANSWER_BEGINNINGS, self.stop, fence)
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
@@ -227,8 +228,9 @@ def _ask_to_write(signature: str | None, description: str, examples: Sequence[st
             "Write a Python program that solves the following task. It reads from standard input and writes to "
             f"standard output. Answer with one fenced code block.\n\n{with_examples(description, examples)}"
         )
+    kind = "class" if codetext.opens_class(signature) else "function"
     return (
-        "Complete the following Python function. Answer with one fenced code block that holds the whole function.\n\n"
+        f"Complete the following Python {kind}. Answer with one fenced code block that holds the whole {kind}.\n\n"
         f"{_fenced(write_text(signature, description, examples).rstrip())}"
     )
 

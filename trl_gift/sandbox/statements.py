@@ -76,12 +76,17 @@ def free_names(*sources: str) -> frozenset[str]:
 
 
 def failing_line(error: BaseException, source: str) -> str:
-    """The line of the tests that raised `error`; empty if no line of them is in its traceback."""
-    line = ""
+    """The line of the tests that raised `error`, after the name of its test function if it is in one.
+
+    Empty if no line of the tests is in the error's traceback.
+    """
+    line = test = ""
     trace = error.__traceback__
     lines = source.splitlines()
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == _FILENAME and 0 < trace.tb_lineno <= len(lines):
             line = lines[trace.tb_lineno - 1].strip()
+            code = trace.tb_frame.f_code
+            test = test or (f"{code.co_qualname}: " if code.co_name.startswith("test") else "")
         trace = trace.tb_next
-    return line
+    return f"{test}{line}"

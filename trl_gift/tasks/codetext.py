@@ -38,10 +38,17 @@ def parse(source: str) -> ast.Module | None:
 
 
 @lru_cache(maxsize=_REMEMBERED)
+def opens_class(signature: str) -> bool:
+    """Whether a signature introduces a class rather than a function."""
+    definitions = _definitions(parse(signature.rstrip() + f"\n{INDENT}pass\n"))
+    return bool(definitions) and isinstance(definitions[-1], ast.ClassDef)
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def entry_point_of(signature: str) -> str | None:
-    """The function that a signature (imports, perhaps helpers, then an open `def` line) introduces."""
+    """The function or class that a signature (imports, perhaps helpers, then an open `def` or `class` line) introduces."""
     tree = parse(signature.rstrip() + f"\n{INDENT}pass\n")
-    names = [node.name for node in _functions(tree)] if tree else []
+    names = [node.name for node in _definitions(tree)] if tree else []
     return names[-1] if names else None
 
 
@@ -49,13 +56,18 @@ def signature_of(code: str, entry_point: str) -> str | None:
     """The `def` line of `entry_point` with the imports of `code` that this line needs; None if it is absent.
 
     Other imports of a solution would say how it solves the task. `from x import *` and `from __future__` are kept, because
-    no body may hold them.
+    no body may hold them. The signature of a class names its public methods in a comment, and holds all imports that the
+    class uses, because its methods do not see an import in its body.
     """
     function = _find(parse(code), entry_point)
     if function is None:
         return None
     header = _header(function)
-    needed = imports_used(f"{header}\n{INDENT}pass", code)
+    if isinstance(function, ast.ClassDef):
+        needed = imports_used(ast.unparse(function), code)
+        header = f"{header}{_outline(function)}"
+    else:
+        needed = imports_used(f"{header}\n{INDENT}pass", code)
     kept = [line for line in imports_of(code) if line in needed or _is_top_level_only(line)]
     return "\n".join([*kept, header])
 
@@ -79,7 +91,8 @@ def body_of(code: str, signature: str) -> str | None:
 
     Helpers that the function may use, and imports that the signature does not hold, move into it, before its first
     statement, because a completion of the signature ends at the next top-level statement. None if the function is absent,
-    has only a docstring, or needs an import that no function may hold.
+    has only a docstring, or needs an import that no function may hold. A class with helpers has no such body: its methods
+    would not see what moves into it.
     """
     entry_point = entry_point_of(signature)
     tree = parse(code)
@@ -98,6 +111,8 @@ def body_of(code: str, signature: str) -> str | None:
         and not (isinstance(node, _Import) and ast.unparse(node) in pinned)
     ]
     if any(isinstance(node, _Import) and _is_top_level_only(ast.unparse(node)) for node in helpers):
+        return None
+    if helpers and isinstance(function, ast.ClassDef):
         return None
     lines = code.splitlines()
     first = lines[statements[0].lineno - 1]
@@ -165,18 +180,18 @@ def pin(code: str, signature: str) -> str:
         return code
     function, pinned_function = _find(tree, entry_point), _find(pinned, entry_point)
     present = {ast.unparse(node) for node in tree.body}
-    defined = {node.name for node in _functions(tree)}
+    defined = {node.name for node in _definitions(tree)}
     missing = [
         ast.unparse(node)
         for node in pinned.body
         if node is not pinned_function
         and ast.unparse(node) not in present
-        and not (isinstance(node, _Function) and node.name in defined)
+        and not (isinstance(node, _Definition) and node.name in defined)
     ]
     lines = code.splitlines()
     same_parameters = (
-        function is not None
-        and pinned_function is not None
+        isinstance(function, _Function)
+        and isinstance(pinned_function, _Function)
         and [arg.arg for arg in _arguments(function)] == [arg.arg for arg in _arguments(pinned_function)]
     )
     if same_parameters and function is not None and pinned_function is not None:
@@ -285,12 +300,21 @@ def called_names(source: str) -> list[str]:
     return [node.func.id for node in calls if isinstance(node.func, ast.Name)]
 
 
+def names(source: str) -> set[str]:
+    """All plain names in `source`, those that imports name included."""
+    tree = parse(source)
+    nodes = list(ast.walk(tree)) if tree else []
+    imported = {alias.name for node in nodes if isinstance(node, _Import) for alias in node.names}
+    return imported | {node.id for node in nodes if isinstance(node, ast.Name)}
+
+
 def defined_functions(source: str) -> list[str]:
     """The names of the top-level functions of `source`."""
     return [node.name for node in _functions(parse(source))]
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _Import = ast.Import | ast.ImportFrom
 # The attributes in which statements hold statements.
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
@@ -314,9 +338,13 @@ def _functions(tree: ast.Module | None) -> list[_Function]:
     return [node for node in tree.body if isinstance(node, _Function)] if tree else []
 
 
-def _find(tree: ast.Module | None, name: str | None) -> _Function | None:
+def _definitions(tree: ast.Module | None) -> list[_Definition]:
+    return [node for node in tree.body if isinstance(node, _Definition)] if tree else []
+
+
+def _find(tree: ast.Module | None, name: str | None) -> _Definition | None:
     # A caller would get the last definition.
-    return next((node for node in reversed(_functions(tree)) if node.name == name), None)
+    return next((node for node in reversed(_definitions(tree)) if node.name == name), None)
 
 
 def _arguments(function: _Function) -> list[ast.arg]:
@@ -325,7 +353,15 @@ def _arguments(function: _Function) -> list[ast.arg]:
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *extra]
 
 
-def _header(function: _Function) -> str:
+def _outline(node: ast.ClassDef) -> str:
+    """The public methods of a class with their parameters, as a comment line; empty if it has none."""
+    methods = [item for item in node.body if isinstance(item, _Function)]
+    public = [item for item in methods if not item.name.startswith("_") or item.name == "__init__"]
+    shown = ", ".join(f"{item.name}({ast.unparse(item.args)})" for item in public)
+    return f"\n{INDENT}# Methods: {shown}" if public else ""
+
+
+def _header(function: _Definition) -> str:
     empty = copy.copy(function)
     empty.body = [ast.Pass()]
     return ast.unparse(empty).removesuffix("pass").rstrip()
@@ -366,10 +402,12 @@ def _indented(node: ast.stmt) -> str:
 
 
 def defines(code: str, entry_point: str) -> bool:
-    """Whether `code` defines the function; text that does not parse counts if it holds the words."""
+    """Whether `code` defines the function or class; text that does not parse counts if it holds the words."""
     # A block with a syntax error is still the model's answer: the execution will report the error.
     tree = parse(code)
-    return _find(tree, entry_point) is not None if tree else bool(re.search(rf"\bdef\s+{entry_point}\b", code))
+    return (
+        _find(tree, entry_point) is not None if tree else bool(re.search(rf"\b(?:def|class)\s+{entry_point}\b", code))
+    )
 
 
 def _code_in_prose(text: str, entry_point: str | None) -> str | None:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_gift.errors import ConfigError, TaskError
+from trl_gift.sandbox import AssertTests
 from trl_gift.tasks.filters import Candidate, Filter, as_filter
 from trl_gift.tasks.formats import Format, recognise
 from trl_gift.tasks.sources import ONLY_SPLIT, PlacedRow, as_rows, numbered, placed_rows, what
-from trl_gift.tasks.task import Task, untested
+from trl_gift.tasks.task import Task, bad, untested
 from trl_gift.tasks.unknown import explain, refuse_similar_names
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def load_tasks(
     rows = placed_rows(source, split, name, revision, streaming)
     if column_mapping:
         rows = _renamed(rows, column_mapping)
+    if isinstance(source, str | Path) and (path := Path(source).expanduser()).is_file():
+        rows = _with_test_files(rows, path.parent)
     return _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid)
 
 
@@ -145,6 +148,20 @@ def _renamed(rows: Iterable[PlacedRow], names: Mapping[str, str]) -> Iterator[Pl
         yield where, {**others, **{names[name]: row[name] for name in names}}
 
 
+def _with_test_files(rows: Iterable[PlacedRow], folder: Path) -> Iterator[PlacedRow]:
+    """Rows of a data file with the text of each test file that they name; the file must lie in the data file's folder."""
+    for where, row in rows:
+        texts = {}
+        for field in ("tests", "hidden_tests"):
+            value = row.get(field)
+            if isinstance(value, str) and value.strip().endswith(".py") and "\n" not in value.strip():
+                path = (folder / value.strip()).resolve()
+                if not path.is_relative_to(folder.resolve()) or not path.is_file():
+                    raise bad(where, field, value, f"no such file in {folder}; give its path from there, or its text")
+                texts[field] = path.read_text(encoding="utf-8")
+        yield where, {**row, **texts}
+
+
 def _candidates(rows: Iterable[PlacedRow], require_tests: bool) -> Iterator[Candidate]:
     known: Format | None = None
     for where, row in rows:
@@ -205,6 +222,14 @@ def _tasks(
             break
     if skipped:
         _logger.warning("%s: %d of %d rows left out; the first error: %s", what, len(skipped), seen, skipped[0])
+    together = [task for task in tasks.values() if isinstance(task.tests, AssertTests) and task.tests.shared]
+    if together:
+        _logger.warning(
+            "%s: the tests of %d of %d tasks run in the program's own interpreter, because classes, mocks and functions do "
+            "not cross between processes; a program could forge such a verdict, and its outcome says trusted=False. The "
+            "first is task %r.",
+            what, len(together), len(tasks), together[0].task_id,
+        )  # fmt: skip
     if not tasks and skipped:
         raise TaskError(f"{what}: none of {seen} rows is a valid task; the first error: {skipped[0]}")
     if not tasks and seen:

@@ -15,6 +15,8 @@ from typing import Any
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
 from trl_gift.tasks import codetext
+from trl_gift.tasks.owntests import Program
+from trl_gift.tasks.testcode import Unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,8 @@ class Task:
         description: What the program should do, in words; the chain of a task starts from it.
         tests: The tests that a program must pass; prompts and hints may show them. None if the task has no tests: then
             no program of the task counts as correct, and only a run with `verify=False` accepts the task.
-        signature: The open `def` line that every program of the task starts with, and the imports that the line needs;
-            None for whole programs that read standard input.
+        signature: The open `def` or `class` line that every program of the task starts with, and the imports that it
+            needs; None for whole programs that read standard input.
         reference: A correct program, or None.
         prelude: Trusted helper code that the tests use; it is never part of the program.
         hidden_tests: Further tests of the same kind, which a program must pass too and which are never shown. None if
@@ -95,25 +97,36 @@ class Task:
 
         Args:
             row: `task_id`, `description` and `tests`; optionally `signature`, `reference`, `prelude`,
-                `hidden_tests`, `language`, `examples`. `tests` is a list of assertions,
-                `{"entry_point", "inputs", "outputs"}` or `{"stdin", "stdout"}`, or the JSON text of one of these.
+                `hidden_tests`, `language`, `examples`. `tests` is a list of assertions or sources of test files,
+                `{"entry_point", "inputs", "outputs"}` or `{"stdin", "stdout"}`, the JSON text of one of these, the source
+                of one test file, doctest examples, or `"doctest"` for the examples in the reference's docstrings or the
+                description.
             where: File and line, or dataset and index, for the error message.
             require_tests: Whether a row without `tests` is refused. An empty list of tests is always refused.
 
         Raises:
             TaskError: if the row is not a task; names the place, the field, the value seen and the fix.
         """
-        description = text_field(row, "description", where)
-        signature = optional_text(row, "signature", where)
-        reference = optional_text(row, "reference", where)
-        prelude = optional_text(row, "prelude", where) or ""
+        program = Program(
+            description=text_field(row, "description", where),
+            signature=optional_text(row, "signature", where),
+            reference=optional_text(row, "reference", where),
+            prelude=optional_text(row, "prelude", where) or "",
+        )
+        program = program.with_method_as_function(_decoded(row.get("tests")))
+        signature, reference = program.signature, program.reference
         if signature is not None and codetext.entry_point_of(signature) is None:
             raise bad(where, "signature", signature, "give imports and one open def line, such as 'def solve(xs):'")
         entry_point = codetext.entry_point_of(signature) if signature else None
-        hidden = row.get("hidden_tests")
-        tests = None
-        if require_tests or row.get("tests") is not None or hidden not in (None, ""):
-            tests = _tests_from_column(row.get("tests"), entry_point, reference, prelude, where, "tests")
+        given_hidden = row.get("hidden_tests")
+        tests = hidden = None
+        if require_tests or row.get("tests") is not None or given_hidden not in (None, ""):
+            tests = _tests_from_column(row.get("tests"), entry_point, program, where, "tests")
+        if given_hidden not in (None, ""):
+            hidden = _tests_from_column(given_hidden, entry_point, program, where, "hidden_tests")
+        if isinstance(tests, AssertTests) and isinstance(hidden, AssertTests):
+            shared = tests.shared or hidden.shared
+            tests, hidden = replace(tests, shared=shared), replace(hidden, shared=shared)
         if signature is None and isinstance(tests, AssertTests | CallTests):
             signature = codetext.signature_of(reference, tests.entry_point or "") if reference is not None else None
         if signature is None and isinstance(tests, AssertTests | CallTests):
@@ -122,16 +135,12 @@ class Task:
             )
         return cls(
             task_id=id_field(row, where),
-            description=description,
+            description=program.description,
             tests=tests,
             signature=signature,
             reference=reference,
-            prelude=prelude,
-            hidden_tests=(
-                None
-                if hidden in (None, "")
-                else _tests_from_column(hidden, entry_point, reference, prelude, where, "hidden_tests")
-            ),
+            prelude=program.prelude,
+            hidden_tests=hidden,
             language=optional_text(row, "language", where) or "python",
             examples=_examples(row.get("examples"), where),
         )
@@ -277,14 +286,22 @@ def _examples(value: object, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _tests_from_column(
-    value: object, entry_point: str | None, reference: str | None, prelude: str, where: str, field: str
-) -> Tests:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
-            raise bad(where, field, value, "a text must be JSON; for assertions give a list of them") from None
+def _decoded(value: object) -> object:
+    """The value of a text that is JSON; any other text is test code."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _tests_from_column(value: object, entry_point: str | None, program: Program, where: str, field: str) -> Tests:
+    value = _decoded(value)
+    if isinstance(value, str) and value.strip().endswith(".py") and "\n" not in value.strip():
+        raise bad(
+            where, field, value, "a path is read only in a data file, from its folder; give the text of the file"
+        )
     if isinstance(value, Mapping):
         # Arrow adds the keys of other rows, with nulls as values.
         given = {key: item for key, item in value.items() if item is not None}
@@ -296,11 +313,27 @@ def _tests_from_column(
         if "stdin" in given:
             return stdio_tests(given["stdin"], given.get("stdout"), where=where, field=field)
         if "inputs" in given:
-            name = given.get("entry_point", entry_point)
+            name = program.method or given.get("entry_point", entry_point)
             return call_tests(name, given["inputs"], given.get("outputs"), where=where, field=field)
-    elif isinstance(value, Sequence):
-        return assert_tests(
-            value, where=where, field=field, entry_point=entry_point, reference=reference, prelude=prelude
-        )
-    cure = "give a list of assertions, {'entry_point', 'inputs', 'outputs'} or {'stdin', 'stdout'}"
+    elif isinstance(value, str | Sequence) and value:
+        return _own_tests(value, entry_point, program, where, field)
+    cure = "any program would pass an empty list; give at least one assertion"
+    if value not in ("", []):
+        cure = "give a list of assertions, test code, {'entry_point', 'inputs', 'outputs'} or {'stdin', 'stdout'}"
     raise bad(where, field, value, cure)
+
+
+def _own_tests(
+    value: str | Sequence[object], entry_point: str | None, program: Program, where: str, field: str
+) -> AssertTests:
+    sources: list[str] = []
+    for text in [value] if isinstance(value, str) else value:
+        if not isinstance(text, str) or not text.strip():
+            raise bad(where, field, text, "must be Python source such as 'assert add(1, 2) == 3'")
+        sources.append(text)
+    try:
+        return program.tests(sources, entry_point)
+    except ValueError as error:
+        no_test = isinstance(value, str) and not isinstance(error, Unsupported)
+        cure = f"a text must be JSON, test code or doctests: {error}" if no_test else str(error)
+        raise bad(where, field, "\n".join(sources), cure) from error

@@ -4,7 +4,7 @@ A task is quarantined if its reference fails its own tests or passes them only s
 for an empty body, for `return None`, for an object that equals everything, or for an echo of the input. If a reference
 fails with the tests as they are, two other modes are tried. The first passes arguments by reference, for tasks that work
 in place; its verdicts stay trusted. The second runs the tests in the program's own interpreter; the program could forge
-its verdicts, so the task is quarantined unless `allow_shared` is set.
+its verdicts, so the task is quarantined unless `allow_shared` is set. So is a task whose tests were loaded in this mode.
 """
 
 from __future__ import annotations
@@ -130,11 +130,16 @@ def validate(
             continue
         kept[task_id] = task
     kept |= by_reference
+    loaded_shared = [task_id for task_id, task in kept.items() if task_id not in shared and _is_shared(task)]
+    if not allow_shared:
+        for task_id in loaded_shared:
+            del kept[task_id]
+            reasons[task_id] = "its tests need the program's own interpreter, where a verdict can be forged"
     return Validation(
         clean=tuple(kept[task.task_id] for task in tasks if task.task_id in kept),
         quarantined=tuple(Quarantined(t.task_id, reasons[t.task_id]) for t in tasks if t.task_id not in kept),
         by_reference=tuple(by_reference),
-        shared=tuple(task_id for task_id in shared if task_id in kept),
+        shared=tuple(task_id for task_id in (*shared, *loaded_shared) if task_id in kept),
         without_reference=tuple(t.task_id for t in tasks if t.reference is None and t.task_id in kept),
     )
 
@@ -193,6 +198,10 @@ def _rescue(tasks: Sequence[Task], mode: dict[str, Any], sandbox: Sandbox, runs:
     jobs = [_Job(task, "reference", task.reference or "", task.all_tests) for task in others for _ in range(runs)]
     outcomes = _run(jobs, sandbox)
     return {task.task_id: task for task in others if _passes(outcomes[task.task_id]["reference"])}
+
+
+def _is_shared(task: Task) -> bool:
+    return isinstance(task.tests, AssertTests) and task.tests.shared
 
 
 def _in_mode(task: Task, mode: dict[str, Any]) -> Task:

@@ -285,7 +285,7 @@ def _blame(error: BaseException, program: Program, line: str) -> Mark:
 
 def _show_error(error: BaseException) -> str:
     """One line for an exception raised by test code."""
-    return f"{type(error).__name__}: {error}"[:500]
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
 def _shared(exam: dict[str, Any], program: Program, stop: bool, marks: list[Mark]) -> None:

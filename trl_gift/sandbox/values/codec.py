@@ -1,7 +1,7 @@
 """Plain values as tagged bytes: the only data that crosses between a program and its judge.
 
-Not pickle: decoding builds only exact builtins (and `Decimal`, `Fraction`, `deque`, dates, numeric arrays, the spans of a
-`re.Match`), so a reply can carry no code, no overridden `__eq__` and no identity. Encoding converts subclasses (an
+Not pickle: decoding builds only exact builtins (and `Decimal`, `Fraction`, `deque`, dates, numeric arrays, tables of pandas,
+the spans of a `re.Match`), so a reply can carry no code, no overridden `__eq__` and no identity. Encoding converts subclasses (an
 `IntEnum`, a `defaultdict`, a named tuple) to the builtin that they extend, and refuses every other type by name.
 
 One-shot iterators cross as iterators: `list(f(x)) == [1]` holds for a generator and `f(x) == [1]` does not, as in one
@@ -24,6 +24,7 @@ from fractions import Fraction
 from itertools import islice
 from typing import Any
 
+from trl_gift.sandbox.values import tables
 from trl_gift.sandbox.values.matches import Match
 
 MAX_DEPTH = 200
@@ -124,6 +125,8 @@ class _Encoder:
                 return _WRITERS[base](self, _exact(base, value), depth)
         if kind.__module__ == "numpy":
             return self.numpy(value, kind, depth)
+        if kind.__module__.split(".")[0] == "pandas":
+            return self.pandas(value, depth)
         if hasattr(kind, "__next__"):
             return self.sequence(b"g", list(islice(value, _MAX_VALUES + 1 - self.count)), depth)
         if self.handle is not None and callable(value):
@@ -138,6 +141,13 @@ class _Encoder:
             self.put(value.item(), depth + 1)  # a scalar is the number that it holds
         else:
             raise EncodeError(f"a numpy.{kind.__name__} of dtype {getattr(value, 'dtype', '?')} cannot cross")
+
+    def pandas(self, value: Any, depth: int) -> None:
+        try:
+            items = tables.parts(value)
+        except tables.NotPlain as error:
+            raise EncodeError(str(error)) from error
+        self.sequence(b"P", items, depth)
 
     def integer(self, value: int, depth: int) -> None:
         if -(1 << 63) <= value < 1 << 63:
@@ -342,6 +352,7 @@ _BUILDERS: dict[bytes, Callable[[list[Any]], Any]] = {
     b"r": lambda items: range(*items),
     b":": lambda items: slice(*items),
     b"n": _numeric_array,
+    b"P": tables.build,
     b"x": lambda items: Match(*items),
     b"R": lambda items: Fraction(*items),
     b"4": lambda items: datetime.timedelta(*items),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from trl_gift.sandbox.values import tables
+
 
 def values_match(actual: Any, expected: Any, rule: str, abs_tol: float, rel_tol: float) -> bool:
     """Whether `actual` counts as `expected` by the rule `equal`, `json` or `apps` (see `CallTests`)."""
@@ -51,7 +53,10 @@ def same(actual: Any, expected: Any, abs_tol: float, rel_tol: float, json: bool)
 
 
 def _same_arrays(actual: Any, expected: Any, abs_tol: float, rel_tol: float) -> bool:
-    """Whether both are arrays of one shape whose elements agree."""
+    """Whether both are arrays of one shape whose elements agree, or tables that also agree in names and types."""
+    table, other = (type(side).__module__.split(".")[0] == "pandas" for side in (actual, expected))
+    if table or other:
+        return table and other and same(tables.parts(actual), tables.parts(expected), abs_tol, rel_tol, json=False)
     if getattr(actual, "shape", None) != getattr(expected, "shape", None):
         return False
     return same(actual.tolist(), expected.tolist(), abs_tol, rel_tol, json=False)

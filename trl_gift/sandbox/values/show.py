@@ -41,6 +41,8 @@ def _show(value: Any, limit: int, depth: int) -> str:
             right = ",)"
         return left + ", ".join(items)[: 2 * limit] + right
     try:
-        return repr(value)[: 2 * limit]
+        text = repr(value)
+        # An array or table spans lines.
+        return (" ".join(text.split()) if hasattr(value, "shape") else text)[: 2 * limit]
     except (ValueError, RecursionError, MemoryError) as error:  # a Fraction of huge ints, for one
         return f"<{type(value).__name__}: {type(error).__name__}>"

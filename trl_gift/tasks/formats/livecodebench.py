@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from trl_gift.tasks.formats.common import Format, Row, calls, json_field, stdio, visible_and_hidden
-from trl_gift.tasks.formats.functions import starter_signature
+from trl_gift.tasks.functions import starter_signature
 from trl_gift.tasks.task import Task, bad, id_field, optional_text, text_field
 
 _MOST_BYTES = 1 << 30

@@ -15,7 +15,7 @@ from typing import Any
 from trl_gift.sandbox.languages import NAMES
 from trl_gift.tasks import codetext
 from trl_gift.tasks.formats.common import Format, Row, calls, first_python, json_field, stdio
-from trl_gift.tasks.formats.functions import first_program
+from trl_gift.tasks.functions import first_program
 from trl_gift.tasks.task import Task, bad, id_field, optional_text, text_field
 
 _FIELD = "verification_info"
