@@ -502,7 +502,7 @@ class GiFTConfig(SFTConfig):
             positions: Number of tokens that the model can take; None if that is not known.
 
         Returns:
-            Whether it was lowered. A value that the user has chosen stays as it is.
+            Whether it was lowered. Any other value than the default stays as it is.
         """
         default = options_of(GiFTConfig)["max_completion_length"].default
         lowered = positions is not None and self.max_completion_length == default and default > positions // 2

@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, set_seed
 
 from trl_gift.common.clock import StageClock, timed
+from trl_gift.common.files import write_json
 from trl_gift.common.models import as_model
 from trl_gift.common.randomness import stream_key
 from trl_gift.config import GiFTConfig
@@ -38,7 +39,7 @@ from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories,
 from trl_gift.prompts import load_examples
 from trl_gift.report import report_of
 from trl_gift.run.ending import best_round, run_text
-from trl_gift.run.folder import RunFolder, describe_run
+from trl_gift.run.folder import SAVED_MARK, RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
 from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoint, refuse_other_checkpoints
 from trl_gift.run.samples import RoundSamples, ends_of_chains, read_rounds
@@ -67,7 +68,6 @@ from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharde
 from trl_gift.training.selection import SelectedSample, select, write_selection
 
 if TYPE_CHECKING:
-    import torch
     from peft import PeftConfig
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
@@ -263,8 +263,6 @@ class GiFTTrainer(RoundTrainer):
         self.add_callback(PushCheckpoints(self.publisher))
         # A command that saves the model itself says more.
         self.says_what_follows = True
-        # The best round so far with its weights, where no checkpoint is sure to hold them.
-        self._best: tuple[int, dict[str, torch.Tensor]] | None = None
         self._training_loss = 0.0
         self._train_metrics: dict[str, float] = {}
 
@@ -360,7 +358,7 @@ class GiFTTrainer(RoundTrainer):
         )
         if not tasks:
             raise ConfigError("there is nothing to evaluate on; give eval_dataset.")
-        result = self._attempt(tasks, "evaluating")
+        result = self._attempt(self._fitting(tasks, "evaluation tasks"), "evaluating")
         with self._tracked_apart():
             return self._report_evaluation(result, metric_key_prefix)
 
@@ -408,8 +406,11 @@ class GiFTTrainer(RoundTrainer):
         """
         super().save_model(output_dir, _internal_call)
         if not _internal_call and self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
             self.create_model_card()
-            self.publisher.copy_card(Path(output_dir or self.args.output_dir))
+            self.publisher.copy_card(folder)
+            final = self.run.read("final.json")["round"] if self.run.has("final.json") else self._round
+            write_json(folder / SAVED_MARK, {"run": self.run_key, "round": final})
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Creates the model's repository and, with `push_samples`, that of the samples, unless they exist.
@@ -648,29 +649,35 @@ class GiFTTrainer(RoundTrainer):
         """Puts the weights of the best measured round into the model, and returns the round whose weights it has then."""
         last = len(rounds)
         best = best_round(rounds) if self.args.keep_best_round else None
-        if best is None or best == last:
-            return last
+        if best is None or best == last or self._agreed(self.read_weights(self._best_file, best)):
+            return best or last
         checkpoint = self._agreed(end_checkpoint(self.args.output_dir, self.run_key, best))
         if checkpoint is not None:
             self.load_weights(checkpoint)
-        elif self._best is not None and self._best[0] == best:
-            self.put_weights(self._best[1])
-        else:
-            self.say(
-                f"round {best} was the best, but its weights are not on disk any more; the model stays that of round {last}. "
-                "A larger save_total_limit keeps them."
-            )
-            return last
-        return best
+            return best
+        self.say(
+            f"round {best} was the best, but its weights are not on disk any more; the model stays that of round {last}."
+        )
+        return last
 
-    def _hold_if_best(self, round_index: int) -> None:
-        """Keeps the weights of the best round so far in memory, where its checkpoint may be deleted or is never written."""
+    @property
+    def _best_file(self) -> Path:
+        """The weights of the best round so far, where no checkpoint is sure to keep them."""
+        return self.run.root / "best_weights.pt"
+
+    def _hold_if_best(self, round_index: int, pass_at_1: float | None) -> None:
+        """Writes the weights of the best round so far, where its checkpoint may be deleted or is never written."""
         args = self.args
-        lasting = args.save_strategy != "no" and args.save_total_limit is None
-        if lasting or not args.keep_best_round or round_index == args.num_rounds or args.one_round_per_process:
+        untrained = self.run.has(f"round-{round_index}/untrained.json")  # such a round has no checkpoint of its own
+        lasting = args.save_strategy != "no" and args.save_total_limit is None and not args.load_best_model_at_end
+        if pass_at_1 is None or not args.keep_best_round or args.num_rounds == 1 or (lasting and not untrained):
             return
-        if best_round(self._records()) == round_index:
-            self._best = (round_index, self.copy_weights())
+        before = [
+            item["metrics"]["pass@1"] for item in self._records()[: round_index - 1] if "pass@1" in item["metrics"]
+        ]
+        if all(pass_at_1 >= value for value in before) and self.accelerator.is_main_process:
+            self.write_weights(self._best_file, round_index)
+        self.accelerator.wait_for_everyone()
 
     def _evaluate_base(self) -> None:
         """Measures the untrained model, against which every round is compared."""
@@ -789,8 +796,8 @@ class GiFTTrainer(RoundTrainer):
         if result:
             self._report_evaluation(result, "eval")
         self.tracking.publish(round_index, samples.chain, samples.shown, self.state.global_step)
+        self._hold_if_best(round_index, summary.metrics.get("pass@1") if summary.metrics else None)
         self._write(name, summary.to_record())
-        self._hold_if_best(round_index)
         self.write_card()
         self.publisher.push_round(round_index)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import PartialState
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.evaluation import Attempt, Evaluation, EvaluationSettings
@@ -46,12 +46,24 @@ def rollouts_of(model, tokenizer, prompts=None, **settings):
     return Rollouts(model, tokenizer, prompts or BasePrompts(tokenizer), Process(cpu=True), settings, Path("unused"))
 
 
-def lora(model):
-    return get_peft_model(AutoModelForCausalLM.from_pretrained(model_path()), LORA)
+def lora(model, **options):
+    return get_peft_model(AutoModelForCausalLM.from_pretrained(model_path()), replace(LORA, **options))
 
 
-def trained_lora(model):
-    adapted = lora(model)
+def reconfigured(rope_theta=None, end=None):
+    """The same weights with another meaning."""
+    config = AutoConfig.from_pretrained(model_path())
+    if rope_theta is not None:
+        config.rope_parameters = {"rope_type": "default", "rope_theta": rope_theta}
+    model = AutoModelForCausalLM.from_pretrained(model_path(), config=config)
+    if end is not None:
+        model.generation_config.eos_token_id = end
+    return model
+
+
+def trained_lora(model, **options):
+    torch.manual_seed(1)
+    adapted = lora(model, **options)
     for name, value in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value)
@@ -97,6 +109,9 @@ def test_the_key_is_of_all_that_the_figures_depend_on(parts, tasks):
         "their temperature": (rollouts, tasks, replace(sampled, temperature=0.5)),
         "limits": (rollouts_of(model, tokenizer, limits=Limits(cpu_s=1)), tasks, settings),
         "engine": (rollouts_of(model, tokenizer, engine="generate"), tasks, settings),
+        "positions": (rollouts_of(reconfigured(rope_theta=100.0), tokenizer), tasks, settings),
+        "end tokens": (rollouts_of(reconfigured(end=[0, 5]), tokenizer), tasks, settings),
+        "strength of an adapter": (rollouts_of(trained_lora(model, lora_alpha=64), tokenizer), tasks, settings),
     }  # fmt: skip
     keys = {name: evaluation_key(*given) for name, given in different.items()}
     assert len({key, *keys.values()}) == 1 + len(different), keys

@@ -6,6 +6,7 @@ The command takes the options of `trl-gift train`. It loads the weights only for
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import sys
 import tempfile
@@ -39,6 +40,7 @@ from trl_gift.estimate import (
 )
 from trl_gift.generation import default_dtype
 from trl_gift.playground import model_path
+from trl_gift.sampling.lengths import positions_of
 from trl_gift.tasks.decontamination import clean
 from trl_gift.training.checks import load_config, load_dtype
 
@@ -156,6 +158,8 @@ def parts_from_arguments(
     if config.chat_template_path is not None and Path(config.chat_template_path).is_file():
         tokenizer.chat_template = Path(config.chat_template_path).read_text(encoding="utf-8")
     measured = eval_tasks(arguments) or []
+    config = copy.copy(config)  # the run would lower this, too
+    config.choose_completion_length(positions_of(model_config))
     peft_config = get_peft_config(model)
     unnamed = default_dtype(trains_weights=peft_config is None, on_gpu=on_gpu)
     return RunParts(

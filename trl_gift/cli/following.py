@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,4 +60,9 @@ def measured_flags(arguments: TaskArguments) -> list[str]:
         "eval_filter": arguments.eval_filter,
         "eval_limit": arguments.eval_limit,
     }
-    return flags + [part for name, value in options.items() if value is not None for part in (f"--{name}", str(value))]
+    mapping = arguments.column_mapping
+    if mapping is not None:
+        options["column_mapping"] = mapping if isinstance(mapping, str) else json.dumps(mapping)
+    flags += [part for name, value in options.items() if value is not None for part in (f"--{name}", str(value))]
+    switches = {"dataset_streaming": arguments.dataset_streaming, "skip_invalid": arguments.skip_invalid}
+    return flags + [f"--{name}" for name, value in switches.items() if value]

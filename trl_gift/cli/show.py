@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import textwrap
 from collections import Counter
@@ -57,7 +58,8 @@ def open_run(path: str) -> RunFolder:
 
 def round_folders(run: RunFolder) -> list[Path]:
     """The folders of the rounds that have been sampled, wholly or in part, in order."""
-    return sorted(run.root.glob("round-*"), key=lambda path: int(path.name.removeprefix("round-")))
+    numbered = [path for path in run.root.glob("round-*") if path.name.removeprefix("round-").isdigit()]
+    return sorted(numbered, key=lambda path: int(path.name.removeprefix("round-")))
 
 
 def overview(run: RunFolder) -> str:
@@ -81,10 +83,10 @@ def overview(run: RunFolder) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
         lines += ["", f"{folder.name.replace('-', ' ')}: {counts}"]
     name = run.root.parent
-    lines += ["", f"trl-gift show {name} --status failed --limit 3"]
+    lines += ["", shlex.join(["trl-gift", "show", str(name), "--status", "failed", "--limit", "3"])]
     if task:
-        lines.append(f"trl-gift show {name} --task {task} --round 1")
-    return "\n".join(lines)
+        lines.append(shlex.join(["trl-gift", "show", str(name), "--task", task, "--round", "1"]))
+    return _printable("\n".join(lines))
 
 
 def story(samples: Sequence[CodeSample]) -> str:
@@ -98,7 +100,7 @@ def story(samples: Sequence[CodeSample]) -> str:
             lines += [textwrap.indent(_wrapped(sample.description), "  > ")]
         mark = "  -> the chain goes on from here" if sample.continues else ""
         lines += ["", f"{_heading(sample)}{mark}", *_body(sample)]
-    return "\n".join(lines).strip()
+    return _printable("\n".join(lines).strip())
 
 
 def listing(samples: Iterable[CodeSample]) -> str:
@@ -107,7 +109,7 @@ def listing(samples: Iterable[CodeSample]) -> str:
     for sample in samples:
         description = textwrap.indent(_wrapped(sample.description), "  > ")
         blocks.append("\n".join([f"== {sample.sample_id}", description, _heading(sample), *_body(sample)]))
-    return "\n\n".join(blocks)
+    return _printable("\n\n".join(blocks))
 
 
 def _origin(sample: CodeSample) -> str:

@@ -13,22 +13,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 
 from trl_gift import __version__
 from trl_gift.common.files import write_json
 from trl_gift.evaluation.attempts import Attempt, Evaluation, EvaluationSettings
 from trl_gift.evaluation.rollouts import evaluate_rollouts
+from trl_gift.generation import end_ids
 from trl_gift.sampling.rollouts import Rollouts
 from trl_gift.tasks import Task
 
-_SCHEMA_VERSION = 2
+_LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
+# What a config says of where the weights come from, and not of what they do.
+_SAYS_NOTHING = ("_name_or_path", "transformers_version")
+_ADAPTER_PART = re.compile(r"\.(lora_|ia3_|modules_to_save|vera_|oft_|adaption_|trainable_tokens)")
+_SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +115,40 @@ def evaluation_key(rollouts: Rollouts, tasks: Sequence[Task], settings: Evaluati
     drawn = asdict(replace(settings, k=()))
     if not settings.num_generations:  # greedy completions depend on neither
         del drawn["seed"], drawn["temperature"]
-    digest.update(_text([_SCHEMA_VERSION, __version__, torch.__version__, run.engine, drawn, asdict(run.limits),
-                         run.isolation, str(rollouts.model.device.type), rollouts.prompts.convention]))  # fmt: skip
+    model = rollouts.model
+    digest.update(_text([_SCHEMA_VERSION, [__version__, *(version(name) for name in _LIBRARIES)], run.engine, drawn,
+                         asdict(run.limits), run.isolation, sys.version, str(model.device.type),
+                         rollouts.prompts.convention, sorted(end_ids(model, rollouts.tokenizer)), _config(model)]))  # fmt: skip
     for task in sorted(tasks, key=lambda task: task.task_id):
         prompt = rollouts.prompts.write(task, task.description)
         digest.update(_text([task.to_row(), prompt.ids, prompt.left, prompt.stop, prompt.fence]))
-    for name, tensor in _weights(rollouts.model.state_dict()):
+    for name, tensor in _weights(model):
         digest.update(_text([name, str(tensor.dtype), list(tensor.shape)]))
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _weights(state: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
-    """The tensors by the names that they have without an adapter; those of LoRA only if it changes anything."""
-    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
-    lora = [name for name in tensors if ".lora_A." in name or ".lora_B." in name]
-    if not any(".lora_B." in name and bool(tensors[name].any()) for name in lora):
-        tensors = {name: value for name, value in tensors.items() if name not in lora}
+def _config(model: Any) -> list[Any]:
+    """What gives the weights their meaning: the model's config, and that of an adapter which changes anything."""
+    values = {name: value for name, value in model.config.to_dict().items() if name not in _SAYS_NOTHING}
+    if not isinstance(model, PeftModel) or not _is_effective(model):
+        return [values]
+    adapters = {name: config.to_dict() for name, config in model.peft_config.items()}
+    return [values, adapters, list(model.active_adapters), str(model.get_model_status().enabled)]
+
+
+def _is_effective(model: PeftModel) -> bool:
+    """Whether an adapter may change what the model writes; a fresh LoRA does not, because its second matrix is zero."""
+    trained = {name: value for name, value in model.named_parameters() if _ADAPTER_PART.search(name)}
+    lora = {name: value for name, value in trained.items() if ".lora_A." in name or ".lora_B." in name}
+    return len(lora) < len(trained) or any(".lora_B." in name and bool(value.any()) for name, value in lora.items())
+
+
+def _weights(model: Any) -> list[tuple[str, torch.Tensor]]:
+    """The tensors by the names that they have without an adapter; those of an adapter only if it changes anything."""
+    tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    if isinstance(model, PeftModel) and not _is_effective(model):
+        tensors = {name: value for name, value in tensors.items() if not _ADAPTER_PART.search(name)}
     plain = {name.removeprefix("base_model.model.").replace(".base_layer.", "."): name for name in tensors}
     return [(name, tensors[plain[name]]) for name in sorted(plain)]
 
@@ -136,4 +162,4 @@ def _path(key: str) -> Path:
     if not root:  # the cache of Hugging Face, as its libraries find it
         home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
         root = os.path.join(os.environ.get("HF_HOME", os.path.join(home, "huggingface")), "trl_gift")
-    return Path(root).expanduser() / "evaluations" / f"{key}.json"
+    return Path(os.path.expanduser(root)) / "evaluations" / f"{key}.json"

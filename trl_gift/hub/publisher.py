@@ -37,7 +37,7 @@ from trl_gift.hub.uploads import Uploads
 from trl_gift.prompts import PromptFormat
 from trl_gift.run.folder import RunFolder
 from trl_gift.tasks import Task
-from trl_gift.training.rounds import last_checkpoint, read_checkpoint
+from trl_gift.training.rounds import end_checkpoint, last_checkpoint, read_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +211,12 @@ class Publisher:
         write_text(folder / CARD, str(model_card(card, facts, run_facts(self._run))))
 
     def _weights_folder(self, folder: Path) -> Path:
-        """The folder, if it holds a model; else the latest checkpoint in it, if there is one."""
+        """The folder, if it holds a model; else the checkpoint of the final round in it, or the latest."""
         if any(folder.glob("*.safetensors")):
             return folder
-        checkpoint = last_checkpoint(folder)
+        final = self._run.read("final.json")["round"] if self._run.has("final.json") else None
+        checkpoint = end_checkpoint(folder, self._run.key, final) if final else None
+        checkpoint = checkpoint or last_checkpoint(folder)
         return checkpoint.path if checkpoint else folder
 
     def _save(self, name: str) -> Path:
@@ -271,7 +273,8 @@ class Publisher:
             folder: The folder that the card lies in; None for a card that is published.
         """
         repo_id, base_model = self._repositories.model, self._base_model()
-        shows_task = folder is not None or dataset_hub_name(self.dataset_name) is not None
+        # The descriptions of a dataset, which may be private, are not published.
+        shows_task = folder is not None
         example = self._tasks[0] if shows_task else describe.example_task(self._tasks)
         if folder is None:
             location, base_location = repo_id or "path/to/this/model", base_model or "path/to/the/base/model"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from trl_gift.evaluation import Evaluation, evaluate_sets
+from trl_gift.evaluation import Evaluation, EvaluationSettings, evaluate_sets
 from trl_gift.inference.loading import LoadedModel, check_args, load, settings_of
+from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
 from trl_gift.tasks import Task, tasks_from_rows
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from trl_gift.config import GiFTConfig
     from trl_gift.sandbox import Sandbox
 
+_logger = logging.getLogger(__name__)
 Rows = str | os.PathLike[str] | Iterable[Task | Mapping[str, Any]]
 
 
@@ -104,5 +108,25 @@ def measure(
     sandbox: Sandbox | None = None,
 ) -> dict[str, Evaluation]:
     """Measures a loaded model on sets of tasks; the arguments and the result are those of `evaluate`."""
+    settings, fit = fitted(loaded, sets, args)
     with tempfile.TemporaryDirectory(prefix="trl-gift-evaluate-") as folder:
-        return evaluate_sets(loaded.rollouts(args, Path(folder), sandbox), sets, settings_of(args))
+        return evaluate_sets(loaded.rollouts(args, Path(folder), sandbox), fit, settings)
+
+
+def fitted(
+    loaded: LoadedModel, sets: Mapping[str, Sequence[Task]], args: GiFTConfig | None
+) -> tuple[EvaluationSettings, dict[str, list[Task]]]:
+    """The settings and the tasks that fit into the model's positions, as a run has them; what is left out is logged.
+
+    Raises:
+        ConfigError: if no task of a set fits.
+    """
+    settings, positions = settings_of(args), positions_of(loaded.model.config)
+    if positions is not None and settings.max_completion_length == EvaluationSettings().max_completion_length:
+        settings = replace(settings, max_completion_length=min(settings.max_completion_length, positions // 2))
+    prompts, kept = loaded.prompts(args), {}
+    for name, tasks in sets.items():
+        kept[name], left_out = fitting(tasks, prompts, settings.max_completion_length, positions)
+        if line := left_out_line(left_out, len(tasks), f"tasks of {name}", positions):
+            _logger.warning(line)
+    return settings, kept

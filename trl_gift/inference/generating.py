@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Attempt, evaluate_sets
-from trl_gift.inference.loading import LoadedModel, check_args, load, settings_of
+from trl_gift.inference.evaluating import fitted
+from trl_gift.inference.loading import LoadedModel, check_args, load
 from trl_gift.sandbox import AssertTests, Tests
 from trl_gift.sandbox.statements import free_names
 from trl_gift.tasks import Task, codetext
@@ -88,8 +89,9 @@ def write(
 ) -> list[Attempt]:
     """Lets a loaded model write programs for a task; the other arguments and the result are those of `generate`."""
     greedy = not temperature
+    fit, _ = fitted(loaded, {"generating": [task]}, args)
     settings = replace(
-        settings_of(args),
+        fit,
         greedy=greedy,
         num_generations=num_generations - greedy,
         temperature=SAMPLING_TEMPERATURE if temperature is None else temperature,

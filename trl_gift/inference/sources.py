@@ -6,14 +6,15 @@ has ended with, else the last checkpoint that ends a round. Nothing is loaded he
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trl_gift.errors import ConfigError
-from trl_gift.run.folder import RunFolder
+from trl_gift.run.folder import SAVED_MARK, RunFolder
 from trl_gift.training.adapters import is_adapter, read_adapter
-from trl_gift.training.rounds import read_checkpoint
+from trl_gift.training.rounds import end_checkpoint, read_checkpoint
 
 # The options of a run on which depends how its model is asked and how programs are run.
 _ASKING = (
@@ -112,7 +113,10 @@ def trained_model(output_dir: str | Path) -> tuple[str, int | None] | None:
         if (folder / "adapter_config.json").is_file() or (
             (folder / "config.json").is_file() and any(next(folder.glob(kind), None) for kind in _WEIGHTS)
         ):
-            return str(folder), kept
+            mark = folder / SAVED_MARK
+            saved = json.loads(mark.read_text(encoding="utf-8"))["round"] if mark.is_file() else kept
+            if saved == kept or kept is None or end_checkpoint(output_dir, run.key, kept) is None:
+                return str(folder), saved
     found = [read_checkpoint(path, run.key) for path in Path(output_dir).glob("checkpoint-*")]
     ends = [item for item in found if item and item.mark.is_end]
     # The round that the run has ended with, if its checkpoint is still there.

@@ -10,6 +10,7 @@
     output_dir/_gift/round-N/untrained.json       only where the round had no training pairs
     output_dir/_gift/round-N/metrics.json         the round's summary; its existence says that the round is done
     output_dir/_gift/final.json                   the round whose weights the run has ended with
+    output_dir/_gift/best_weights.pt              the best round's trained weights, where checkpoints may not keep them
     output_dir/_gift/report.html                  the run as a page
 
 The name starts with an underscore because the Hub upload of a trainer leaves such folders out.
@@ -32,6 +33,9 @@ from trl_gift.errors import ResumeError
 from trl_gift.tasks import Task, fingerprint
 
 SCHEMA_VERSION = 3
+SAVED_MARK = "gift_model.json"
+"""File beside a saved model: the run and the round that its weights are of."""
+
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
 
 

@@ -105,7 +105,7 @@ class Rollouts:
         self.prompts = prompts
         self.settings = settings
         self._wrapped_model = model
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._accelerator = accelerator
         self._folder = folder
         self._sandbox = sandbox
@@ -215,9 +215,9 @@ class Rollouts:
         settings = self.settings
         match settings.engine:
             case "compact":
-                yield CompactEngine(self.model, self._tokenizer, settings.batch_size, settings.token_budget)
+                yield CompactEngine(self.model, self.tokenizer, settings.batch_size, settings.token_budget)
             case "generate":
-                yield GenerateEngine(self.model, self._tokenizer, settings.batch_size)
+                yield GenerateEngine(self.model, self.tokenizer, settings.batch_size)
             case _:
                 from trl_gift.generation.server import serving
 
@@ -225,7 +225,7 @@ class Rollouts:
                 with serving(
                     settings.server,
                     self.model,
-                    self._tokenizer,
+                    self.tokenizer,
                     weights="" if self._is_served else self.weights_hash(),
                     folder=self._folder,
                     is_base=self._is_served,

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from transformers import ProgressCallback, TrainerCallback, TrainerState, set_seed
 from trl import SFTTrainer, pack_dataset
 
-from trl_gift.common.files import write_json
+from trl_gift.common.files import whole_file, write_json
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.sampling.progress import no_dataset_bars
 from trl_gift.training.checks import check_fills_a_batch
@@ -180,11 +181,15 @@ class RoundTrainer(SFTTrainer):
         if self.args.load_best_model_at_end and checkpoint.mark.is_end:
             state = TrainerState.load_from_json(str(checkpoint.path / "trainer_state.json"))
             checkpoint = replace(checkpoint, path=Path(state.best_model_checkpoint or checkpoint.path))
-        if (checkpoint.path / _ADAPTER).exists():
+        model = self.accelerator.unwrap_model(self.model)
+        named = model.active_adapters[0] if isinstance(model, PeftModel) else ""
+        # An adapter that is not named "default" has a folder of its own.
+        adapters = [folder for folder in (checkpoint.path, checkpoint.path / named) if (folder / _ADAPTER).exists()]
+        if named and adapters:
             from peft import load_peft_weights, set_peft_model_state_dict  # slow to import
 
             # Not `load_adapter`, which turns adapters of 16 bits into 32.
-            set_peft_model_state_dict(self.model, load_peft_weights(str(checkpoint.path), device="cpu"))
+            set_peft_model_state_dict(model, load_peft_weights(str(adapters[0]), device="cpu"), adapter_name=named)
         elif any((checkpoint.path / name).exists() for name in _WHOLE_WEIGHTS):
             # By way of the class, which knows how the names in a file differ from those in memory.
             saved = type(self.model).from_pretrained(checkpoint.path, dtype="auto")
@@ -232,6 +237,21 @@ class RoundTrainer(SFTTrainer):
         """Puts the remembered weights back."""
         assert self._base_weights is not None, "remember_base_weights comes first"
         self.put_weights(self._base_weights)
+
+    def write_weights(self, path: Path, round_index: int) -> None:
+        """Writes the trainable weights of a round into a file, whole or not at all; to be called on the main process."""
+        with whole_file(path) as temporary:
+            torch.save({"round": round_index, "weights": self.copy_weights()}, temporary)
+
+    def read_weights(self, path: Path, round_index: int) -> bool:
+        """Takes the weights that `write_weights` has written for this round; returns whether there are any."""
+        if not path.is_file():
+            return False
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        if content["round"] != round_index:
+            return False
+        self.put_weights(content["weights"])
+        return True
 
     def copy_weights(self) -> dict[str, torch.Tensor]:
         """The trainable weights as they are now, copied to the CPU."""
