@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import warnings
 
+import datasets
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_gift.cli.following import measured_flags, next_commands
@@ -33,8 +36,15 @@ def run(capsys, *argv):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
+    """A folder to work in. What a command sets for its process is undone, because the tests share one."""
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    verbosity, threads = transformers.logging.get_verbosity(), torch.get_num_threads()
+    with warnings.catch_warnings():
+        yield tmp_path
+    transformers.logging.set_verbosity(verbosity)
+    transformers.logging.enable_progress_bar()
+    datasets.enable_progress_bars()
+    torch.set_num_threads(threads)
 
 
 def test_from_the_quickstart_on(here, capsys):
