@@ -149,7 +149,11 @@ class SlotCache(Cache):
         unused = min(self._starts, default=self._column)
         if unused >= max(columns, self._width // 4):
             self._move(unused, 0)
-            return
+        else:
+            self._widen(columns)
+
+    def _widen(self, columns: int) -> None:
+        """Grows the buffer by at least this many columns."""
         grown = max(columns, self._width // 2, _COLUMN_STEP)
         self._pad(0, 0, 0, grown)
         self._mask = torch.nn.functional.pad(self._mask, (0, grown))
@@ -162,8 +166,9 @@ class SlotCache(Cache):
 
     def _shift_right(self, columns: int) -> None:
         """Makes the next column a later one, so that a longer prompt fits before it."""
+        # Unused columns on the left are no help: the prompt needs as many columns before its end as it has tokens.
         if self._column + columns > self._width:
-            self._make_room(self._column + columns - self._width)
+            self._widen(self._column + columns - self._width)
         if self._starts:
             self._move(0, columns)
         else:
