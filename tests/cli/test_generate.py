@@ -128,3 +128,11 @@ def test_mistakes_of_a_call():
         generate(model_path(), "x", num_generations=0)
     with pytest.raises(ConfigError, match="temperature=-1 is out of range"):
         generate(model_path(), "x", temperature=-1)
+
+
+def test_a_part_of_a_program_is_no_program(capsys):
+    """Without a signature a base model of functions writes a body."""
+    assert main(["generate", "playground", "Sum of the squares of xs.", "--use_cpu"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.strip() == ""
+    assert "what the model wrote is not a whole program; give --signature" in printed.err

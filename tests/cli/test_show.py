@@ -85,6 +85,7 @@ def test_what_steers_a_terminal_is_not_printed(folder, tmp_path, capsys):
         (["."], "'.' holds no run (no _gift/run.json); give the output_dir of a run."),
         (["RUN", "--round", "9"], "--round 9: the run has 2 sampled rounds; give one of these."),
         (["RUN", "--round", "0"], "--round 0"),
+        (["RUN", "--status", "wrong"], "--status wrong: no such status; use one of passed, failed, error"),
     ],
 )
 def test_mistakes_are_one_line(argv, words, folder, tmp_path, monkeypatch, capsys):

@@ -53,6 +53,10 @@ def test_a_row_without_an_id_gets_one_from_its_content():
     assert load_tasks([plain | {"description": "Sum."}, plain])[1] == first
     with pytest.raises(TaskError, match="occurs twice"):
         load_tasks([plain, plain])
+    mixed = load_tasks([plain, ROW | {"task_id": "mine"}])
+    assert [task.task_id for task in mixed] == [first.task_id, "mine"]
+    with pytest.raises(TaskError, match="'a' occurs twice"):
+        load_tasks([plain, ROW, ROW])
 
 
 def test_columns_may_have_other_names():

@@ -11,12 +11,17 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.errors import ConfigError
 from trl_gift.playground import model_path
+from trl_gift.tasks import codetext
+
+if TYPE_CHECKING:
+    from trl_gift.evaluation import Attempt
 
 _NOT_WRITTEN = 1
 
@@ -79,6 +84,8 @@ def _generate(options: argparse.Namespace) -> dict[str, Any]:
         kinds["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=compute)
     loaded = load(find_source(name, options.base, options.revision), config, **kinds)
     attempts = write(loaded, task, options.n, options.temperature, config)
+    if task.signature is None:
+        attempts = [_whole(attempt) for attempt in attempts]
     best = next((attempt for attempt in attempts if attempt.passed), None)
     best = best or next((attempt for attempt in attempts if attempt.code is not None), attempts[0])
     return {
@@ -88,10 +95,18 @@ def _generate(options: argparse.Namespace) -> dict[str, Any]:
         "failing_test": best.failing_test,
         "trusted": best.trusted,
         "isolation": best.isolation,
-        "tried": attempts.index(best) + 1 if best.passed else len(attempts),
+        "tried": next((place for place, attempt in enumerate(attempts, 1) if attempt.passed), len(attempts)),
         "programs": [{"program": attempt.code, "status": attempt.status} for attempt in attempts],
         "measured": loaded.facts.to_record(),
     }
+
+
+def _whole(attempt: Attempt) -> Attempt:
+    """An attempt without a program if what the model wrote is only a part of one, such as the body of a function."""
+    if attempt.code is None or codetext.parse(attempt.code) is not None:
+        return attempt
+    message = "what the model wrote is not a whole program; give --signature, such as 'def solve(xs):'"
+    return replace(attempt, code=None, status="no_code", message=message)
 
 
 def _tests(given: Sequence[str] | None) -> list[str] | None:
@@ -120,7 +135,8 @@ def _verdict(record: dict[str, Any]) -> str:
         case "unverified":
             return "not run; give --tests to run it"
         case "no_code":
-            return f"no_code: {'no completion holds' if total > 1 else 'the completion does not hold'} a program"
+            why = f" ({record['message']})" if record["message"] else ""
+            return f"no_code: {'no completion holds' if total > 1 else 'the completion does not hold'} a program{why}"
     shown = f" ({record['failing_test']})" if record["failing_test"] else ""
     which = f"none of {total} programs passes; the one that is shown: " if total > 1 else ""
     return f"{record['status']}: {which}{record['message']}{shown}"

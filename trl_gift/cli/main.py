@@ -33,6 +33,7 @@ COMMANDS = {
 HELP_TEXTS = Path(__file__).with_name("help")
 """The help of the commands that take seconds to import what they need; `tools/help_texts.py` writes it."""
 
+_RESUMABLE = ("quickstart", "train", "sample", "worker")
 _WORKER = "worker"  # one process of a run, started by `train`
 
 
@@ -69,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"trl-gift: {error}\nWhat was sampled is kept; continue with --resume.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("trl-gift: interrupted; what was sampled is kept; continue with --resume.", file=sys.stderr)
+        kept = "; what was sampled is kept; continue with --resume" if name in _RESUMABLE else ""
+        print(f"trl-gift: interrupted{kept}.", file=sys.stderr)
         return 130
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from trl_gift.cli.following import next_commands
 from trl_gift.cli.lines import LineParser, check_at_least
+from trl_gift.errors import ConfigError
 from trl_gift.playground import model_path, playground_tasks
 
 DEFAULT_OUTPUT = "quickstart-out"
@@ -50,7 +51,7 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
     from trl_gift.trainer import GiFTTrainer
 
     torch.set_num_threads(options.threads)
-    output_dir = options.output_dir or _fresh_folder()
+    output_dir = options.output_dir or (_latest_folder() if options.resume else _fresh_folder())
     config = GiFTConfig(
         output_dir=output_dir,
         num_rounds=options.rounds,
@@ -160,6 +161,18 @@ def _quieten() -> None:
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+
+
+def _latest_folder() -> str:
+    """The folder of the latest quickstart here, which `--resume` continues.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    found = [path for path in Path().glob(f"{DEFAULT_OUTPUT}*") if (path / "_gift/run.json").is_file()]
+    if not found:
+        raise ConfigError("--resume: there is no quickstart in this folder; leave --resume out, or give --output-dir.")
+    return str(max(found, key=lambda path: (path / "_gift/run.json").stat().st_mtime))
 
 
 def _fresh_folder() -> str:

@@ -15,9 +15,11 @@ from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.errors import ConfigError
 from trl_gift.run.ending import run_text
 from trl_gift.run.folder import RunFolder
-from trl_gift.sampling.records import CodeSample
+from trl_gift.sampling.records import COPIED, NO_CODE, UNVERIFIED, CodeSample
 from trl_gift.sampling.store import read_samples
+from trl_gift.sandbox import Status
 
+STATUSES = (*map(str, Status), NO_CODE, COPIED, UNVERIFIED)
 _WIDTH = 110
 _INDENT = "    "
 
@@ -27,11 +29,14 @@ def run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     check_at_least(1, round=options.round, limit=options.limit)
     folder = open_run(options.run)
+    unknown = sorted({*(options.status or ())} - {*STATUSES})
+    if unknown:
+        raise ConfigError(f"--status {unknown[0]}: no such status; use one of {', '.join(STATUSES)}.")
     samples = _chosen(folder, options)
     if options.json:
         print("\n".join(json.dumps(sample.to_record(), ensure_ascii=False) for sample in samples))
         return 0
-    if options.task is None and not options.status and options.round is None:
+    if options.task is None and not options.status and options.round is None and options.limit is None:
         print(overview(folder))
         return 0
     found = list(samples)

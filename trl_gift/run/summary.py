@@ -156,7 +156,8 @@ class RoundSummary:
                 f"{self.unverified} of {self.samples} completions hold a program; none was executed (verify=False), so it "
                 "is not known which are correct"
             )
-        return f"round {self.round}: {found}; trained on {self.pairs} pairs."
+        references = f", {self.references} of them references" if self.references else ""
+        return f"round {self.round}: {found}; trained on {self.pairs} pairs{references}."
 
 
 def run_record(run: RunFolder) -> dict[str, Any]:

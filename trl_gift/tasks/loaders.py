@@ -168,7 +168,8 @@ def _candidates(rows: Iterable[PlacedRow], require_tests: bool) -> Iterator[Cand
         if not require_tests and row.keys() >= _UNTESTED_COLUMNS and row.get("tests") is None:
             yield Candidate(partial(Task.from_row, row, where, require_tests=False), row, where)
             continue
-        if known is None or not known.columns <= row.keys():
+        # Only some rows of a set may name their task.
+        if known is None or not known.columns <= row.keys() or ("task_id" in row) != ("task_id" in known.columns):
             known = recognise(row)
         yield Candidate(_reading(known, row, where), row, where)
 

@@ -40,6 +40,7 @@ def explain(columns: Collection[str]) -> str:
         known = ", ".join(dict.fromkeys(form.name for form in FORMATS))
         return f"none is near; give 'description' and 'tests' ({mapping}), or a dataset in one of the formats {known}"
     missing = sorted(closest.columns - present)
+    mapping = f"column_mapping={{'yours': {missing[0]!r}}} reads a column under another name"
     similar = {name: difflib.get_close_matches(name, missing, 1, _SIMILAR) for name in sorted(present)}
     renamed = [f"{name!r} to {found[0]!r}" for name, found in similar.items() if found]
     cure = f"rename {', '.join(renamed)}" if renamed else "add them"
