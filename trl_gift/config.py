@@ -25,6 +25,7 @@ from trl_gift.generation import SamplingParams
 from trl_gift.presets import preset_options
 from trl_gift.prompts import Pinned, PromptFormat, prompt_format
 from trl_gift.sampling.context import ChainSettings
+from trl_gift.sampling.lengths import default_length
 from trl_gift.sampling.rollouts import RolloutSettings
 from trl_gift.sandbox import Limits
 from trl_gift.tasks.decontamination import CleaningSettings
@@ -505,10 +506,11 @@ class GiFTConfig(SFTConfig):
             Whether it was lowered. Any other value than the default stays as it is.
         """
         default = options_of(GiFTConfig)["max_completion_length"].default
-        lowered = positions is not None and self.max_completion_length == default and default > positions // 2
-        if lowered and positions is not None:
-            self.max_completion_length = positions // 2
-        return lowered
+        length = default_length(default, positions)
+        if self.max_completion_length != default or length == default:
+            return False
+        self.max_completion_length = length
+        return True
 
     def choose_learning_rate(self, has_adapter: bool) -> None:
         """Sets `learning_rate`, if it is not given, by what is trained."""

@@ -322,7 +322,7 @@ class GiFTTrainer(RoundTrainer):
                 self.tracking.close(self.args, self.state, self.control)
                 self.publisher.finish()
             if step.stage is Stage.DONE:
-                self._finish(self._records())
+                self._finish(self.run.measured_rounds())
                 return self.run.round(self.args.num_rounds)
             samples = self._sample(step.round)
             self._select(step.round, samples)
@@ -409,8 +409,7 @@ class GiFTTrainer(RoundTrainer):
             folder = Path(output_dir or self.args.output_dir)
             self.create_model_card()
             self.publisher.copy_card(folder)
-            final = self.run.read("final.json")["round"] if self.run.has("final.json") else self._round
-            write_json(folder / SAVED_MARK, {"run": self.run_key, "round": final})
+            write_json(folder / SAVED_MARK, {"run": self.run_key, "round": self.run.final_round or self._round})
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Creates the model's repository and, with `push_samples`, that of the samples, unless they exist.
@@ -612,7 +611,7 @@ class GiFTTrainer(RoundTrainer):
         self._fine_tune(step.round, self._pair(self._select(step.round, self._sample(step.round))), checkpoint)
 
     def _end(self) -> GiFTTrainOutput:
-        rounds = self._records()
+        rounds = self.run.measured_rounds()
         if self.is_finished and not self.is_sharded:
             self._finish(rounds)
         self.tracking.close(self.args, self.state, self.control)
@@ -620,9 +619,6 @@ class GiFTTrainer(RoundTrainer):
         # A launcher reads the files of this run as soon as one of its processes has ended.
         self.accelerator.wait_for_everyone()
         return GiFTTrainOutput(self.state.global_step, self._training_loss, dict(self._train_metrics), rounds)
-
-    def _records(self) -> list[dict[str, Any]]:
-        return [self.run.read(f"round-{index + 1}/metrics.json") for index in range(self.run.num_measured_rounds)]
 
     def _finish(self, rounds: Sequence[Mapping[str, Any]]) -> None:
         """Takes the weights of the best round, writes the card and says how the run went."""
@@ -673,7 +669,9 @@ class GiFTTrainer(RoundTrainer):
         if pass_at_1 is None or not args.keep_best_round or args.num_rounds == 1 or (lasting and not untrained):
             return
         before = [
-            item["metrics"]["pass@1"] for item in self._records()[: round_index - 1] if "pass@1" in item["metrics"]
+            item["metrics"]["pass@1"]
+            for item in self.run.measured_rounds()[: round_index - 1]
+            if "pass@1" in item["metrics"]
         ]
         if all(pass_at_1 >= value for value in before) and self.accelerator.is_main_process:
             self.write_weights(self._best_file, round_index)
@@ -689,12 +687,12 @@ class GiFTTrainer(RoundTrainer):
         self.clock.take()  # this time belongs to no round
 
     def _measure_base(self) -> Evaluation:
-        settings, heading = self.args.evaluation_settings(), "evaluating base"
+        heading = "evaluating base"
         # Verdicts of a sandbox that was given, and completions of a server, depend on more than this run knows.
         known = self.rollouts.makes_sandbox and self.args.generation_engine != "server"
         if not (known and self.args.cache_base_evaluation):
-            return evaluate_rollouts(self.rollouts, self.eval_tasks, settings, heading)
-        result, measured = evaluate_once(self.rollouts, self.eval_tasks, settings, heading)
+            return self._attempt(self.eval_tasks, heading)
+        result, measured = evaluate_once(self.rollouts, self.eval_tasks, self.args.evaluation_settings(), heading)
         if measured is not None:
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(measured))
             self.say(

@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _generate(options: argparse.Namespace) -> dict[str, Any]:
-    # Loaded late: a mistake in the options is told at once.
+    # Loaded late, so that a mistake in the options is reported at once.
     import torch
     import transformers
 
@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="trl-gift generate",
         description="Let a model write a program from a description, with the prompts of the training. The program is\n"
         "on standard output, the verdict on standard error.",
-        epilog="Exit codes: 0 a program is written, and passes if there are tests; 1 none passes, or no completion holds\n"
+        epilog="Exit codes: 0 a program is written, and passes if there are tests; 1 no program passes, or no completion holds\n"
         "a program; 2 bad input.\n\n"
         "example:\n  trl-gift generate out 'Sum of the squares of xs.' --signature 'def solve(xs):' "
         "--tests 'assert solve([1, 2]) == 5' -n 8",

@@ -69,13 +69,12 @@ def round_folders(run: RunFolder) -> list[Path]:
 
 def overview(run: RunFolder) -> str:
     """The run's table, how the programs of each round ended, and what to look at next."""
-    rounds = [run.read(f"round-{index + 1}/metrics.json") for index in range(run.num_measured_rounds)]
+    rounds, final = run.measured_rounds(), run.final_round
     base = run.read("base.json") if run.has("base.json") else None
-    final = run.read("final.json")["round"] if run.has("final.json") else None
     recorded = run.read("run.json")
     verified = bool(recorded["options"]["verify"])
     lines = [f"{recorded['model']}, {recorded['tasks']['count']} tasks, sampler {recorded['options']['sampler']}"]
-    if not run.has("final.json"):
+    if final is None:
         lines.append(f"Not finished: {len(rounds)} of {recorded['options']['num_rounds']} rounds are measured.")
     if rounds:
         lines += ["", run_text(base, rounds, final, verified)]

@@ -1,8 +1,8 @@
 """A model's evaluations, kept for later runs that would measure the very same: a base model is measured once for many runs.
 
-The key is a hash of all that a measurement depends on: the weights, the token ids of every prompt, the tests, how completions
-are drawn and stopped, what a program may use, the engine, and the versions of this package and of torch. A fresh adapter,
-which changes nothing yet, counts as none.
+The key is a hash of all that a measurement depends on: the weights and the configs that give them their meaning, the token ids
+of every prompt, the tests, how completions are drawn and stopped, what a program may use, the engine, and the versions of
+Python, of this package and of the libraries. A fresh adapter, which changes nothing yet, counts as none.
 
 Each measurement is a file of its own, `$TRL_GIFT_CACHE/evaluations/KEY.json`; without that variable the folder is
 `trl_gift` in the cache of Hugging Face. The files may be deleted at any time.
@@ -116,22 +116,23 @@ def evaluation_key(rollouts: Rollouts, tasks: Sequence[Task], settings: Evaluati
     if not settings.num_generations:  # greedy completions depend on neither
         del drawn["seed"], drawn["temperature"]
     model = rollouts.model
+    adapted = isinstance(model, PeftModel) and _is_effective(model)
     digest.update(_text([_SCHEMA_VERSION, [__version__, *(version(name) for name in _LIBRARIES)], run.engine, drawn,
                          asdict(run.limits), run.isolation, sys.version, str(model.device.type),
-                         rollouts.prompts.convention, sorted(end_ids(model, rollouts.tokenizer)), _config(model)]))  # fmt: skip
+                         rollouts.prompts.convention, sorted(end_ids(model, rollouts.tokenizer)), _config(model, adapted)]))  # fmt: skip
     for task in sorted(tasks, key=lambda task: task.task_id):
         prompt = rollouts.prompts.write(task, task.description)
         digest.update(_text([task.to_row(), prompt.ids, prompt.left, prompt.stop, prompt.fence]))
-    for name, tensor in _weights(model):
+    for name, tensor in _weights(model, adapted):
         digest.update(_text([name, str(tensor.dtype), list(tensor.shape)]))
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _config(model: Any) -> list[Any]:
+def _config(model: Any, adapted: bool) -> list[Any]:
     """What gives the weights their meaning: the model's config, and that of an adapter which changes anything."""
     values = {name: value for name, value in model.config.to_dict().items() if name not in _SAYS_NOTHING}
-    if not isinstance(model, PeftModel) or not _is_effective(model):
+    if not adapted:
         return [values]
     adapters = {name: config.to_dict() for name, config in model.peft_config.items()}
     return [values, adapters, list(model.active_adapters), str(model.get_model_status().enabled)]
@@ -144,10 +145,10 @@ def _is_effective(model: PeftModel) -> bool:
     return len(lora) < len(trained) or any(".lora_B." in name and bool(value.any()) for name, value in lora.items())
 
 
-def _weights(model: Any) -> list[tuple[str, torch.Tensor]]:
+def _weights(model: Any, adapted: bool) -> list[tuple[str, torch.Tensor]]:
     """The tensors by the names that they have without an adapter; those of an adapter only if it changes anything."""
     tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
-    if isinstance(model, PeftModel) and not _is_effective(model):
+    if isinstance(model, PeftModel) and not adapted:
         tensors = {name: value for name, value in tensors.items() if not _ADAPTER_PART.search(name)}
     plain = {name.removeprefix("base_model.model.").replace(".base_layer.", "."): name for name in tensors}
     return [(name, tensors[plain[name]]) for name in sorted(plain)]

@@ -210,19 +210,16 @@ def run_facts(run: RunFolder) -> RunFacts | None:
         return None
     recorded = run.read("run.json")
     base = run.read("base.json") if run.has("base.json") else {}
-    rounds: list[RoundFacts] = []
-    while run.has(name := f"round-{len(rounds) + 1}/metrics.json"):
-        rounds.append(round_facts(run.read(name)))
     return RunFacts(
         options=recorded["options"],
         versions=recorded["versions"],
         num_tasks=recorded["tasks"]["count"],
         num_eval_tasks=recorded["eval_tasks"]["count"],
         base=base.get("metrics", {}),
-        rounds=tuple(rounds),
+        rounds=tuple(map(round_facts, run.measured_rounds())),
         overlapping=_overlapping(run),
         convention=base.get("convention", ""),
-        final_round=run.read("final.json")["round"] if run.has("final.json") else None,
+        final_round=run.final_round,
         piloted=run.read("pilot.json")["temperature"] if run.has("pilot.json") else None,
     )
 

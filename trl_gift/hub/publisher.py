@@ -214,7 +214,7 @@ class Publisher:
         """The folder, if it holds a model; else the checkpoint of the final round in it, or the latest."""
         if any(folder.glob("*.safetensors")):
             return folder
-        final = self._run.read("final.json")["round"] if self._run.has("final.json") else None
+        final = self._run.final_round
         checkpoint = end_checkpoint(folder, self._run.key, final) if final else None
         checkpoint = checkpoint or last_checkpoint(folder)
         return checkpoint.path if checkpoint else folder

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from trl_gift.evaluation import Evaluation, EvaluationSettings, evaluate_sets
 from trl_gift.inference.loading import LoadedModel, check_args, load, settings_of
-from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
+from trl_gift.sampling.lengths import default_length, fitting, left_out_line, positions_of
 from trl_gift.tasks import Task, tasks_from_rows
 
 if TYPE_CHECKING:
@@ -122,8 +122,9 @@ def fitted(
         ConfigError: if no task of a set fits.
     """
     settings, positions = settings_of(args), positions_of(loaded.model.config)
-    if positions is not None and settings.max_completion_length == EvaluationSettings().max_completion_length:
-        settings = replace(settings, max_completion_length=min(settings.max_completion_length, positions // 2))
+    default = EvaluationSettings().max_completion_length
+    if settings.max_completion_length == default:
+        settings = replace(settings, max_completion_length=default_length(default, positions))
     prompts, kept = loaded.prompts(args), {}
     for name, tasks in sets.items():
         kept[name], left_out = fitting(tasks, prompts, settings.max_completion_length, positions)

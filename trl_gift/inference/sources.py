@@ -107,7 +107,7 @@ def trained_model(output_dir: str | Path) -> tuple[str, int | None] | None:
         The folder of a model or an adapter, and its round if that is known; None if no round has been trained.
     """
     run = RunFolder(output_dir)
-    kept = int(run.read("final.json")["round"]) if run.has("final.json") else None
+    kept = run.final_round
     for name in _SAVED:
         folder = Path(output_dir) / name
         if (folder / "adapter_config.json").is_file() or (

@@ -119,6 +119,15 @@ class RunFolder:
         """Number of rounds, from the first, whose `metrics.json` exists."""
         return next(index for index in count(1) if not self.has(f"round-{index}/metrics.json")) - 1
 
+    def measured_rounds(self) -> list[dict[str, Any]]:
+        """The content of each round's `metrics.json`, from the first round on."""
+        return [self.read(f"round-{index + 1}/metrics.json") for index in range(self.num_measured_rounds)]
+
+    @property
+    def final_round(self) -> int | None:
+        """The round whose weights the run has ended with; None while it has not ended."""
+        return int(self.read("final.json")["round"]) if self.has("final.json") else None
+
     def round(self, index: int) -> Path:
         """The folder of a round."""
         return self.root / f"round-{index}"

@@ -162,12 +162,12 @@ class RoundSummary:
 
 def run_record(run: RunFolder) -> dict[str, Any]:
     """A run as one JSON object: its folder, its figures, and the round whose weights it has ended with."""
-    rounds = [run.read(f"round-{index + 1}/metrics.json") for index in range(run.num_measured_rounds)]
+    rounds = run.measured_rounds()
     return {
         "output_dir": str(run.root.parent),
         "base": run.read("base.json")["metrics"] if run.has("base.json") else None,
         "rounds": [{name: value for name, value in item.items() if name not in _LONG} for item in rounds],
-        "final_round": run.read("final.json")["round"] if run.has("final.json") else None,
+        "final_round": run.final_round,
     }
 
 

@@ -24,6 +24,11 @@ def positions_of(config: PretrainedConfig) -> int | None:
     return next((int(values[name]) for name in _NAMES if isinstance(values.get(name), int)), None)
 
 
+def default_length(default: int, positions: int | None) -> int:
+    """The default of `max_completion_length` for a model: half of its positions at most, so that prompts have room."""
+    return default if positions is None else min(default, positions // 2)
+
+
 def fitting(
     tasks: Sequence[Task], prompts: PromptFormat, max_completion_length: int, positions: int | None
 ) -> tuple[list[Task], list[Task]]:
