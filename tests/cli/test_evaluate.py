@@ -1,4 +1,4 @@
-"""`trl-gift evaluate` measures what it is told and says what that is; evaluations are kept and compared."""
+"""`trl-gift evaluate` measures the model that it is given and names it; it keeps and compares evaluations."""
 
 from __future__ import annotations
 

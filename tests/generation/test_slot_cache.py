@@ -38,7 +38,7 @@ def step(cache, tokens):
 
 
 def test_a_longer_prompt_joins_after_the_row_before_it_has_left():
-    """The columns that the row has left on the left are no room for the longer prompt."""
+    """Free columns on the left do not make room for a longer prompt."""
     cache = SlotCache()
     first = [list(range(1, 101)), list(range(201, 211))]
     cache.admit(prefill(first), [100, 10], torch.tensor([0, 1]), most=4)
