@@ -24,11 +24,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_gift import GiFTConfig, Task, load_tasks
+from trl_gift.codetext import find_program
 from trl_gift.evaluation.pass_at_k import wilson_interval
 from trl_gift.generation import GenerationRequest, SamplingParams, end_ids
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.sandbox import Limits, LocalSandbox
-from trl_gift.tasks.codetext import extract
 
 FENCE = "```"
 
@@ -93,8 +93,7 @@ def conventions(tokenizer, ends, shots: Sequence[Task], max_tokens: int) -> dict
             params = SamplingParams(max_tokens, 0.0, stop=prompt.stop, fence=prompt.fence)
 
             def program(text: str) -> str | None:
-                found = prompts.extract(task, prompt.after(text))
-                return found.code if found else None
+                return prompts.extract(task, prompt.after(text)).code
 
             return Question(prompt.ids, params, program)
 
@@ -116,7 +115,7 @@ def conventions(tokenizer, ends, shots: Sequence[Task], max_tokens: int) -> dict
         opened += f"The function below solves the problem and passes its tests:\n{FENCE}python\n"
         params = SamplingParams(max_tokens, 0.0, stop=(f"\n{FENCE}",))
         ids = tuple(tokenizer(opened, add_special_tokens=False)["input_ids"])
-        return Question(ids, params, lambda text: extract(f"{FENCE}python\n{text}\n{FENCE}", task.entry_point))
+        return Question(ids, params, lambda text: find_program(f"{FENCE}python\n{text}\n{FENCE}", task.signature).code)
 
     def few_shot(task: Task) -> str:
         solved = [f"{question(shot)}{shot.reference}\n[DONE]\n\n" for shot in shots]

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from trl_gift import codetext
 from trl_gift.common.randomness import generator, stream_key
 from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams, scoring
 from trl_gift.generation.compact import DEFAULT_ROWS, CompactEngine, SlotCache
@@ -37,7 +38,6 @@ from trl_gift.sampling.chain import gibbs
 from trl_gift.sampling.context import ChainContext, ChainSettings
 from trl_gift.sampling.scheduler import Scheduler
 from trl_gift.sandbox import Limits, LocalSandbox
-from trl_gift.tasks import codetext
 
 CODES = 3
 
@@ -197,7 +197,7 @@ def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Fig
         began = time.perf_counter()
         passing = {}
         for task in tasks:
-            found = [extraction for extraction in written[task.task_id][1] if extraction]
+            found = [extraction for extraction in written[task.task_id][1] if extraction.code is not None]
             outcomes = [sandbox.run(extraction.code, task.tests) for extraction in found]
             programs += len(found)
             passing[task.task_id] = [e for e, outcome in zip(found, outcomes, strict=True) if outcome.passed]
@@ -206,7 +206,7 @@ def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Fig
         began = time.perf_counter()
         for task in tasks:
             prompt, found = written[task.task_id]
-            pairs = [prompts.encode(prompt, extraction.target) for extraction in found if extraction]
+            pairs = [prompts.encode(prompt, extraction.target) for extraction in found if extraction.code is not None]
             for pair in pairs:
                 scoring.score(model, [pair])
         generation += time.perf_counter() - began

@@ -18,14 +18,13 @@ from dataclasses import replace
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trl_gift import GiFTConfig, Task, load_tasks
+from trl_gift import GiFTConfig, Task, codetext, load_tasks
 from trl_gift.common.randomness import stream_key
 from trl_gift.evaluation.pass_at_k import wilson_interval
 from trl_gift.generation import GenerationRequest, SamplingParams, end_ids
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.prompts import PromptFormat
 from trl_gift.sandbox import Limits, LocalSandbox
-from trl_gift.tasks import codetext
 
 SETTINGS = {
     "greedy": {"temperature": 0.0},
@@ -105,9 +104,9 @@ def measure(
     for task in tasks:
         for text in written[task.task_id]:
             found = prompts.extract(task, asked[task.task_id].after(text))
-            status = str(sandbox.run(found.code, task.all_tests).status) if found else "no_code"
+            status = str(sandbox.run(found.code, task.all_tests).status) if found.code is not None else "no_code"
             statuses[status] += 1
-            if found and status == "passed":
+            if status == "passed":
                 passing.setdefault(task.task_id, set()).add(codetext.normalise(found.code))
     samples = count * len(tasks)
     return {

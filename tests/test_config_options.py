@@ -103,6 +103,12 @@ def thoughts_kept(config, tokenizer):
     return "Hm." in found.target
 
 
+def renamed(config, tokenizer):
+    """Whether a function of another name counts, as the prompts of these options read an answer."""
+    answer = FENCED.replace("solve", "other")
+    return config.prompts(tokenizer, {tokenizer.eos_token_id}).extract(TASK, answer).code is not None
+
+
 def opened(config, tokenizer):
     """Whether answers are opened; thoughts, which would forbid it, are left out."""
     silent = copy.copy(config)
@@ -207,6 +213,7 @@ ROWS: dict[str, Row | Elsewhere] = {
         "unverified", {"mood": "cheerful"},
         lambda run: the(run.text(request).startswith("In a cheerful mood") for request in run.requests), True,
     ),
+    "rename_entry_point": in_run("unverified", True, lambda run: renamed(run.trainer.args, run.tokenizer)),
     "open_answer": in_run("unverified", False, lambda run: opened(run.trainer.args, run.tokenizer)),
     "prompt_tests": in_run("changed", 2, lambda run: run.trainer.prompts.pinned.tests),
     "pin_imports": in_run("changed", True, lambda run: run.trainer.prompts.pinned.imports),

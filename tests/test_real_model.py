@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tools.smollm2 import is_installed, smollm2
+from trl_gift import codetext
 from trl_gift.generation import GenerationRequest, SamplingParams
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.prompts import BasePrompts, ChatPrompts, load_examples
 from trl_gift.sampling.leaks import gives_away
 from trl_gift.sandbox import AssertTests
-from trl_gift.tasks import Task, codetext
+from trl_gift.tasks import Task
 
 pytestmark = [
     pytest.mark.real,

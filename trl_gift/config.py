@@ -185,6 +185,10 @@ class GiFTConfig(SFTConfig):
     """Begin every program with the imports of the task's reference, as the authors of GiFT do. They tell in part how to
     solve the task, so that pass@1 is higher than that of others."""
 
+    rename_entry_point: bool = False
+    """Take an answer of a chat model that defines one function with the right number of parameters but another name, and
+    give it the name under test. Without it, such an answer holds no program."""
+
     stop: list[str] | None = None
     """Texts that end a sampled program or description, besides those of the prompts. They are cut off."""
 
@@ -601,6 +605,7 @@ class GiFTConfig(SFTConfig):
             keep_thoughts=self.train_on_thinking,
             open_answer=self.open_answer,
             pinned=Pinned(self.pin_imports, self.prompt_tests),
+            rename_entry_point=self.rename_entry_point,
         )
 
     def server_options(self) -> ServerOptions:

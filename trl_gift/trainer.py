@@ -66,6 +66,7 @@ from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
 from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded, end_checkpoint
 from trl_gift.training.selection import SelectedSample, select, write_selection
+from trl_gift.training.targets import failing_targets
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -294,7 +295,7 @@ class GiFTTrainer(RoundTrainer):
                 started = time.monotonic()
                 samples = self._sample(round_index)
                 selected = self._select(round_index, samples)
-                pairs = self._pair(selected)
+                pairs = self._pair(round_index, selected)
                 self._fine_tune(round_index, pairs, checkpoint)
                 self._measure(round_index, samples, selected, pairs, started)
         return self._end()
@@ -592,7 +593,7 @@ class GiFTTrainer(RoundTrainer):
         started = time.monotonic()
         samples = self._sample(step.round)
         selected = self._select(step.round, samples)
-        self._measure(step.round, samples, selected, self._pair(selected), started)
+        self._measure(step.round, samples, selected, self._pair(step.round, selected), started)
         return self._next_step(checkpoint)
 
     def _train_sampled_round(self, checkpoint: RoundCheckpoint | None) -> None:
@@ -608,7 +609,8 @@ class GiFTTrainer(RoundTrainer):
             return
         if checkpoint and checkpoint.mark.is_end:
             self.enter_after(checkpoint, weights=False)
-        self._fine_tune(step.round, self._pair(self._select(step.round, self._sample(step.round))), checkpoint)
+        selected = self._select(step.round, self._sample(step.round))
+        self._fine_tune(step.round, self._pair(step.round, selected), checkpoint)
 
     def _end(self) -> GiFTTrainOutput:
         rounds = self.run.measured_rounds()
@@ -742,10 +744,29 @@ class GiFTTrainer(RoundTrainer):
         selected = select(samples.eligible, self.args.selection_settings(round_index))
         if self.accelerator.is_main_process:
             write_selection(self.run.round(round_index) / "selection.parquet", selected)
+        self._check_targets(round_index, selected)
         return selected
 
-    def _pair(self, selected: Sequence[SelectedSample]) -> TrainingPairs:
-        args = self.args
+    def _check_targets(self, round_index: int, selected: Sequence[SelectedSample]) -> None:
+        """Runs what the targets of the round give, once for a round; those that fail are not learned."""
+        name = f"round-{round_index}/targets.json"
+        # Where this process shards the model, the process that samples has run them.
+        if not self.args.verify or self._agreed(self.run.has(name)) or self.is_sharded:
+            return
+        failing = {}
+        if self.rollouts.is_main:
+            references = self.args.train_on_references
+            failing = failing_targets(self.tasks, selected, self.prompts, self.rollouts.sandbox, references)
+        self._write(name, {"failing": [[*target, reason] for target, reason in failing.items()]})
+        if failing:
+            self.say(
+                f"round {round_index}: {len(failing)} training targets give no passing program and are not learned; "
+                f"{self.run.root / name} says why."
+            )
+
+    def _pair(self, round_index: int, selected: Sequence[SelectedSample]) -> TrainingPairs:
+        args, name = self.args, f"round-{round_index}/targets.json"
+        failing = self.run.read(name)["failing"] if self.run.has(name) else []
         return training_pairs(
             self.tasks,
             selected,
@@ -753,6 +774,7 @@ class GiFTTrainer(RoundTrainer):
             args.max_length,
             args.train_on_references,
             completion_only=args.completion_only_loss is not False,
+            unfit={(task_id, target) for task_id, target, _ in failing},
         )
 
     @timed("training")

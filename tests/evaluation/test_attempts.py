@@ -149,7 +149,12 @@ def test_an_attempt_says_why_it_failed_and_how_far_it_can_be_trusted():
     assert (failed.isolation, failed.trusted) == ("landlock", True)
     assert (broken.message, broken.failing_test) == ("never closed", None)
     assert (passed.message, passed.failing_test, passed.isolation, passed.trusted) == ("", None, "none", False)
-    assert (empty.status, empty.message, empty.isolation, empty.trusted) == ("no_code", "", None, None)
+    assert (empty.status, empty.message, empty.isolation, empty.trusted) == (
+        "no_code",
+        "the completion is empty",
+        None,
+        None,
+    )
     assert Evaluation((failed, broken, passed, empty, empty), (1,)).outcomes == {
         "no_code": 2, "failed": 1, "syntax_error": 1, "passed": 1
     }  # fmt: skip

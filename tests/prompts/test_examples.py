@@ -7,10 +7,10 @@ import json
 import pytest
 
 from tests.support.prompts import CHATML, TASK
+from trl_gift import codetext
 from trl_gift.errors import ConfigError
 from trl_gift.prompts import BasePrompts, ChatPrompts, Example, clean_description, load_examples
 from trl_gift.sampling.leaks import gives_away
-from trl_gift.tasks import codetext
 
 PAIR = Example("def other(x):\n    return x", "Gives x back.")
 

@@ -49,16 +49,16 @@ def test_helpers_after_the_function_belong_to_the_program(prompts):
 
 
 def test_a_model_may_begin_the_function_anew(prompts):
-    found = prompts.extract(TASK, f"import math\n\n{CODE}\n```")
-    assert "def solve(xs):\n    return sum(xs)" in found.code
+    found = prompts.extract(TASK, f"import math\n\n{CODE}[math.inf:]\n\nprint(solve([1]))\n```")
+    assert found.code == f"import math\n\n{CODE}[math.inf:]"
     compile(found.code, "program", "exec")
-    assert found.target == f"    import math\n{BODY}\n```"
+    assert found.target == f"    import math\n{BODY}[math.inf:]\n```"
     assert not found.verbatim
 
 
 def test_an_answer_without_a_body_is_no_program(prompts):
     for text in ("", "\n", "```\nThat is all.", "\n\n```"):
-        assert prompts.extract(TASK, text) is None
+        assert prompts.extract(TASK, text).code is None
 
 
 def test_a_reference_is_what_follows_the_signature(prompts):

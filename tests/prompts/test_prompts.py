@@ -64,7 +64,7 @@ def test_base_extract_and_target_round_trip(tokenizer):
     cut = prompts.extract(TASK, "    return sum(xs)\nprint(1)")
     assert cut.target == found.target
     assert not cut.verbatim
-    assert prompts.extract(TASK, "\n\n") is None
+    assert prompts.extract(TASK, "\n\n").code is None
 
 
 def test_base_training_ids_are_the_sampled_ids(tokenizer):
@@ -106,7 +106,7 @@ def test_chat_extract_pins_the_signature(chat_tokenizer):
     exact = "```python\ndef solve(xs):\n    return sum(xs)\n```"
     assert prompts.extract(TASK, exact).verbatim
     assert prompts.target(TASK, found.code) == exact
-    assert prompts.extract(TASK, "I would rather not.") is None
+    assert prompts.extract(TASK, "I would rather not.").code is None
 
 
 def test_chat_training_ids_continue_the_prompt(chat_tokenizer):
@@ -207,7 +207,7 @@ def test_thoughts_are_kept_out_of_the_code(chat):
     draft = "```python\ndef solve(xs):\n    return 0\n```"
     found = prompts.extract(TASK, f"<think>\nFirst {draft}\n</think>\n\n{FENCED}")
     assert (found.code, found.target, found.verbatim) == (CODE, FENCED, False)
-    assert prompts.extract(TASK, f"<think>\nFirst\n{draft}\nand then") is None
+    assert prompts.extract(TASK, f"<think>\nFirst\n{draft}\nand then").code is None
     assert prompts.extract(TASK, f"<think>a</think><think>b</think>{FENCED}").code == CODE
     assert prompts.extract(TASK, FENCED).verbatim
 
@@ -246,7 +246,7 @@ def test_a_thought_that_the_template_opens(chat, keep):
     assert reference == f"\n</think>\n\n{FENCED}"
     again = prompts.extract(TASK, reference)
     assert (again.code, again.target, again.verbatim) == (CODE, reference, True)
-    assert prompts.extract(TASK, FENCED) is None
+    assert prompts.extract(TASK, FENCED).code is None
 
 
 def test_template_arguments_switch_thoughts_off(chat):

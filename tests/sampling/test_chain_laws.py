@@ -21,8 +21,9 @@ from tests.support.worlds import (
     make_task,
     sample,
 )
+from trl_gift import codetext
 from trl_gift.generation import SamplingParams
-from trl_gift.prompts import Example
+from trl_gift.prompts import Example, NoProgram
 
 WORLD = joint_world(4, 5, stickiness=0.5)
 
@@ -262,7 +263,9 @@ def test_unverified_codes_are_not_run_and_say_so(sampler):
 
     class SometimesSilent(TablePrompts):
         def extract(self, task, completion):
-            return None if completion == "c0" else super().extract(task, completion)
+            if completion == "c0":
+                return NoProgram(codetext.NO_CODE, "no code")
+            return super().extract(task, completion)
 
     write, read, _ = WORLD
     sandbox = TableSandbox()
@@ -354,7 +357,7 @@ def test_the_example_is_never_the_task_itself():
 def test_no_code_is_an_outcome_of_its_own():
     class Silent(TablePrompts):
         def extract(self, task, completion):
-            return None
+            return NoProgram(codetext.NO_CODE, "silent")
 
     write, read, _ = WORLD
     samples = sample([make_task()], TableEngine(write, read), prompts=Silent(), num_steps=2)

@@ -8,12 +8,13 @@ import pytest
 
 from tests.support.engines import ScriptedEngine
 from tests.support.worlds import TESTS, TablePrompts, sample
+from trl_gift import codetext
 from trl_gift.generation import Completion
 from trl_gift.playground import playground_tasks
 from trl_gift.prompts import Prompt, clean_description
 from trl_gift.sampling.leaks import gives_away, is_copy
 from trl_gift.sampling.records import COPIED, PASSED, REFERENCE
-from trl_gift.tasks import Task, codetext
+from trl_gift.tasks import Task
 
 SIGNATURE = "def solve(xs):"
 PROGRAM = "def solve(xs):\n    total = sum(x * x for x in xs)\n    return total"

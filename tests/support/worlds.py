@@ -7,9 +7,10 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from trl_gift import codetext
 from trl_gift.common.randomness import uniforms
 from trl_gift.generation import Completion, GenerationResult, SamplingParams
-from trl_gift.prompts import Extraction, Prompt, clean_description
+from trl_gift.prompts import Extraction, NoProgram, Prompt, clean_description
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext, ChainSettings
 from trl_gift.sampling.scheduler import Scheduler
@@ -49,7 +50,9 @@ class TablePrompts:
         return clean_description(completion)
 
     def extract(self, task, completion):
-        return Extraction(completion, completion, verbatim=True) if completion else None
+        if not completion:
+            return NoProgram(codetext.NO_CODE, "the completion is empty")
+        return Extraction(completion, completion, verbatim=True)
 
     def target(self, task, code):
         return code

@@ -179,7 +179,7 @@ def test_a_jaccard_index_that_reaches_the_threshold_is_a_near_duplicate():
 
 
 def test_a_reference_of_just_enough_nodes_is_compared():
-    from trl_gift.tasks import codetext
+    from trl_gift import codetext
     from trl_gift.tasks.overlap import LEAST_CODE_NODES
 
     nodes = 7  # Module, FunctionDef, arguments, arg, Return, Call without arguments, Name

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import rows
-from trl_gift import Task, load_tasks
+from trl_gift import Task, codetext, load_tasks
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import LocalSandbox
-from trl_gift.tasks import codetext, tasks_from_rows
+from trl_gift.tasks import tasks_from_rows
 from trl_gift.tasks.formats import FORMATS, recognise
 from trl_gift.tasks.formats.humaneval import split_doctests
 

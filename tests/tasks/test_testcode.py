@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from trl_gift import Task, load_tasks
+from trl_gift import Task, codetext, load_tasks
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, LocalSandbox
-from trl_gift.tasks import codetext
 from trl_gift.tasks.validate import probe_programs
 
 ADD = "def add(a, b):\n    return a + b\n"
@@ -221,7 +220,7 @@ def test_a_class_under_test_shares_the_interpreter_and_says_so(sandbox, caplog):
     assert body is not None
     assert sandbox.run(f"{head}\n{body}", task.all_tests).passed
     assert codetext.complete(head, f"{body}\nprint(1)") == f"{head}\n{body}"
-    assert codetext.extract(f"Here:\n```python\n{STACK}```", "Stack") == STACK.rstrip()
+    assert codetext.find_program(f"Here:\n```python\n{STACK}```", "class Stack:").code == STACK.rstrip()
 
 
 SHARED = {

@@ -271,7 +271,7 @@ def test_completion_only_loss(tmp_path, tokenizer):
     seen = {}
     for value in (None, True, False):
         trainer = make_trainer(tmp_path / str(value), tokenizer, completion_only_loss=value)
-        seen[value] = trainer._pair([])
+        seen[value] = trainer._pair(1, [])
     prompts = [[label == IGNORED for label in pair.labels] for pair in seen[None].pairs]
     assert seen[True] == seen[None]
     assert all(any(prompt) and not all(prompt) for prompt in prompts)
@@ -280,9 +280,9 @@ def test_completion_only_loss(tmp_path, tokenizer):
 
 
 def test_an_example_that_does_not_fit_max_length_is_left_out(tmp_path, tokenizer):
-    pairs = make_trainer(tmp_path / "all", tokenizer, max_length=None)._pair([]).pairs
+    pairs = make_trainer(tmp_path / "all", tokenizer, max_length=None)._pair(1, []).pairs
     lengths = sorted(len(pair.input_ids) for pair in pairs)
-    fitting = make_trainer(tmp_path / "short", tokenizer, max_length=lengths[-1] - 1)._pair([])
+    fitting = make_trainer(tmp_path / "short", tokenizer, max_length=lengths[-1] - 1)._pair(1, [])
     assert fitting.num_too_long == lengths.count(lengths[-1]) > 0
     assert [pair for pair in pairs if len(pair.input_ids) < lengths[-1]] == fitting.pairs
 

@@ -63,7 +63,7 @@ def write(
     found = [
         prompts.extract(task, prompt.after(text)) for task, prompt, text in zip(tasks, asked, completions, strict=True)
     ]
-    return [None if extraction is None else extraction.code for extraction in found]
+    return [extraction.code for extraction in found]
 
 
 def read(model: Any, tokenizer: Any, tasks: Sequence[Task], programs: Sequence[str]) -> list[str]:

@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trl_gift import codetext
 from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.errors import ConfigError
 from trl_gift.playground import model_path
-from trl_gift.tasks import codetext
 
 if TYPE_CHECKING:
     from trl_gift.evaluation import Attempt

@@ -14,7 +14,7 @@ from typing import Any
 from trl_gift.common.randomness import stream_key
 from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k, wilson_interval
 from trl_gift.generation import Completion, Engine, GenerationRequest, SamplingParams
-from trl_gift.prompts import PromptFormat
+from trl_gift.prompts import Extraction, NoProgram, PromptFormat
 from trl_gift.sampling.hints import show_test
 from trl_gift.sampling.records import NO_CODE, UNVERIFIED
 from trl_gift.sampling.scheduler import Execute, Generate, Scheduler
@@ -53,7 +53,7 @@ class Attempt:
         completion: The text that the model wrote.
         code: The program in it; None if it holds none.
         status: A status of the sandbox; `"no_code"`; `"unverified"` for a program of a task without tests.
-        message: Why the program did not pass; empty if it passed or was not run.
+        message: Why the program did not pass, or why there is none; empty if it passed or was not run.
         failing_test: The first test that it failed, as a person would write it; None if it failed none.
         trusted: Whether the program could not forge the verdict; None if it was not run.
         isolation: The isolation that was in force, such as `"landlock+seccomp+namespaces"`; None if it was not run.
@@ -176,12 +176,15 @@ def attempt_tasks(
         request = GenerationRequest(("evaluate", task.task_id, indices), prompt.ids, params, keys)
         completions = await Generate(request)
         found = [prompts.extract(task, prompt.after(completion.text)) for completion in completions]
-        jobs = tuple((extraction.code, task.all_tests) for extraction in found if extraction and task.tests)
+        jobs = tuple(
+            (extraction.code, task.all_tests)
+            for extraction in found
+            if isinstance(extraction, Extraction) and task.tests
+        )
         outcomes = iter(await Execute(jobs)) if jobs else iter(())
         for index, completion, extraction in zip(indices, completions, found, strict=True):
-            code = extraction.code if extraction else None
-            outcome = next(outcomes) if code is not None and task.tests else None
-            attempts.append(_attempt(task, index, completion, code, outcome))
+            outcome = next(outcomes) if isinstance(extraction, Extraction) and task.tests else None
+            attempts.append(_attempt(task, index, completion, extraction, outcome))
             on_attempt(attempts[-1])
 
     greedy = SamplingParams(settings.max_completion_length, temperature=0.0)
@@ -194,10 +197,13 @@ def attempt_tasks(
     return Evaluation(tuple(attempts), settings.k, prompts.convention)
 
 
-def _attempt(task: Task, index: int, completion: Completion, code: str | None, outcome: Outcome | None) -> Attempt:
-    seen = Attempt(task.task_id, index, completion.text, code, UNVERIFIED, tokens=len(completion.token_ids))
-    if code is None:
-        return replace(seen, status=NO_CODE)
+def _attempt(
+    task: Task, index: int, completion: Completion, extraction: Extraction | NoProgram, outcome: Outcome | None
+) -> Attempt:
+    tokens = len(completion.token_ids)
+    if isinstance(extraction, NoProgram):
+        return Attempt(task.task_id, index, completion.text, None, NO_CODE, extraction.reason, tokens=tokens)
+    seen = Attempt(task.task_id, index, completion.text, extraction.code, UNVERIFIED, tokens=tokens)
     if outcome is None:
         return seen
     # What does not compile fails no test in particular.

@@ -37,7 +37,7 @@ _LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
 # What a config says of where the weights come from, and not of what they do.
 _SAYS_NOTHING = ("_name_or_path", "transformers_version")
 _ADAPTER_PART = re.compile(r"\.(lora_|ia3_|modules_to_save|vera_|oft_|adaption_|trainable_tokens)")
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,11 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
+from trl_gift.codetext import fenced_blocks
 from trl_gift.generation.engine import SamplingParams
+
+# A block that names no language may be a sample of input.
+_PYTHON_TAGS = ("python", "py")
 
 
 class TokenTexts:
@@ -82,16 +86,13 @@ def text_end(text: str, params: SamplingParams) -> int | None:
 
 def _fence_end(text: str, needed: str) -> int | None:
     """The end of the first closed Python fence that holds `needed`; other fences may stand before it."""
-    return next((block.end() for block in _FENCED.finditer(text) if block[1] is not None and needed in block[2]), None)
+    blocks = fenced_blocks(text, strings="open")
+    return next(
+        (block.end for block in blocks if block.closed and block.tag in _PYTHON_TAGS and needed in block.code), None
+    )
 
 
 @lru_cache(maxsize=64)
 def _searcher(stop: tuple[str, ...]) -> Callable[[str], re.Match[str] | None] | None:
     """Finds any of the stop texts; None if there are none."""
     return re.compile("|".join(map(re.escape, stop))).search if stop else None
-
-
-# An opening fence with its tag, the lines after it, and the closing fence. Group 1 matches only the tags of Python.
-_FENCED = re.compile(
-    r"^[ \t]*```[ \t]*(?:(python3?|py)\b)?[^\n`]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL | re.IGNORECASE
-)

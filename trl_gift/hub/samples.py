@@ -44,6 +44,8 @@ PUBLISHED = {
     "completion": "the text that the model wrote",
     "code": "the whole program; null where the completion contains none",
     "target": "the completion that gives `code`: what a model would be trained to write",
+    "no_code_kind": "why the completion holds no program: the kind of the reason; null if it holds one",
+    "no_code_reason": "the same in words",
     "token_ids": "the sampled tokens, end token included",
     "finish_reason": "`eos`, `stop` or `length`",
     "logprob_sum": "log-probability of the tokens under the model that wrote them, in nats",

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trl_gift import codetext
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Attempt, evaluate_sets
 from trl_gift.inference.evaluating import fitted
 from trl_gift.inference.loading import LoadedModel, check_args, load
 from trl_gift.sandbox import AssertTests, Tests
 from trl_gift.sandbox.statements import free_names
-from trl_gift.tasks import Task, codetext
+from trl_gift.tasks import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -20,7 +20,7 @@ from trl_gift.prompts.chat import ChatPrompts
 from trl_gift.prompts.choosing import prompt_format
 from trl_gift.prompts.examples import load_examples
 from trl_gift.prompts.pinned import Pinned
-from trl_gift.prompts.protocol import Example, Extraction, Hint, Prompt, PromptFormat
+from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt, PromptFormat
 from trl_gift.prompts.wording import clean_description, read_text, write_text
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Example",
     "Extraction",
     "Hint",
+    "NoProgram",
     "Pinned",
     "Prompt",
     "PromptFormat",

@@ -6,22 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from trl_gift import codetext
 from trl_gift.prompts.border import BODY_BEGINNINGS, PROGRAM_BEGINNINGS, TEXT_BEGINNINGS, Border
 from trl_gift.prompts.pinned import Pinned
-from trl_gift.prompts.protocol import Example, Extraction, Hint, Prompt
+from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt
 from trl_gift.prompts.tokens import end_token
 from trl_gift.prompts.wording import (
     CODE_STOPS,
     DESCRIPTION_HEADER,
     DESCRIPTION_STOPS,
     HINT_TITLES,
+    PROGRAM_STOPS,
     REWRITE_HEADER,
     clean_description,
     hint_text,
+    program_text,
     read_text,
     write_text,
 )
-from trl_gift.tasks import Task, codetext
+from trl_gift.sandbox.languages import naming
+from trl_gift.tasks import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -64,9 +68,12 @@ class BasePrompts:
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         if hint is not None:
             description = f"{description.strip()}\n\n{HINT_TITLES[hint.kind]}\n\n{_indented(hint_text(hint))}"
-        text = write_text(self.pinned.signature(task), description, self.pinned.examples(task))
-        beginnings = PROGRAM_BEGINNINGS if task.signature is None else BODY_BEGINNINGS
-        return self._border.prompt(text, beginnings, (*CODE_STOPS, *self.stop))
+        signature, examples = self.pinned.signature(task), self.pinned.examples(task)
+        if signature is None:
+            text = program_text(task.language, description, examples)
+            return self._border.prompt(text, PROGRAM_BEGINNINGS, (*PROGRAM_STOPS, *self.stop))
+        text = write_text(signature, description, examples)
+        return self._border.prompt(text, BODY_BEGINNINGS, (*CODE_STOPS, *self.stop))
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
         return self._border.prompt(read_text(code, examples), TEXT_BEGINNINGS, (*DESCRIPTION_STOPS, *self.stop))
@@ -78,20 +85,24 @@ class BasePrompts:
     def describe(self, completion: str, finished: bool = True) -> str:
         return clean_description(completion, finished)
 
-    def extract(self, task: Task, completion: str) -> Extraction | None:
+    def extract(self, task: Task, completion: str) -> Extraction | NoProgram:
         signature = self.pinned.signature(task)
         if signature is None:
-            code = _longest_program(completion)
-            return Extraction(code, code, verbatim=code == completion) if code else None
+            found = _whole_program(task, completion)
+            if found.code is None:
+                return NoProgram(found.kind, found.reason)
+            return Extraction(found.code, found.code, verbatim=found.code == completion)
         code = codetext.complete(signature, completion)
         if code is None:
-            return None
+            return NoProgram(codetext.NO_CODE, "the completion holds no statement of the function")
         target = code[len(signature.rstrip()) + 1 :]
         return Extraction(code, target, verbatim=target == completion)
 
     def target(self, task: Task, code: str) -> str | None:
         signature = self.pinned.signature(task)
-        return codetext.strip_docstrings(code) if signature is None else codetext.body_of(code, signature)
+        if signature is None:
+            return codetext.strip_docstrings(code) if task.language == "python" else code
+        return codetext.body_of(code, signature)
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)
@@ -106,14 +117,20 @@ class BasePrompts:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"{codetext.INDENT}{line}".rstrip() for line in text.splitlines())
+    return "\n".join(f"{codetext.INDENT}{line}".rstrip() for line in codetext.lines_of(text))
 
 
-def _longest_program(completion: str) -> str | None:
-    """The longest prefix of whole lines that is Python: a base model may write prose after the program."""
-    lines = completion.rstrip().splitlines()
-    for end in range(len(lines), 0, -1):
-        code = "\n".join(lines[:end])
-        if code.strip() and codetext.parse(code) is not None:
-            return code
-    return completion.rstrip() or None
+def _whole_program(task: Task, completion: str) -> codetext.Found:
+    """The program that a completion begins with: a base model may write prose after it, or the program in a fence."""
+    if task.language != "python":
+        text = completion.strip("\n").rstrip()
+        if text.startswith("```"):
+            return codetext.find_text(text, frozenset(naming(task.language).tags))
+        return codetext.Found(text) if text else codetext.Found(None, codetext.NO_CODE, "the completion is empty")
+    text = completion.rstrip()
+    program = codetext.longest_prefix(codetext.lines_of(text))
+    if program is not None and program.strip():
+        return codetext.Found(program)
+    found = codetext.find_program(completion, None)
+    # A program with a syntax error is still the model's answer: the execution reports the error.
+    return found if found.code is not None or not text else codetext.Found(text)

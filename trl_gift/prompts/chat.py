@@ -16,14 +16,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from trl_gift import codetext
 from trl_gift.errors import ConfigError
 from trl_gift.prompts import thoughts
 from trl_gift.prompts.border import ANSWER_BEGINNINGS, BODY_BEGINNINGS, TEXT_BEGINNINGS, Border
 from trl_gift.prompts.pinned import Pinned
-from trl_gift.prompts.protocol import Example, Extraction, Hint, Prompt
+from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt
 from trl_gift.prompts.tokens import end_token, special_tokens
 from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, with_examples, write_text
-from trl_gift.tasks import Task, codetext
+from trl_gift.sandbox.languages import Naming, naming
+from trl_gift.tasks import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,7 +35,7 @@ _NO_THOUGHT = f"\n{thoughts.CLOSE}\n\n"
 # Takes the place of a message when a template is asked where it puts that message, and what it puts after it.
 _PROBE = "4bcf8e1d"
 _CLOSING = "\n```"
-_FENCE_LINE = re.compile(r"^```", re.MULTILINE)
+_BACKTICKS = re.compile(r"^`{3,}", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class ChatPrompts:
         stop: Texts that end completions besides those of the format.
         open_answer: Whether answers with a pinned signature are opened; None to open them unless the model thinks first.
         pinned: What write prompts show besides the description.
+        rename_entry_point: Whether an answer counts whose only function with the right number of parameters has another
+            name; it gets the name under test.
 
     Raises:
         ConfigError: if the template cannot be rendered or begins answers with a thought that `open_answer` would leave
@@ -61,6 +65,7 @@ class ChatPrompts:
     stop: tuple[str, ...] = ()
     open_answer: bool | None = None
     pinned: Pinned = field(default_factory=Pinned)
+    rename_entry_point: bool = False
     # These are read from the template at construction.
     _system_message: bool = field(init=False, repr=False, default=False)
     _opens_thought: bool = field(init=False, repr=False, default=False)
@@ -103,22 +108,23 @@ class ChatPrompts:
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         signature = self.pinned.signature(task)
-        question = _ask_to_write(signature, description, self.pinned.examples(task))
+        question = _ask_to_write(signature, description, self.pinned.examples(task), naming(task.language))
         if hint is not None:
-            question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint))}"
+            question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint), task.language)}"
         if signature is not None and self.open_answer:
             text = f"{self._text(question)}{_opening(signature)}"
             return self._border.prompt(text, BODY_BEGINNINGS, (_CLOSING, *self.stop))
         entry_point = codetext.entry_point_of(signature) if signature else None
-        # A thought may hold fenced drafts.
         opened = "class" if signature and codetext.opens_class(signature) else "def"
-        fence = None if self._thinks else f"{opened} {entry_point}" if entry_point else ""
+        fence: str | None = f"{opened} {entry_point}" if entry_point else ""
+        if self._thinks or task.language != "python":  # a thought may hold fenced drafts
+            fence = None
         return self._border.prompt(self._text(question), ANSWER_BEGINNINGS, self.stop, fence)
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
         # As turns of the conversation, examples show what an answer is: a small model alone with the question writes code.
-        turns = [(_ask_to_read(example.code), example.description) for example in examples]
-        return self._border.prompt(self._text(_ask_to_read(code), turns), TEXT_BEGINNINGS, self.stop)
+        turns = [(_ask_to_read(example.code, "python"), example.description) for example in examples]
+        return self._border.prompt(self._text(_ask_to_read(code, task.language), turns), TEXT_BEGINNINGS, self.stop)
 
     def rewrite(self, task: Task) -> Prompt:
         question = (
@@ -131,40 +137,61 @@ class ChatPrompts:
         parts = thoughts.split(completion, self._opens_thought)
         return clean_description(parts.answer, finished) if parts else ""
 
-    def extract(self, task: Task, completion: str) -> Extraction | None:
+    def extract(self, task: Task, completion: str) -> Extraction | NoProgram:
         signature = self.pinned.signature(task)
         if signature is not None and self.open_answer:
             return self._extract_opened(task, signature, completion)
         parts = thoughts.split(completion, self._opens_thought)
         if parts is None:
-            return None
-        entry_point = codetext.entry_point_of(signature) if signature else None
-        found = codetext.extract(parts.answer, entry_point)
-        if found is None:
-            return None
-        code = codetext.pin(found, signature) if signature else found
-        target = f"{parts.thought if self.keep_thoughts and parts.thought else self._no_thought}{_fenced(code)}"
+            return NoProgram(codetext.UNFINISHED_THOUGHT, "the thought does not end")
+        if task.language == "python":
+            found = codetext.find_program(parts.answer, signature, task.names_in_tests, self.rename_entry_point)
+        else:
+            found = codetext.find_text(parts.answer, frozenset(naming(task.language).tags))
+        if found.code is None:
+            return NoProgram(found.kind, found.reason)
+        code = codetext.pin(found.code, signature) if signature else found.code
+        thought = parts.thought if self.keep_thoughts and parts.thought else self._no_thought
+        target = f"{thought}{_fenced(code, task.language)}"
         return Extraction(code, target, verbatim=target == completion)
 
-    def _extract_opened(self, task: Task, signature: str, completion: str) -> Extraction | None:
+    def _extract_opened(self, task: Task, signature: str, completion: str) -> Extraction | NoProgram:
         """The program of an answer that the prompt has opened with the signature."""
-        body = _FENCE_LINE.split(completion, maxsplit=1)[0].rstrip()
+        head = _opening(signature)
+        block = codetext.fenced_blocks(f"{head}{completion}")[0]
+        body = block.code[len(head.partition("\n")[2]) :].rstrip()
         if not body.strip():
-            return None
+            return NoProgram(codetext.NO_CODE, "the answer ends where it begins")
         code = f"{signature.rstrip()}\n{body}"
-        if codetext.parse(code) is None and codetext.defines(body, str(codetext.entry_point_of(signature))):
-            code = codetext.pin(body, signature)  # the model has begun the function anew
-            target = self.target(task, code)
+        names = task.names_in_tests | codetext.pinned_names(signature)
+        if codetext.parse(code) is None:
+            # The model may have begun the function anew, or was cut off after it.
+            begun = codetext.find_program(f"```python\n{body}\n```", signature, names)
+            lines = codetext.lines_of(code)
+            whole = codetext.longest_prefix(lines, least=len(codetext.lines_of(signature.rstrip())))
+            if begun.code is not None and codetext.parse(begun.code) is not None:
+                code = codetext.pin(begun.code, signature)
+            elif whole is not None:
+                code = whole
+        code = codetext.keep_needed(code, names)
+        if code.startswith(f"{signature.rstrip()}\n"):
+            target: str | None = f"{code[len(signature.rstrip()) + 1 :]}{_CLOSING}"
         else:
-            target = f"{body}{_CLOSING}"
-        return Extraction(code, target, verbatim=target == completion) if target else None
+            target = self.target(task, code)
+        if target is None:
+            return NoProgram(codetext.NO_CODE, "the program does not fit after the signature")
+        return Extraction(code, target, verbatim=target == completion)
 
     def target(self, task: Task, code: str) -> str | None:
         signature = self.pinned.signature(task)
-        if signature is not None and self.open_answer:
-            body = codetext.after_signature(codetext.strip_docstrings(code), signature)
-            return None if body is None else f"{body}{_CLOSING}"
-        return f"{self._no_thought}{_fenced(codetext.strip_docstrings(code))}"
+        if task.language == "python":
+            code = codetext.strip_docstrings(code)
+        if signature is not None:
+            code = codetext.keep_needed(code, task.names_in_tests | codetext.pinned_names(signature))
+            if self.open_answer:
+                body = codetext.after_signature(code, signature)
+                return None if body is None else f"{body}{_CLOSING}"
+        return f"{self._no_thought}{_fenced(code, task.language)}"
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)
@@ -222,23 +249,24 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, template_kwargs: Mapping[str, A
     return found_ids[0] if found_ids else end_token(tokenizer)
 
 
-def _ask_to_write(signature: str | None, description: str, examples: Sequence[str]) -> str:
+def _ask_to_write(signature: str | None, description: str, examples: Sequence[str], language: Naming) -> str:
     if signature is None:
         return (
-            "Write a Python program that solves the following task. It reads from standard input and writes to "
-            f"standard output. Answer with one fenced code block.\n\n{with_examples(description, examples)}"
+            f"Write a {language.title} program that solves the following task. It reads from standard input and writes "
+            f"to standard output. Answer with one fenced code block.\n\n{with_examples(description, examples)}"
         )
     kind = "class" if codetext.opens_class(signature) else "function"
     return (
-        f"Complete the following Python {kind}. Answer with one fenced code block that holds the whole {kind}.\n\n"
-        f"{_fenced(write_text(signature, description, examples).rstrip())}"
+        f"Complete the following {language.title} {kind}. Answer with one fenced code block that holds the whole {kind}."
+        f"\n\n{_fenced(write_text(signature, description, examples).rstrip())}"
     )
 
 
-def _ask_to_read(code: str) -> str:
+def _ask_to_read(code: str, language: str) -> str:
+    shown = codetext.strip_docstrings(code) if language == "python" else code
     return (
-        "Describe what the following Python code does, precisely enough that another programmer could write it "
-        f"again from your description alone. Do not write any code.\n\n{_fenced(codetext.strip_docstrings(code))}"
+        f"Describe what the following {naming(language).title} code does, precisely enough that another programmer could "
+        f"write it again from your description alone. Do not write any code.\n\n{_fenced(shown, language)}"
     )
 
 
@@ -247,8 +275,11 @@ def _opening(signature: str) -> str:
     return f"```python\n{signature.rstrip()}\n"
 
 
-def _fenced(code: str) -> str:
-    return f"```python\n{code}\n```"
+def _fenced(code: str, language: str = "python") -> str:
+    # A longer fence where the code holds one, as CommonMark has it.
+    longest = max((len(found) for found in _BACKTICKS.findall(code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{naming(language).tags[0]}\n{code}\n{fence}"
 
 
 def _render(

@@ -34,6 +34,7 @@ def prompt_format(
     keep_thoughts: bool = False,
     open_answer: bool | None = None,
     pinned: Pinned | None = None,
+    rename_entry_point: bool = False,
 ) -> PromptFormat:
     """The prompts for a model.
 
@@ -47,6 +48,7 @@ def prompt_format(
         keep_thoughts: As in `ChatPrompts`.
         open_answer: As in `ChatPrompts`.
         pinned: What write prompts show besides the description; one example and the signature if not given.
+        rename_entry_point: As in `ChatPrompts`; a base model completes the signature and cannot choose another name.
 
     Raises:
         ConfigError: for an unknown `kind`, for `"chat"` with a tokenizer or end tokens that do not fit it, or for a stop
@@ -70,7 +72,14 @@ def prompt_format(
         end = turn_end(tokenizer, template_kwargs)
         if end in (end_ids if end_ids is not None else {end_token(tokenizer)}):
             return ChatPrompts(
-                tokenizer, system_prompt, template_kwargs or {}, keep_thoughts, stop, open_answer, pinned
+                tokenizer,
+                system_prompt,
+                template_kwargs or {},
+                keep_thoughts,
+                stop,
+                open_answer,
+                pinned,
+                rename_entry_point,
             )
         name = tokenizer.convert_ids_to_tokens(end)
         if kind == "auto":

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from trl_gift.tasks import Task, codetext
+from trl_gift import codetext
+from trl_gift.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)

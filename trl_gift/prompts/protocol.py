@@ -80,6 +80,21 @@ class Extraction:
     verbatim: bool
 
 
+@dataclass(frozen=True, slots=True)
+class NoProgram:
+    """Why a completion holds no program.
+
+    Attributes:
+        kind: One of the kinds of reasons in `trl_gift.codetext`, for statistics.
+        reason: The reason in words.
+        code: None, where an `Extraction` has the program.
+    """
+
+    kind: str
+    reason: str
+    code: None = None
+
+
 class PromptFormat(Protocol):
     """How one kind of model is asked to write programs and to describe them."""
 
@@ -115,12 +130,16 @@ class PromptFormat(Protocol):
         """
         ...
 
-    def extract(self, task: Task, completion: str) -> Extraction | None:
-        """The program in what was sampled after a prompt of `write`; None if it holds none."""
+    def extract(self, task: Task, completion: str) -> Extraction | NoProgram:
+        """The program in what was sampled after a prompt of `write`, or why it holds none."""
         ...
 
     def target(self, task: Task, code: str) -> str | None:
-        """The target that gives `code`; None if `code` does not fit the pinned signature."""
+        """The target that gives `code`; None if `code` does not fit the pinned signature.
+
+        What `extract` takes from a target may differ from `code`, for example where helpers move into the function, so a
+        target is executed before it is learned.
+        """
         ...
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:

@@ -50,6 +50,7 @@ def split(text: str, opened: bool = False) -> Parts | None:
         place += len(CLOSE)
     pieces: list[str] = []
     start = place  # of the piece of answer that is being read
+    answered = False  # whether a piece so far holds more than white space
     first = place  # where the answer begins: after the leading thoughts and the white space between them
     while (found := _NEXT.search(text, place)) is not None:
         place = found.end()
@@ -61,8 +62,10 @@ def split(text: str, opened: bool = False) -> Parts | None:
             start = place = end + len(CLOSE)
         elif found.group(2):
             pieces, start = [], place
-        if (found.group(1) or found.group(2)) and not "".join(pieces).strip():
-            first = start
+        if found.group(1) or found.group(2):
+            answered = bool(pieces) and (answered or bool(pieces[-1].strip()))
+            if not answered:
+                first = start
     answer = "".join([*pieces, text[start:]])
     if not first:
         return Parts("", answer)

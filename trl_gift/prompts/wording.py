@@ -8,22 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from trl_gift import codetext
 from trl_gift.prompts.protocol import Example, Hint
-from trl_gift.tasks import codetext
+from trl_gift.sandbox.languages import naming
 
 CODE_HEADER = "### Code\n"
 DESCRIPTION_HEADER = "### Description\n"
 REWRITE_HEADER = "### The same in other words\n"
 # A base model that writes one of these after the body starts something new, which is not part of the pinned function.
 CODE_STOPS = ("\ndef ", "\nclass ", "\nif ", "\nprint(", "\nassert ", "\n#", "\n@", "\n```")
+# A whole program may hold all of these; what follows it is another header, or the end of the fence that holds it.
+PROGRAM_STOPS = ("\n```", "\n###")
 DESCRIPTION_STOPS = ("\n###",)
 HINT_TITLES = {
     "reference": "One correct solution, as a hint; write your own:",
     "failing_test": "A test that must pass:",
 }
 
-# A fenced block, closed or not, with the line breaks before it and the line that announces it.
-_FENCED = re.compile(r"\n*(?:^[^\n`]*:[ \t]*\n+)?^[ \t]*```.*?(?:^[ \t]*```[^\n]*$|\Z)", re.MULTILINE | re.DOTALL)
 _SENTENCE_END = re.compile(r"[.!?:](?=\s|$)|\n")
 
 
@@ -36,7 +37,8 @@ def write_text(signature: str | None, description: str, examples: Sequence[str] 
         examples: Texts that follow the description in the docstring, such as assertions.
     """
     indent = codetext.INDENT if signature else ""
-    lines = with_examples(description.strip(), examples).strip().replace('"""', "'''").splitlines() or [""]
+    words = with_examples(description.strip(), examples).strip().replace('"""', "'''")
+    lines = codetext.lines_of(words) or [""]
     text = "\n".join([lines[0], *(f"{indent}{line}".rstrip() for line in lines[1:])])
     if len(lines) > 1:
         text += f"\n{indent}"
@@ -44,6 +46,15 @@ def write_text(signature: str | None, description: str, examples: Sequence[str] 
         text += " "
     head = f"{signature.rstrip()}\n" if signature else ""
     return f'{head}{indent}"""{text}"""\n'
+
+
+def program_text(language: str, description: str, examples: Sequence[str] = ()) -> str:
+    """The base model's prompt to write a whole program: a module docstring, or comment lines in another language."""
+    if language == "python":
+        return write_text(None, description, examples)
+    comment = naming(language).comment
+    lines = codetext.lines_of(with_examples(description.strip(), examples))
+    return "".join(f"{comment} {line}".rstrip() + "\n" for line in [f"{naming(language).title} program", "", *lines])
 
 
 def with_examples(description: str, examples: Sequence[str]) -> str:
@@ -72,10 +83,22 @@ def clean_description(text: str, finished: bool = True) -> str:
         text = text.split(stop, 1)[0]
     if not finished and (ends := list(_SENTENCE_END.finditer(text))):
         text = text[: ends[-1].end()]
-    text = _FENCED.sub("", text)
-    lines = text.splitlines()
+    lines = codetext.lines_of(_without_fences(text))
     words = [line for line in lines if not codetext.is_statement(line)]
-    return "\n".join(words).strip() if len(words) < len(lines) else text.strip()
+    return "\n".join(words).strip()
+
+
+def _without_fences(text: str) -> str:
+    """A text without its fenced blocks and the lines that announce them (`Here is the code:`)."""
+    pieces: list[str] = []
+    place = 0
+    for block in codetext.fenced_blocks(text):
+        words = text[place : block.start].rstrip()
+        if words.endswith(":"):
+            words = words[: words.rfind("\n") + 1].rstrip()
+        pieces.append(words)
+        place = block.end
+    return "".join([*pieces, text[place:]])
 
 
 def hint_text(hint: Hint) -> str:

@@ -92,9 +92,11 @@ def troubles_of(rounds: Sequence[Record], verified: bool = True) -> list[str]:
     for before, item in zip([None, *rounds], rounds, strict=False):
         name = f"round {item['round']}"
         if item["samples"] and item["no_code"] > _MOST_NO_CODE * item["samples"]:
+            kinds = ", ".join(f"{kind} {count}" for kind, count in item.get("no_code_kinds", {}).items())
             lines.append(
-                f"{name}: {item['no_code'] / item['samples']:.0%} of the completions hold no program. Likely causes: "
-                "max_completion_length is too small, or prompt_format does not suit the model."
+                f"{name}: {item['no_code'] / item['samples']:.0%} of the completions hold no program"
+                f"{f' ({kinds})' if kinds else ''}. Likely causes: max_completion_length is too small, or prompt_format does "
+                "not suit the model."
             )
         if verified and item["samples"] and not item["passed"]:
             lines.append(

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trl_gift import codetext
 from trl_gift.common.randomness import generator
 from trl_gift.sampling.records import COPIED, UNVERIFIED, CodeSample
 from trl_gift.sampling.store import read_samples
-from trl_gift.tasks import codetext
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class RoundSamples:
         passed: Number of these that passed.
         unverified: Number of these that were not executed, because the run does not verify.
         no_code: Number of these whose completion holds no program.
+        no_code_kinds: Why, by the kinds of reasons in `trl_gift.codetext`.
         copied: Number of these that equal a reference which their chain has read.
         descriptions: Number of descriptions that were drawn for these.
         leaks: Number of these descriptions that gave away a program.
@@ -86,6 +87,7 @@ class RoundSamples:
     passed: int = 0
     unverified: int = 0
     no_code: int = 0
+    no_code_kinds: Mapping[str, int] = field(default_factory=dict)
     copied: int = 0
     descriptions: int = 0
     leaks: int = 0
@@ -151,7 +153,7 @@ class RoundTally:
         self._solved_at: dict[str, int] = {}
         self._isolation: Counter[str] = Counter()
         self._trusted = 0
-        self._no_code = 0
+        self._no_code: Counter[str] = Counter()
         self._num_shown = num_shown
         self._random = generator(key)
         self._shown: list[tuple[int, CodeSample]] = []
@@ -160,7 +162,8 @@ class RoundTally:
     def add(self, sample: CodeSample) -> None:
         """Counts one sample; those of a task come in the order of its steps."""
         self._steps.setdefault(sample.step, _Tally()).add(sample)
-        self._no_code += sample.code is None
+        if sample.code is None:
+            self._no_code[str(sample.no_code_kind)] += 1
         if sample.passed:
             self._solved_at.setdefault(sample.task_id, sample.step)
         if sample.outcome:
@@ -185,7 +188,8 @@ class RoundTally:
             samples=self._count,
             passed=sum(tally.passed for tally in tallies),
             unverified=sum(tally.unverified for tally in tallies),
-            no_code=self._no_code,
+            no_code=self._no_code.total(),
+            no_code_kinds=dict(self._no_code.most_common()),
             copied=sum(tally.copied for tally in tallies),
             descriptions=sum(tally.descriptions for tally in tallies),
             leaks=sum(tally.leaks for tally in tallies),

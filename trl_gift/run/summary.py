@@ -47,6 +47,7 @@ class RoundSummary:
         passed: Number of these that passed.
         unverified: Number of these that were not executed, because the run does not verify.
         no_code: Number of these whose completion holds no program.
+        no_code_kinds: Why, by the kinds of reasons in `trl_gift.codetext`, most frequent first.
         copied: Number of these that equal a reference which their chain has read; they count neither as passed nor as
             solving a task.
         descriptions: Number of descriptions that were drawn in this round.
@@ -57,7 +58,7 @@ class RoundSummary:
         pairs: Number of training pairs.
         references: Number of these that are references.
         too_long: Number of pairs that were left out because they exceed `max_length`.
-        unfit_references: References that cannot be written after the pinned signature.
+        unfit: Number of pairs that were left out because their target gives no program, or one that fails.
         mean_perplexity: Geometric mean over this round's samples; None if no perplexity is known.
         chain: Figures of each step of the chains.
         verdicts: How the programs were executed.
@@ -84,8 +85,9 @@ class RoundSummary:
     pairs: int
     references: int
     too_long: int
-    unfit_references: int
+    unfit: int
     mean_perplexity: float | None = None
+    no_code_kinds: Mapping[str, int] = field(default_factory=dict)
     chain: tuple[ChainStep, ...] = ()
     verdicts: Executions = field(default_factory=Executions)
     metrics: Mapping[str, float] | None = None
@@ -187,6 +189,7 @@ def summarise(
         passed=samples.passed,
         unverified=samples.unverified,
         no_code=samples.no_code,
+        no_code_kinds=samples.no_code_kinds,
         copied=samples.copied,
         descriptions=samples.descriptions,
         leaks=samples.leaks,
@@ -196,7 +199,7 @@ def summarise(
         pairs=len(pairs.pairs),
         references=pairs.num_references,
         too_long=pairs.num_too_long,
-        unfit_references=pairs.num_unfit,
+        unfit=pairs.num_unfit,
         mean_perplexity=samples.mean_perplexity,
         chain=samples.chain,
         verdicts=samples.executions,

@@ -14,17 +14,18 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from trl_gift import codetext
 from trl_gift.common.randomness import generator, stream_key
 from trl_gift.errors import StageUnavailable
 from trl_gift.generation import Completion, GenerationRequest, SamplingParams
-from trl_gift.prompts import Example, Extraction, Hint, Prompt, PromptFormat
+from trl_gift.prompts import Example, Extraction, Hint, NoProgram, Prompt, PromptFormat
 from trl_gift.sampling.chain import Origin
 from trl_gift.sampling.hints import hint_for
 from trl_gift.sampling.leaks import gives_away, is_copy
 from trl_gift.sampling.records import COPIED, INFRASTRUCTURE, NO_CODE, PASSED, REFERENCE, UNVERIFIED, CodeSample
 from trl_gift.sampling.scheduler import Execute, Generate, Score
 from trl_gift.sandbox import Outcome
-from trl_gift.tasks import Task, codetext
+from trl_gift.tasks import Task
 
 # Abort after this many consecutive infrastructure failures; a single failure is bad luck.
 MAX_INFRASTRUCTURE_FAILURES = 20
@@ -173,14 +174,16 @@ class ChainContext:
             self._draft(task, origin, step, index, prompt, completion, extraction, outcome)
             for index, completion, extraction, outcome in zip(indices, completions, extractions, outcomes, strict=True)
         ]
-        return await self._with_perplexities(task, origin, samples, extractions)
+        return await self._with_perplexities(task, origin, samples)
 
-    async def _execute(self, task: Task, extractions: Sequence[Extraction | None]) -> list[Outcome | None]:
+    async def _execute(self, task: Task, extractions: Sequence[Extraction | NoProgram]) -> list[Outcome | None]:
         if not self._settings.verify:
             return [None] * len(extractions)
-        jobs = tuple((extraction.code, task.all_tests) for extraction in extractions if extraction)
+        jobs = tuple(
+            (extraction.code, task.all_tests) for extraction in extractions if isinstance(extraction, Extraction)
+        )
         results = iter(await Execute(jobs)) if jobs else iter(())
-        outcomes = [next(results) if extraction else None for extraction in extractions]
+        outcomes = [next(results) if isinstance(extraction, Extraction) else None for extraction in extractions]
         for outcome in outcomes:
             if outcome is None:  # nothing was executed
                 continue
@@ -201,14 +204,16 @@ class ChainContext:
         index: int,
         prompt: Prompt,
         completion: Completion,
-        extraction: Extraction | None,
+        extraction: Extraction | NoProgram,
         outcome: Outcome | None,
     ) -> CodeSample:
         settings = self._settings
+        program = extraction if isinstance(extraction, Extraction) else None
+        missing = extraction if isinstance(extraction, NoProgram) else None
         # The sampled tokens give the perplexity only if they, end token included, are exactly the program.
         exact = (
-            extraction is not None
-            and extraction.verbatim
+            program is not None
+            and program.verbatim
             and completion.text.startswith(prompt.left)
             and completion.finish_reason == "eos"
             # Some models know several end tokens; a target ends with one.
@@ -231,8 +236,10 @@ class ChainContext:
             read_reference=_read_reference(origin),
             prompt_hash=hash_ids(prompt.ids),
             completion=completion.text,
-            code=extraction.code if extraction else None,
-            target=extraction.target if extraction else None,
+            code=program.code if program else None,
+            target=program.target if program else None,
+            no_code_kind=missing.kind if missing else None,
+            no_code_reason=missing.reason if missing else None,
             token_ids=completion.token_ids,
             finish_reason=completion.finish_reason,
             logprob_sum=sum(completion.logprobs) if exact else None,
@@ -246,8 +253,8 @@ class ChainContext:
             created=time.time(),
         )
 
-    def _status(self, task: Task, origin: Origin, extraction: Extraction | None, outcome: Outcome | None) -> str:
-        if extraction is None:
+    def _status(self, task: Task, origin: Origin, extraction: Extraction | NoProgram, outcome: Outcome | None) -> str:
+        if isinstance(extraction, NoProgram):
             return NO_CODE
         status = str(outcome.status) if outcome else UNVERIFIED
         if status not in (PASSED, UNVERIFIED) or self._settings.allow_copies:
@@ -255,16 +262,13 @@ class ChainContext:
         copied = _read_reference(origin) and task.reference is not None and is_copy(extraction.code, task.reference)
         return COPIED if copied else status
 
-    async def _with_perplexities(
-        self, task: Task, origin: Origin, samples: list[CodeSample], extractions: Sequence[Extraction | None]
-    ) -> list[CodeSample]:
+    async def _with_perplexities(self, task: Task, origin: Origin, samples: list[CodeSample]) -> list[CodeSample]:
         """Scores the eligible samples whose sampling did not give their perplexity; only eligible ones are ever selected."""
         missing = [i for i, sample in enumerate(samples) if sample.eligible and sample.logprob_sum is None]
         if not missing:
             return samples
         prompt = self._write_prompt(task, self._condition(task, origin))
-        targets = [extraction.target if extraction else "" for extraction in extractions]
-        encoded = [self._prompts.encode(prompt, targets[i]) for i in missing]
+        encoded = [self._prompts.encode(prompt, str(samples[i].target)) for i in missing]
         pairs = tuple((tuple(before), tuple(after)) for before, after in encoded)
         for i, logprobs in zip(missing, await Score(pairs), strict=True):
             samples[i] = replace(samples[i], logprob_sum=sum(logprobs), num_scored=len(logprobs), scored=True)

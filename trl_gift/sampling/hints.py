@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from trl_gift import codetext
 from trl_gift.prompts import Hint
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sandbox import AssertTests, CallTests, Tests
 from trl_gift.sandbox.statements import steps
 from trl_gift.sandbox.values.show import show
-from trl_gift.tasks import Task, codetext
+from trl_gift.tasks import Task
 
 HINTS = ("reference", "failing_test")
 MAX_TEST_CHARACTERS = 1000

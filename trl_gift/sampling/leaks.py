@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from trl_gift.tasks import codetext
+from trl_gift import codetext
 
 # Shorter lines, such as `return total` or `for x in xs:`, are what any program of the task may hold.
 MIN_LINE_LENGTH = 12
@@ -31,12 +31,14 @@ def gives_away(description: str, programs: Iterable[str | None], signature: str 
     """
     told = _squeezed(description)
     told_runs = _runs(_tokens(description))
-    public = {_squeezed(line) for line in (signature or "").splitlines()}
+    public = {_squeezed(line) for line in codetext.lines_of(signature or "")}
     for program in programs:
         if program is None:
             continue
         # A reader sees no docstring, and a reference's is often the task's description.
-        lines = [line for line in codetext.strip_docstrings(program).splitlines() if _squeezed(line) not in public]
+        lines = [
+            line for line in codetext.lines_of(codetext.strip_docstrings(program)) if _squeezed(line) not in public
+        ]
         if any(len(_squeezed(line)) >= MIN_LINE_LENGTH and _squeezed(line) in told for line in lines):
             return True
         if told_runs & _runs(_tokens("\n".join(lines))):

@@ -13,16 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from trl_gift import codetext
 from trl_gift.common.randomness import generator, stream_key
 from trl_gift.generation import Engine, GenerationRequest, SamplingParams
-from trl_gift.prompts import PromptFormat
+from trl_gift.prompts import Extraction, PromptFormat
 from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.records import PASSED
 from trl_gift.sampling.rollouts import Rollouts, tokens_of
 from trl_gift.sampling.scheduler import Execute, Generate, Scheduler
 from trl_gift.sandbox import Sandbox
-from trl_gift.tasks import Task, codetext
+from trl_gift.tasks import Task
 
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 _GENERATIONS = 4
@@ -107,11 +108,12 @@ def try_temperatures(
         name = ("pilot", task.task_id, params.temperature)
         completions = await Generate(GenerationRequest(name, prompt.ids, params, keys))
         found = [prompts.extract(task, prompt.after(completion.text)) for completion in completions]
-        jobs = tuple((extraction.code, task.all_tests) for extraction in found if extraction)
+        jobs = tuple((extraction.code, task.all_tests) for extraction in found if isinstance(extraction, Extraction))
         outcomes = iter(await Execute(jobs)) if jobs else iter(())
         for extraction in found:
-            passed = extraction is not None and str(next(outcomes).status) == PASSED
-            if passed and extraction is not None:
+            passed = False
+            if isinstance(extraction, Extraction) and str(next(outcomes).status) == PASSED:
+                passed = True
                 passing[params.temperature].append((task.task_id, codetext.normalise(extraction.code)))
             on_program(passed)
 

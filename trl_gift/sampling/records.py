@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 NO_CODE = "no_code"
 """Status of a completion in which no program was found; all other statuses are those of the sandbox."""
 
@@ -50,6 +50,8 @@ class CodeSample:
         completion: The text that the model wrote; it begins with what the prompt has left to it (`Prompt.left`).
         code: The whole program; None if the completion holds none.
         target: The training target that gives `code`: what follows the text of the prompt.
+        no_code_kind: Why the completion holds no program, as one of the kinds in `trl_gift.codetext`; None if it holds one.
+        no_code_reason: The same in words.
         token_ids: The sampled tokens, end token included.
         finish_reason: `"eos"`, `"stop"` or `"length"`.
         logprob_sum: Log-probability of the scored tokens under the untouched model, in nats.
@@ -80,6 +82,8 @@ class CodeSample:
     completion: str
     code: str | None
     target: str | None
+    no_code_kind: str | None
+    no_code_reason: str | None
     token_ids: tuple[int, ...]
     finish_reason: str
     logprob_sum: float | None

@@ -250,6 +250,8 @@ def _parquet_schema() -> object:
             ("completion", pa.string()),
             ("code", pa.string()),
             ("target", pa.string()),
+            ("no_code_kind", pa.string()),
+            ("no_code_reason", pa.string()),
             ("token_ids", pa.list_(pa.int32())),
             ("finish_reason", pa.string()),
             ("logprob_sum", pa.float64()),

@@ -21,6 +21,34 @@ class ToolchainMissing(SandboxError):
 
 
 @dataclass(frozen=True)
+class Naming:
+    """What people and models call a language.
+
+    Attributes:
+        title: Its name in a sentence.
+        tags: What code fences call it, in lower case; the first is the one to write.
+        comment: What begins a comment line.
+    """
+
+    title: str
+    tags: tuple[str, ...]
+    comment: str
+
+
+_NAMING = {
+    "python": Naming("Python", ("python", "py"), "#"),
+    "c": Naming("C", ("c",), "//"),
+    "cpp": Naming("C++", ("cpp", "c++", "cc", "cxx"), "//"),
+    "javascript": Naming("JavaScript", ("javascript", "js", "node"), "//"),
+}
+
+
+def naming(language: str) -> Naming:
+    """What a language is called; one that is not known here is called by its own name."""
+    return _NAMING.get(language) or Naming(language, (language.lower(),), "#")
+
+
+@dataclass(frozen=True)
 class Language:
     """How programs of one language are compiled and run. The first word of a command is looked up on the PATH.
 

@@ -1,6 +1,6 @@
 """Programming tasks with tests: what a task is, and how known datasets become tasks.
 
-Public modules: `codetext` (Python source as text), `filters`, `decontamination` and `overlap` (which tasks are left out),
+Public modules: `filters`, `decontamination` and `overlap` (which tasks are left out),
 `references` (which references fail), `validate` (whether the tests of a task can be trusted).
 """
 
@@ -11,7 +11,6 @@ from trl_gift.tasks.task import Task, fingerprint
 __all__ = [
     "HUB_NAMES",
     "Task",
-    "codetext",
     "decontamination",
     "filter_tasks",
     "filters",

@@ -13,8 +13,8 @@ import copy
 import typing
 from collections.abc import Iterable
 
-from trl_gift.tasks import codetext
-from trl_gift.tasks.codetext import INDENT
+from trl_gift import codetext
+from trl_gift.codetext import INDENT
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trl_gift.tasks import codetext
+from trl_gift import codetext
 from trl_gift.tasks.task import Task
 
 NEAR_DUPLICATE_NGRAM = 3

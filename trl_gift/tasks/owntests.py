@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trl_gift import codetext
 from trl_gift.sandbox import AssertTests
 from trl_gift.sandbox.statements import free_names
-from trl_gift.tasks import codetext
 from trl_gift.tasks.functions import function_program, starter_signature
 from trl_gift.tasks.testcode import UnderTest, Unsupported, convert, doctest_source
 

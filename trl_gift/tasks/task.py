@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
+from trl_gift import codetext
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
-from trl_gift.tasks import codetext
 from trl_gift.tasks.owntests import Program
 from trl_gift.tasks.testcode import Unsupported
 
@@ -76,6 +77,15 @@ class Task:
         if self.tests is None:
             return codetext.entry_point_of(self.signature) if self.signature else None
         return None if isinstance(self.tests, StdioTests) else self.tests.entry_point
+
+    @property
+    def names_in_tests(self) -> frozenset[str]:
+        """The names that the tests may use of a program, the entry point among them; empty for a whole program."""
+        if self.entry_point is None:
+            return frozenset()
+        parts = (self.tests, self.hidden_tests)
+        sources = [f"{part.prelude}\n{part.text}" for part in parts if isinstance(part, AssertTests)]
+        return frozenset({self.entry_point, *(name for source in sources for name in _names(source))})
 
     def to_row(self) -> dict[str, Any]:
         """The canonical columns of this task; `tests` is JSON text, so that all kinds of tests fit one table."""
@@ -150,6 +160,11 @@ def fingerprint(tasks: Sequence[Task]) -> str:
     """A hash of the tasks' content, independent of their order: 32 hexadecimal digits."""
     rows = sorted(json.dumps(task.to_row(), sort_keys=True) for task in tasks)
     return hashlib.blake2b("\n".join(rows).encode(), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _names(source: str) -> frozenset[str]:
+    return frozenset(codetext.names(source))
 
 
 def bad(where: str, field: str, value: object, cure: str) -> TaskError:

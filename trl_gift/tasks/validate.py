@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from trl_gift.codetext import INDENT, entry_point_of
 from trl_gift.sandbox import AssertTests, CallTests, Outcome, Sandbox, Status, StdioTests, Tests
-from trl_gift.tasks.codetext import INDENT, entry_point_of
 from trl_gift.tasks.task import Task
 
 RUNS = 3

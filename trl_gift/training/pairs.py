@@ -8,12 +8,13 @@ truncated pair would teach a broken program, or give NaN if all its labels are m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trl_gift.prompts import PromptFormat
 from trl_gift.tasks import Task
 from trl_gift.training.selection import SelectedSample
+from trl_gift.training.targets import Target
 
 IGNORED = -100
 """The label that the loss leaves out, as in PyTorch and transformers."""
@@ -36,7 +37,7 @@ class TrainingPairs:
         num_references: How many are references.
         num_selected: How many are selected samples, repeated draws counted.
         num_too_long: How many did not fit `max_length`.
-        num_unfit: References that cannot be written after the pinned signature.
+        num_unfit: How many have a target that gives no program, or one that fails.
     """
 
     pairs: list[TrainingPair]
@@ -60,6 +61,7 @@ def training_pairs(
     max_length: int | None,
     train_on_references: bool,
     completion_only: bool = True,
+    unfit: Container[Target] = (),
 ) -> TrainingPairs:
     """The pairs of a round: each reference once, each selected sample as often as it was drawn.
 
@@ -70,16 +72,17 @@ def training_pairs(
         max_length: The most tokens of a pair; None for any number.
         train_on_references: Whether the tasks' references are learned, too.
         completion_only: Whether only the completion and the end token are learned, and not the prompt.
+        unfit: Targets that must not be learned, as `failing_targets` finds them.
     """
     by_id: Mapping[str, Task] = {task.task_id: task for task in tasks}
     pairs: list[TrainingPair] = []
-    too_long = unfit = num_references = 0
+    too_long = num_unfit = num_references = 0
     for task in tasks if train_on_references else ():
         if task.reference is None:
             continue
         target = prompts.target(task, task.reference)
-        if target is None:
-            unfit += 1
+        if target is None or (task.task_id, target) in unfit:
+            num_unfit += 1
             continue
         pair = make_pair(task, target, prompts, completion_only)
         if _fits(pair, max_length):
@@ -91,12 +94,15 @@ def training_pairs(
         # Samples of tasks that are no longer in the dataset stay on record but are not trained on.
         if item.count == 0 or item.sample.task_id not in by_id or item.sample.target is None:
             continue
+        if (item.sample.task_id, item.sample.target) in unfit:
+            num_unfit += item.count
+            continue
         pair = make_pair(by_id[item.sample.task_id], item.sample.target, prompts, completion_only)
         if _fits(pair, max_length):
             pairs.extend([pair] * item.count)
         else:
             too_long += item.count
-    return TrainingPairs(pairs, num_references, len(pairs) - num_references, too_long, unfit)
+    return TrainingPairs(pairs, num_references, len(pairs) - num_references, too_long, num_unfit)
 
 
 def make_pair(task: Task, target: str, prompts: PromptFormat, completion_only: bool = True) -> TrainingPair:

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from trl_gift import codetext
 from trl_gift.common.files import whole_file
 from trl_gift.common.randomness import generator, stream_key
 from trl_gift.sampling.records import CodeSample
-from trl_gift.tasks import codetext
 
 _SCHEMA_VERSION = 2
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trl_gift.tasks import codetext
+from trl_gift import codetext
 from trl_gift.tasks.formats.common import Format, Row, calls, content_id, first_python, json_field, stdio, text_list
 from trl_gift.tasks.functions import first_program, starter_signature
 from trl_gift.tasks.task import Task, bad, id_field, optional_text, text_field

@@ -6,7 +6,7 @@ Columns as in the dataset's README (`id`, `intent`, `code`, `unit_tests`, `libra
 
 from __future__ import annotations
 
-from trl_gift.tasks import codetext
+from trl_gift import codetext
 from trl_gift.tasks.formats.common import Format, Row, borrowed_imports, json_field, text_list
 from trl_gift.tasks.task import Task, assert_tests, bad, id_field, text_field
 

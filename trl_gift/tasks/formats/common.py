@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from trl_gift import codetext
 from trl_gift.sandbox import CallTests, Case, StdioTests, Tests
-from trl_gift.tasks import codetext
 from trl_gift.tasks.task import Task, bad
 
 Row = Mapping[str, Any]

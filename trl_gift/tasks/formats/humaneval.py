@@ -13,8 +13,8 @@ import ast
 import inspect
 import re
 
-from trl_gift.tasks import codetext
-from trl_gift.tasks.codetext import INDENT
+from trl_gift import codetext
+from trl_gift.codetext import INDENT
 from trl_gift.tasks.formats.common import Format, Row
 from trl_gift.tasks.task import Task, assert_tests, bad, id_field, text_field
 

@@ -5,8 +5,8 @@ Columns as in google-research-datasets/mbpp and evalplus/mbppplus.
 
 from __future__ import annotations
 
+from trl_gift import codetext
 from trl_gift.sandbox import AssertTests
-from trl_gift.tasks import codetext
 from trl_gift.tasks.formats.common import Format, Row, borrowed_imports, text_list
 from trl_gift.tasks.task import Task, assert_tests, bad, id_field, optional_text, text_field
 

@@ -12,8 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from trl_gift import codetext
 from trl_gift.sandbox.languages import NAMES
-from trl_gift.tasks import codetext
 from trl_gift.tasks.formats.common import Format, Row, calls, first_python, json_field, stdio
 from trl_gift.tasks.functions import first_program
 from trl_gift.tasks.task import Task, bad, id_field, optional_text, text_field
@@ -37,7 +37,7 @@ def _read(row: Row, where: str) -> Task:
     gold = optional_text(row, "gold_standard_solution", where)
     solution = gold
     if gold and language == "python" and codetext.parse(gold) is None:
-        solution = codetext.extract(gold, None)  # a fenced block with words around it
+        solution = codetext.find_program(gold, None).code  # a fenced block with words around it
     task_id, description = id_field(row, where, "problem_id"), text_field(row, "problem_statement", where).strip()
     inputs, outputs = [case.get("input") for case in cases], [case.get("output") for case in cases]
     called = [case.get("fn_name") for case in cases if case.get("type") == "function_call"]

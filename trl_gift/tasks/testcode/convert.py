@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
+from trl_gift import codetext
 from trl_gift.sandbox.statements import can_fail, free_names
-from trl_gift.tasks import codetext
 from trl_gift.tasks.testcode.doctests import has_examples, text_source
 from trl_gift.tasks.testcode.imports import Imports, check_attributes
 from trl_gift.tasks.testcode.program import UnderTest, needs_interpreter

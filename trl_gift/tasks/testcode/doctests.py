@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 
-from trl_gift.tasks import codetext
+from trl_gift import codetext
 from trl_gift.tasks.testcode.unsupported import Unsupported
 
 _PARSER = doctest.DocTestParser()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
+from trl_gift import codetext
 from trl_gift.sandbox.statements import free_names
-from trl_gift.tasks import codetext
 
 _MOCKS = ("unittest.mock", "mock")
 

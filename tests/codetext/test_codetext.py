@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_gift.tasks import codetext
+from trl_gift import codetext
+
+
+def program(answer, signature="def f(x):"):
+    return codetext.find_program(answer, signature).code
+
 
 SIGNATURES = [
     "def solve(xs):",
@@ -71,14 +76,14 @@ def test_complete_without_code():
     ],
 )
 def test_extract_finds_the_code(text):
-    assert codetext.extract(text, "f") == "def f(x):\n    return x"
+    assert program(text) == "def f(x):\n    return x"
 
 
 @pytest.mark.parametrize(
     "text", ["", "I cannot do that.", "```python\ndef g(x):\n    return x\n```", "```text\nf\n```"]
 )
 def test_extract_finds_no_code(text):
-    assert codetext.extract(text, "f") is None
+    assert program(text) is None
 
 
 def test_pin_adds_imports_and_restores_the_header():
@@ -162,7 +167,7 @@ def test_normalise_ignores_layout_names_and_docstrings():
 @given(st.text(max_size=200))
 def test_no_text_makes_it_raise(text):
     codetext.parse(text)
-    codetext.extract(text, "f")
+    program(text)
     codetext.complete("def f(x):", text)
     codetext.strip_docstrings(text)
     codetext.normalise(text)
@@ -175,9 +180,8 @@ def test_odd_sources_are_no_python(text):
     assert codetext.parse(text) is None or codetext.normalise(text)
 
 
-def test_the_first_fence_that_holds_the_function_is_the_answer():
+def test_the_last_fence_that_holds_the_function_is_the_answer():
     first, second = "def f(x):\n    return x", "def f(x):\n    return -x"
-    text = f"So:\n```python\n{first}\n```\nor else\n```python\n{second}\n```"
-    assert codetext.extract(text, "f") == codetext.extract(text, None) == first
-    helper = f"```\nimport math\n```\n```text\ndef f(x): no\n```\n{text}"
-    assert codetext.extract(helper, "f") == first
+    text = f"So:\n```python\n{first}\n```\nor better\n```python\n{second}\n```"
+    assert program(text) == second
+    assert program(f"{text}\n```\nimport math\n```\n```text\ndef f(x): no\n```\n") == second
