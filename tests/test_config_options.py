@@ -213,6 +213,7 @@ ROWS: dict[str, Row | Elsewhere] = {
         "unverified", {"mood": "cheerful"},
         lambda run: the(run.text(request).startswith("In a cheerful mood") for request in run.requests), True,
     ),
+    "prompt_date": Elsewhere("tests/training/test_prompts_of_a_run.py"),
     "rename_entry_point": in_run("unverified", True, lambda run: renamed(run.trainer.args, run.tokenizer)),
     "open_answer": in_run("unverified", False, lambda run: opened(run.trainer.args, run.tokenizer)),
     "prompt_tests": in_run("changed", 2, lambda run: run.trainer.prompts.pinned.tests),

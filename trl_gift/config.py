@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -171,6 +172,10 @@ class GiFTConfig(SFTConfig):
 
     chat_template_kwargs: dict[str, Any] | str | None = None
     """Further arguments of the chat template as a JSON object, such as '{"enable_thinking": false}'."""
+
+    prompt_date: str | None = None
+    """Date, such as '2026-01-31', that chat templates print where they would print today's. If not given, the day on which
+    the run starts, so that a resumed run asks as it did."""
 
     open_answer: bool | None = None
     """Begin the answer of a chat model for it: with a code fence and the task's signature. The model writes the body and
@@ -350,8 +355,19 @@ class GiFTConfig(SFTConfig):
         self._check_training()
         self._check_selection_and_evaluation()
         self._check_sampling()
+        self._check_prompt_date()
         self._choose_engine()
         self._check_output_dir()
+
+    def _check_prompt_date(self) -> None:
+        if self.prompt_date is None:
+            return
+        try:
+            date.fromisoformat(self.prompt_date)
+        except ValueError as error:
+            raise ConfigError(
+                f"prompt_date={self.prompt_date!r} is not a date ({error}); give one such as '2026-01-31'."
+            ) from error
 
     def _check_output_dir(self) -> None:
         if os.path.isfile(self.output_dir):
@@ -606,6 +622,7 @@ class GiFTConfig(SFTConfig):
             open_answer=self.open_answer,
             pinned=Pinned(self.pin_imports, self.prompt_tests),
             rename_entry_point=self.rename_entry_point,
+            date=date.fromisoformat(self.prompt_date) if self.prompt_date else None,
         )
 
     def server_options(self) -> ServerOptions:

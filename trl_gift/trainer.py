@@ -11,6 +11,7 @@ as they were loaded.
 
 from __future__ import annotations
 
+import datetime
 import os
 import secrets
 import sys
@@ -36,7 +37,7 @@ from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_rollouts
 from trl_gift.generation import default_dtype, end_ids
 from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
-from trl_gift.prompts import load_examples
+from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
 from trl_gift.report import report_of
 from trl_gift.run.ending import best_round, run_text
 from trl_gift.run.folder import SAVED_MARK, RunFolder, describe_run
@@ -222,13 +223,15 @@ class GiFTTrainer(RoundTrainer):
         model_now = self.accelerator.unwrap_model(self.model)
         if args.generation_engine == "compact":
             check_attention(model_now)
+        self.run = RunFolder(args.output_dir)
+        if args.prompt_date is None and prints_date(self.processing_class):
+            args.prompt_date = self.run.option("prompt_date") or datetime.date.today().isoformat()
         self.prompts = args.prompts(self.processing_class, end_ids(model_now, self.processing_class))
         self.examples = load_examples(args.description_examples)
         self._positions = positions_of(model_now.config)
         self._is_shortened = args.choose_completion_length(self._positions)
         self.tasks = self._given_tasks = self._fitting(self.tasks, "training tasks")
         self.eval_tasks = self._fitting(self.eval_tasks, "evaluation tasks")
-        self.run = RunFolder(args.output_dir)
         self.tracking = Tracking(self.callback_handler.callbacks, args, self.accelerator.is_main_process)
         self.clock = StageClock()
         self._tokens_per_second: float | None = None
@@ -475,6 +478,7 @@ class GiFTTrainer(RoundTrainer):
             self.eval_tasks,
             args.seeds(),
             args.training_options(),
+            prompts=prompts_fingerprint(self.prompts, self._given_tasks),
         )
         exists = self._agreed(self.run.exists)
         if isinstance(resume, Path) and not exists:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
@@ -14,7 +15,9 @@ from trl_gift.prompts import (
     Example,
     Hint,
     clean_description,
+    prints_date,
     prompt_format,
+    prompts_fingerprint,
     read_text,
     write_text,
 )
@@ -408,3 +411,71 @@ def test_base_models_end_programs_and_descriptions_at_different_texts(tokenizer)
     assert "\ndef " in written
     assert "\n###" in read
     assert not set(written) & set(read)
+
+
+PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}"
+    "{% endif %}{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+NEEDS_SYSTEM = (
+    "{% if messages[0].role != 'system' %}{{ raise_exception('a system message, please') }}{% endif %}" + CHATML
+)
+DATED = "Today is {{ strftime_now('%d %b %Y') }}.\n" + CHATML
+
+
+def test_the_question_is_in_the_prompt_of_a_template_that_takes_parts(chat):
+    """Such templates render text contents as nothing at all."""
+    prompts = ChatPrompts(chat(PARTS), system_prompt="Be brief.")
+    text = prompts.write(TASK, TASK.description).text
+    assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nComplete the following")
+    assert TASK.description in text
+
+
+def test_a_template_that_leaves_out_the_question_is_refused(chat):
+    with pytest.raises(ConfigError, match="leaves out the question"):
+        ChatPrompts(chat("{% for m in messages %}{{ m.role }}<|im_end|>{% endfor %}"))
+
+
+def test_a_template_that_needs_a_system_message(chat):
+    tokenizer = chat(NEEDS_SYSTEM)
+    with pytest.raises(ConfigError, match="needs a system message; set system_prompt"):
+        prompt_format(tokenizer, "chat")
+    prompts = prompt_format(tokenizer, "chat", system_prompt="Be brief.")
+    assert "system\nBe brief.<|im_end|>" in prompts.write(TASK, TASK.description).text
+    assert prompts.end_id == tokenizer.eos_token_id
+
+
+def test_of_several_templates_the_default_is_taken(chat):
+    tokenizer = chat()
+    plain = ChatPrompts(tokenizer).write(TASK, TASK.description)
+    tokenizer.chat_template = {"tool_use": "tools {{ messages }}", "default": CHATML}
+    assert ChatPrompts(tokenizer).write(TASK, TASK.description) == plain
+    tokenizer.chat_template = {"rag": CHATML}
+    with pytest.raises(ConfigError, match=r"none is called 'default', but \['rag'\]; give one by chat_template_path"):
+        prompt_format(tokenizer)
+
+
+def test_the_date_of_a_template_is_that_of_the_run(chat):
+    tokenizer = chat(DATED)
+    texts = [
+        prompt_format(tokenizer, "chat", date=date(2026, 1, day)).write(TASK, TASK.description).text for day in (5, 6)
+    ]
+    assert texts[0].startswith("Today is 05 Jan 2026.\n<|im_start|>")
+    assert texts[1] == texts[0].replace("05 Jan", "06 Jan")
+    assert prints_date(tokenizer)
+    assert not prints_date(chat())
+
+
+def test_the_fingerprint_tells_prompts_apart(chat):
+    tokenizer = chat(DATED)
+    found = {
+        prompts_fingerprint(prompts, [TASK, WHOLE])
+        for prompts in (
+            BasePrompts(tokenizer),
+            BasePrompts(tokenizer, stop=("x",)),
+            prompt_format(tokenizer, "chat", date=date(2026, 1, 5)),
+            prompt_format(tokenizer, "chat", date=date(2026, 1, 6)),
+        )
+    }
+    assert len(found) == 4
+    assert prompts_fingerprint(BasePrompts(tokenizer), [WHOLE, TASK]) in found

@@ -18,7 +18,7 @@ from trl_gift.training.rounds import end_checkpoint, read_checkpoint
 
 # The options of a run on which depends how its model is asked and how programs are run.
 _ASKING = (
-    "prompt_format", "prompt_tests", "pin_imports", "system_prompt", "chat_template_kwargs", "open_answer",
+    "prompt_format", "prompt_tests", "pin_imports", "system_prompt", "chat_template_kwargs", "open_answer", "prompt_date",
     "rename_entry_point",
     "train_on_thinking", "stop", "max_completion_length", "execution_cpu_s", "execution_memory_mb",
 )  # fmt: skip

@@ -19,8 +19,10 @@ from trl_gift.prompts.base import BasePrompts
 from trl_gift.prompts.chat import ChatPrompts
 from trl_gift.prompts.choosing import prompt_format
 from trl_gift.prompts.examples import load_examples
+from trl_gift.prompts.fingerprint import prompts_fingerprint
 from trl_gift.prompts.pinned import Pinned
 from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt, PromptFormat
+from trl_gift.prompts.templates import prints_date
 from trl_gift.prompts.wording import clean_description, read_text, write_text
 
 __all__ = [
@@ -35,7 +37,9 @@ __all__ = [
     "PromptFormat",
     "clean_description",
     "load_examples",
+    "prints_date",
     "prompt_format",
+    "prompts_fingerprint",
     "read_text",
     "write_text",
 ]

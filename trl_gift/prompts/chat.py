@@ -11,6 +11,7 @@ add line breaks after the end token.
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from trl_gift.prompts import thoughts
 from trl_gift.prompts.border import ANSWER_BEGINNINGS, BODY_BEGINNINGS, TEXT_BEGINNINGS, Border
 from trl_gift.prompts.pinned import Pinned
 from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt
-from trl_gift.prompts.tokens import end_token, special_tokens
+from trl_gift.prompts.templates import PROBE, ChatTemplate, find_template, turn_end
+from trl_gift.prompts.tokens import special_tokens
 from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, with_examples, write_text
 from trl_gift.sandbox.languages import Naming, naming
 from trl_gift.tasks import Task
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 
 # Closes a thought that the template has opened, for an answer without a thought.
 _NO_THOUGHT = f"\n{thoughts.CLOSE}\n\n"
-# Takes the place of a message when a template is asked where it puts that message, and what it puts after it.
-_PROBE = "4bcf8e1d"
 _CLOSING = "\n```"
 _BACKTICKS = re.compile(r"^`{3,}", re.MULTILINE)
 
@@ -52,6 +52,7 @@ class ChatPrompts:
         pinned: What write prompts show besides the description.
         rename_entry_point: Whether an answer counts whose only function with the right number of parameters has another
             name; it gets the name under test.
+        date: The date that the template prints where it would print today's; today if not given.
 
     Raises:
         ConfigError: if the template cannot be rendered or begins answers with a thought that `open_answer` would leave
@@ -66,8 +67,9 @@ class ChatPrompts:
     open_answer: bool | None = None
     pinned: Pinned = field(default_factory=Pinned)
     rename_entry_point: bool = False
+    date: datetime.date | None = None
     # These are read from the template at construction.
-    _system_message: bool = field(init=False, repr=False, default=False)
+    _template: ChatTemplate = field(init=False, repr=False, compare=False)
     _opens_thought: bool = field(init=False, repr=False, default=False)
     _thinks: bool = field(init=False, repr=False, default=False)
     _turn_end: int = field(init=False, repr=False, default=-1)
@@ -81,13 +83,14 @@ class ChatPrompts:
                 "which it is an ordinary added token."
             )
         found = object.__setattr__  # the way of frozen dataclasses
-        found(self, "_system_message", bool(self.system_prompt) and self._takes_system_message())
-        opening = self._text(_PROBE).rpartition(_PROBE)[2]
+        template = find_template(self.tokenizer, self.template_kwargs, self.date, self.system_prompt)
+        found(self, "_template", template)
+        opening = self._text(PROBE).rpartition(PROBE)[2]
         found(self, "_opens_thought", thoughts.is_open(opening))
-        found(self, "_turn_end", turn_end(self.tokenizer, self.template_kwargs))
+        found(self, "_turn_end", turn_end(template, self.system_prompt))
         found(self, "_border", Border(self._ids))
         # A template that closes the thought itself, or knows none, belongs to answers without a thought.
-        knows_thoughts = thoughts.CLOSE in str(self.tokenizer.chat_template) and thoughts.CLOSE not in opening
+        knows_thoughts = thoughts.CLOSE in template.source and thoughts.CLOSE not in opening
         found(self, "_thinks", self.keep_thoughts or self._opens_thought or knows_thoughts)
         if self.open_answer is None:
             found(self, "open_answer", not self._thinks)
@@ -201,14 +204,6 @@ class ChatPrompts:
     def _no_thought(self) -> str:
         return _NO_THOUGHT if self._opens_thought else ""
 
-    def _takes_system_message(self) -> bool:
-        """Whether the template has a system role: some templates refuse a system message, some leave it out."""
-        messages = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "?"}]
-        try:
-            return _PROBE in _render(self.tokenizer, messages, self.template_kwargs, add_generation_prompt=True)
-        except ConfigError:
-            return False
-
     def _text(self, question: str, turns: Sequence[tuple[str, str]] = ()) -> str:
         """The prompt as text, up to where the model's own text begins.
 
@@ -216,37 +211,14 @@ class ChatPrompts:
             question: What the user asks.
             turns: Questions and answers that precede it.
         """
-        questions = [*(asked for asked, _ in turns), question]
-        system: list[dict[str, str]] = []
-        if self.system_prompt and self._system_message:
-            system = [{"role": "system", "content": self.system_prompt}]
-        elif self.system_prompt:
-            questions[0] = f"{self.system_prompt}\n\n{questions[0]}"
-        messages = [*system]
-        for place, asked in enumerate(questions):
-            messages.append({"role": "user", "content": asked})
-            if place < len(turns):
-                messages.append({"role": "assistant", "content": turns[place][1]})
-        return _render(self.tokenizer, messages, self.template_kwargs, add_generation_prompt=True)
+        messages = [("system", self.system_prompt)] if self.system_prompt else []
+        for asked, answered in turns:
+            messages += [("user", asked), ("assistant", answered)]
+        return self._template.render([*messages, ("user", question)])
 
     def _ids(self, text: str) -> list[int]:
         # The template has written all special tokens; the tokenizer must not add its own again.
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def turn_end(tokenizer: PreTrainedTokenizerBase, template_kwargs: Mapping[str, Any] | None = None) -> int:
-    """The token that ends an answer in the chat template, or the tokenizer's end token if the template writes none.
-
-    Raises:
-        ConfigError: if the template cannot be rendered, or there is no end token at all.
-    """
-    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
-    text = _render(tokenizer, messages, template_kwargs or {}, add_generation_prompt=False)
-    _, found, suffix = text.rpartition(_PROBE)
-    special = {*tokenizer.all_special_ids, *special_tokens(tokenizer)}
-    after = tokenizer(suffix, add_special_tokens=False)["input_ids"] if found else []
-    found_ids = [int(token) for token in after if token in special]
-    return found_ids[0] if found_ids else end_token(tokenizer)
 
 
 def _ask_to_write(signature: str | None, description: str, examples: Sequence[str], language: Naming) -> str:
@@ -280,24 +252,3 @@ def _fenced(code: str, language: str = "python") -> str:
     longest = max((len(found) for found in _BACKTICKS.findall(code)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{naming(language).tags[0]}\n{code}\n{fence}"
-
-
-def _render(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: list[dict[str, str]],
-    template_kwargs: Mapping[str, Any],
-    add_generation_prompt: bool,
-) -> str:
-    import jinja2
-
-    try:
-        return str(
-            tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=add_generation_prompt, **template_kwargs
-            )
-        )
-    except (jinja2.TemplateError, TypeError) as error:
-        raise ConfigError(
-            f"the chat template of {tokenizer.name_or_path!r} cannot be rendered ({error}); check it and "
-            "chat_template_kwargs, or use prompt_format='base'."
-        ) from error

@@ -6,15 +6,17 @@ therefore takes a model for a chat model only if the token that ends an answer i
 
 from __future__ import annotations
 
+import datetime
 import logging
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from trl_gift.errors import ConfigError
 from trl_gift.prompts.base import BasePrompts
-from trl_gift.prompts.chat import ChatPrompts, turn_end
+from trl_gift.prompts.chat import ChatPrompts
 from trl_gift.prompts.pinned import Pinned
 from trl_gift.prompts.protocol import PromptFormat
+from trl_gift.prompts.templates import find_template, turn_end
 from trl_gift.prompts.tokens import end_token, special_tokens
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def prompt_format(
     open_answer: bool | None = None,
     pinned: Pinned | None = None,
     rename_entry_point: bool = False,
+    date: datetime.date | None = None,
 ) -> PromptFormat:
     """The prompts for a model.
 
@@ -49,6 +52,7 @@ def prompt_format(
         open_answer: As in `ChatPrompts`.
         pinned: What write prompts show besides the description; one example and the signature if not given.
         rename_entry_point: As in `ChatPrompts`; a base model completes the signature and cannot choose another name.
+        date: As in `ChatPrompts`.
 
     Raises:
         ConfigError: for an unknown `kind`, for `"chat"` with a tokenizer or end tokens that do not fit it, or for a stop
@@ -69,7 +73,7 @@ def prompt_format(
             "use prompt_format='base', or give one by chat_template_path."
         )
     if kind != "base" and tokenizer.chat_template:
-        end = turn_end(tokenizer, template_kwargs)
+        end = turn_end(find_template(tokenizer, template_kwargs or {}, date, system_prompt), system_prompt)
         if end in (end_ids if end_ids is not None else {end_token(tokenizer)}):
             return ChatPrompts(
                 tokenizer,
@@ -80,6 +84,7 @@ def prompt_format(
                 open_answer,
                 pinned,
                 rename_entry_point,
+                date,
             )
         name = tokenizer.convert_ids_to_tokens(end)
         if kind == "auto":

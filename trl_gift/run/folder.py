@@ -68,6 +68,10 @@ class RunFolder:
                 "another output_dir."
             )
 
+    def option(self, name: str) -> Any:
+        """The value of an option in the run that has started here; None if none has."""
+        return self.read("run.json").get("options", {}).get(name) if self.exists else None
+
     @property
     def key(self) -> str:
         """A name that no other run has, for the trackers and the checkpoints."""
@@ -92,6 +96,12 @@ class RunFolder:
             before, now = recorded[part], _as_recorded(description[part])
             if before != now:
                 raise self._changed(part, before, now)
+        if (before := recorded.get("prompts", description["prompts"])) != (now := description["prompts"]):
+            raise ResumeError(
+                f"cannot continue the run in {self.root.parent}: the model is asked in other words now (fingerprint of the "
+                f"prompts {now}, before {before}), so samples would mix. Use the same tokenizer, chat template and version of "
+                "trl_gift, or give another output_dir."
+            )
         # The seed of the samples is compared as it is resolved: it may be that of the run or one of its own.
         ignored = {*may_change, *description["seeds"]}
         for part in ("seeds", "options"):
@@ -155,6 +165,7 @@ def describe_run(
     eval_tasks: Sequence[Task],
     seeds: Mapping[str, int] | None = None,
     training: Mapping[str, Any] | None = None,
+    prompts: str = "",
 ) -> dict[str, Any]:
     """What `run.json` records of a run.
 
@@ -165,12 +176,14 @@ def describe_run(
         eval_tasks: The tasks to measure on; likewise.
         seeds: The resolved seeds by the names of their options. All samples depend on them.
         training: The options of `SFTConfig` that the weights depend on.
+        prompts: Fingerprint of the model's prompts.
     """
     return {
         "options": dict(options),
         "seeds": dict(seeds or {}),
         "training": dict(training or {}),
         "model": model,
+        "prompts": prompts,
         "tasks": {"count": len(tasks), "fingerprint": fingerprint(tasks)},
         "eval_tasks": {"count": len(eval_tasks), "fingerprint": fingerprint(eval_tasks)},
         "versions": {"python": platform.python_version(), "trl_gift": __version__}

@@ -1,0 +1,40 @@
+"""A base model learns whole programs: what ends a function does not cut them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.models import make_model
+from tests.support.tiny_runs import SMALL
+from trl_gift import GiFTConfig, GiFTTrainer
+from trl_gift.tasks import tasks_from_rows
+
+# Blocks, comments, functions and prints at the margin: each of them ends the body of a pinned function.
+PROGRAMS = {
+    "three lines": "n = int(input())\nm = n + 1\nprint(m)",
+    "blocks": "# Adds one.\ndef add(n):\n    return n + 1\n\nn = int(input())\nif n >= 0:\n    print(add(n))\nassert n >= 0",
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_what_is_learned_is_measured(tmp_path, tokenizer, program):
+    row = {
+        "task_id": "inc",
+        "description": "Read a number and write the number that follows it.",
+        "tests": {"stdin": ["1", "41"], "stdout": ["2", "42"]},
+        "reference": program,
+    }
+    options = SMALL | {
+        "num_rounds": 1, "num_steps": 1, "num_generations": 1, "max_completion_length": 100, "num_train_epochs": 60,
+        "learning_rate": 1e-2, "decontaminate": False,
+    }  # fmt: skip
+    trainer = GiFTTrainer(
+        model=make_model(tokenizer),
+        args=GiFTConfig(str(tmp_path), prompt_format="base", **options),
+        train_dataset=tasks_from_rows([row]),
+        eval_dataset=tasks_from_rows([row]),
+        processing_class=tokenizer,
+    )
+    (summary,) = trainer.train().rounds
+    assert summary["references"] == 1
+    assert summary["metrics"]["pass@1"] == 1.0
