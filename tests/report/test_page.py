@@ -89,7 +89,7 @@ def test_no_text_of_a_model_becomes_markup(tmp_path):
             shown = samples_of(page)[sample.sample_id]
             assert shown["description"] == sample.description
             assert shown["program"] == (sample.code or sample.completion)
-            assert shown["message"] == (sample.outcome or {}).get("message", "")
+            assert shown["message"] == ((sample.outcome or {}).get("message") or sample.no_code_reason or "")
 
 
 def test_names_of_tasks_and_the_model_are_escaped_where_they_are_markup(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from trl_gift import codetext
 from trl_gift.evaluation import Attempt, Evaluation
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.samples import read_rounds
@@ -117,7 +118,9 @@ class RecordedRun:
             task_id=self.task_id(task), round=number, step=step, index=index, parent=parent, sampler="gibbs", hint=None,
             description=self.describe(task, step if parent else 0), description_tokens=5 if parent else 0,
             description_tries=1 if parent else 0, description_leaks=0, read_reference=False, prompt_hash="0" * 16,
-            completion=program or "I cannot.", code=program, target=program, token_ids=(5, 6, 7, 0), finish_reason="eos",
+            completion=program or "I cannot.", code=program, target=program,
+            no_code_kind=None if program else codetext.NO_CODE, no_code_reason=None if program else "no code in the answer",
+            token_ids=(5, 6, 7, 0), finish_reason="eos",
             logprob_sum=-4 * (0.05 + draw), num_scored=4, scored=False, status=status, outcome=self.outcome(status),
             continues=False, model_hash="0" * 16, seed=1, created=1.7e9,
         )  # fmt: skip

@@ -135,11 +135,10 @@ def _heading(sample: CodeSample) -> str:
 def _body(sample: CodeSample) -> list[str]:
     text = sample.completion if sample.code is None else sample.code
     lines = [textwrap.indent(_printable(text).rstrip(), _INDENT)]
-    message = (sample.outcome or {}).get("message", "")
-    if message:
+    if sample.message:
         failure = (sample.outcome or {}).get("first_failure")
         where = "" if failure is None else f"test {failure + 1}: "
-        lines.append(textwrap.indent(_wrapped(f"{where}{message}"), f"{_INDENT}! "))
+        lines.append(textwrap.indent(_wrapped(f"{where}{sample.message}"), f"{_INDENT}! "))
     return lines
 
 

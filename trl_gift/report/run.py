@@ -287,7 +287,7 @@ def _sample_row(sample: CodeSample) -> dict[str, Any]:
     return {
         **sample.to_record(),
         "passed": sample.passed,
-        "message": outcome.get("message") or None,
+        "message": sample.message or None,
         "num_tokens": len(sample.token_ids),
         **{name: outcome.get(name) for name in ("first_failure", "cpu_s", "isolation", "trusted")},
     }

@@ -112,6 +112,11 @@ class CodeSample:
         return self.status in (PASSED, UNVERIFIED)
 
     @property
+    def message(self) -> str:
+        """Why the program did not pass, or why there is none; empty if it passed or was not run."""
+        return (self.outcome or {}).get("message") or self.no_code_reason or ""
+
+    @property
     def perplexity(self) -> float | None:
         """`exp(mean negative log-likelihood)` of the program's tokens and the end token; None where it is unknown."""
         if self.logprob_sum is None or self.num_scored == 0:
