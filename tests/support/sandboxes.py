@@ -24,9 +24,9 @@ class InstantSandbox:
         self.submitted = []
 
     def submit_all(self, pairs):
-        return [self._submit(program, tests) for program, tests in pairs]
+        return [self.submit(program, tests) for program, tests in pairs]
 
-    def _submit(self, program, tests):
+    def submit(self, program, tests, *, limits=None, stop_at_first_failure=True):
         self.submitted.append((program, tests))
         verdict = self.judge(program, tests)
         if isinstance(verdict, bool):

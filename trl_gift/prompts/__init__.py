@@ -11,12 +11,14 @@ has opened it. Programs and descriptions are looked for in the answer alone.
 Not covered: other marks of thoughts than `<think>`. A tokenizer that treats these marks as special tokens, which decoding
 drops, is refused.
 
+Public module: `thoughts` (a thought before an answer).
+
 Source: GiFT (arXiv 2502.11466), section 3 and appendix; the wordings are ours. Departure: the number of in-context
 examples for reading is an option (`num_description_examples`), because a model that was trained to read needs none.
 """
 
 from trl_gift.prompts.base import BasePrompts
-from trl_gift.prompts.chat import ChatPrompts
+from trl_gift.prompts.chat import ChatPrompts, ask_to_write
 from trl_gift.prompts.choosing import prompt_format
 from trl_gift.prompts.examples import load_examples
 from trl_gift.prompts.fingerprint import prompts_fingerprint
@@ -35,11 +37,13 @@ __all__ = [
     "Pinned",
     "Prompt",
     "PromptFormat",
+    "ask_to_write",
     "clean_description",
     "load_examples",
     "prints_date",
     "prompt_format",
     "prompts_fingerprint",
     "read_text",
+    "thoughts",
     "write_text",
 ]

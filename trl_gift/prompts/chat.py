@@ -26,7 +26,7 @@ from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prom
 from trl_gift.prompts.templates import PROBE, ChatTemplate, find_template, turn_end
 from trl_gift.prompts.tokens import special_tokens
 from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, with_examples, write_text
-from trl_gift.sandbox.languages import Naming, naming
+from trl_gift.sandbox.languages import naming
 from trl_gift.tasks import Task
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class ChatPrompts:
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         signature = self.pinned.signature(task)
-        question = _ask_to_write(signature, description, self.pinned.examples(task), naming(task.language))
+        question = ask_to_write(signature, description, self.pinned.examples(task), task.language)
         if hint is not None:
             question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint), task.language)}"
         if signature is not None and self.open_answer:
@@ -221,15 +221,26 @@ class ChatPrompts:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _ask_to_write(signature: str | None, description: str, examples: Sequence[str], language: Naming) -> str:
+def ask_to_write(
+    signature: str | None, description: str, examples: Sequence[str] = (), language: str = "python"
+) -> str:
+    """The question that asks a chat model for a program.
+
+    Args:
+        signature: The pinned signature; None for a whole program.
+        description: What the program should do.
+        examples: Texts that follow the description, such as assertions.
+        language: The language of the program.
+    """
+    title = naming(language).title
     if signature is None:
         return (
-            f"Write a {language.title} program that solves the following task. It reads from standard input and writes "
+            f"Write a {title} program that solves the following task. It reads from standard input and writes "
             f"to standard output. Answer with one fenced code block.\n\n{with_examples(description, examples)}"
         )
     kind = "class" if codetext.opens_class(signature) else "function"
     return (
-        f"Complete the following {language.title} {kind}. Answer with one fenced code block that holds the whole {kind}."
+        f"Complete the following {title} {kind}. Answer with one fenced code block that holds the whole {kind}."
         f"\n\n{_fenced(write_text(signature, description, examples).rstrip())}"
     )
 
