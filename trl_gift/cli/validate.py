@@ -61,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--skip-invalid", action="store_true", help="leave out rows that are not valid tasks, with a count"
     )
+    parser.add_argument(
+        "--output-comparison",
+        help="how printed output is compared, such as 'tokens' or 'lines:1e-6'; by the set's rule",
+    )
     parser.add_argument("--output", help="write the clean set here, as canonical JSONL")
     parser.add_argument("--report", help="write the report here, as JSON")
     parser.add_argument("--runs", type=int, default=RUNS, help="how often a reference has to pass")
@@ -86,6 +90,7 @@ def _load(options: argparse.Namespace) -> list[Task]:
         options.filter,
         streaming=options.streaming,
         skip_invalid=options.skip_invalid,
+        output_comparison=options.output_comparison,
     )
 
 

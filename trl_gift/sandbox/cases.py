@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
+from trl_gift.sandbox.comparisons import COMPARISONS, Compare
 from trl_gift.sandbox.languages import NAMES
 from trl_gift.sandbox.statements import can_fail
 from trl_gift.sandbox.values import codec
 from trl_gift.sandbox.values.plain import from_plain, to_plain
 
 PassBy = Literal["value", "reference"]
-Compare = Literal["lines", "exact", "tokens", "apps"]
 
 _PASS_BY = ("value", "reference")
-_COMPARE = ("lines", "exact", "tokens", "apps")
 
 
 class _ByContent:
@@ -190,8 +189,9 @@ class CallTests(_ByContent):
         cases: The calls, at least one `Case(args=..., expected=...)`.
         abs_tol: Absolute tolerance of numbers at any depth, 0 by default.
         rel_tol: Relative tolerance of numbers at any depth, from 0 (the default) to below 1.
+        decimals_only: Whether the tolerances hold only where the expected number is a float; False by default.
         compare: `"equal"` (the default) compares by `==`. `"json"` lets lists stand for tuples, for data sets that went
-            through JSON. `"apps"` also lets a list of one expected value stand for that value, as in the APPS evaluation,
+            through JSON; keys of dicts must be equal. `"apps"` also lets a list of one expected value stand for that value, as in the APPS evaluation,
             whose data wrap some results.
         prelude: Trusted Python source that runs before the calls; empty by default.
         pass_by: `"value"` (the default) or `"reference"`, as in `AssertTests`.
@@ -207,9 +207,12 @@ class CallTests(_ByContent):
     compare: Literal["equal", "json", "apps"] = "equal"
     prelude: str = ""
     pass_by: PassBy = "value"
+    decimals_only: bool = False
 
     kind: ClassVar[str] = "call"
-    _fields: ClassVar[tuple[str, ...]] = ("entry_point", "abs_tol", "rel_tol", "compare", "prelude", "pass_by")
+    _fields: ClassVar[tuple[str, ...]] = (
+        "entry_point", "abs_tol", "rel_tol", "compare", "prelude", "pass_by", "decimals_only",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cases", tuple(self.cases))
@@ -246,9 +249,12 @@ class StdioTests(_ByContent):
         cases: The runs, at least one `Case(stdin=..., stdout=...)`.
         compare: `"lines"` (the default) compares every line, token by token, with numbers as decimals; the number of
             lines must match. `"exact"` compares the text. `"tokens"` compares all tokens in order and ignores lines.
+            `"caseless"` is `"tokens"` without regard to the case of letters, as CodeContests' own tester compares.
             `"apps"` is the loose rule of the APPS evaluation, only for parity with published figures.
         abs_tol: Absolute tolerance of numbers, 0 by default.
         rel_tol: Relative tolerance of numbers, from 0 (the default) to below 1.
+        decimals_only: Whether the tolerances hold only where the expected number has a decimal point or an exponent; False
+            by default.
         checker: Python source that defines `check(stdin, stdout, expected)`; it runs in the judge and replaces the
             comparison. Empty by default.
         language: `"python"` (the default), `"c"`, `"cpp"` or `"javascript"`.
@@ -263,13 +269,14 @@ class StdioTests(_ByContent):
     rel_tol: float = 0.0
     checker: str = ""
     language: str = "python"
+    decimals_only: bool = False
 
     kind: ClassVar[str] = "stdio"
-    _fields: ClassVar[tuple[str, ...]] = ("compare", "abs_tol", "rel_tol", "checker", "language")
+    _fields: ClassVar[tuple[str, ...]] = ("compare", "abs_tol", "rel_tol", "checker", "language", "decimals_only")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cases", tuple(self.cases))
-        _check_option("StdioTests", "compare", self.compare, _COMPARE)
+        _check_option("StdioTests", "compare", self.compare, COMPARISONS)
         _check_option("StdioTests", "language", self.language, NAMES)
         _check_tolerances("StdioTests", self.abs_tol, self.rel_tol)
         _check_cases("StdioTests", self.cases, runs=True)

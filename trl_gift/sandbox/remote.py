@@ -165,7 +165,7 @@ class SandboxFusionSandbox(BaseSandbox):
             status, message, stdout = self._run(program, _LANGUAGES[tests.language], case.stdin or "", limits)
             expected = case.stdout or ""
             if status is Status.PASSED and not outputs_match(
-                stdout, expected, tests.compare, tests.abs_tol, tests.rel_tol
+                stdout, expected, tests.compare, tests.abs_tol, tests.rel_tol, tests.decimals_only
             ):
                 status, message = Status.FAILED, first_difference(stdout, expected)
             results.append(TestResult(index, status, message[:_MESSAGE]))
@@ -252,7 +252,8 @@ def _compare_call(index: int, tests: CallTests, case: Case, printed: str) -> Tes
     call = f"{tests.entry_point}({show(case.args)[1:-1].rstrip(',')})"
     if value is None:
         return TestResult(index, Status.ERROR, f"{call} returned {printed[:200]}, which is not a Python literal")
-    if values_match(value[0], case.expected, tests.compare, tests.abs_tol, tests.rel_tol):
+    tolerance = tests.abs_tol, tests.rel_tol, tests.decimals_only
+    if values_match(value[0], case.expected, tests.compare, *tolerance):
         return TestResult(index, Status.PASSED)
     return TestResult(index, Status.FAILED, f"{call} returned {show(value[0])}, not {show(case.expected)}")
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.sandbox import AssertTests
+from trl_gift.tasks.comparison import Comparison, compared_by, parse_comparison
 from trl_gift.tasks.filters import Candidate, Filter, as_filter
 from trl_gift.tasks.formats import Format, recognise
 from trl_gift.tasks.sources import ONLY_SPLIT, PlacedRow, as_rows, numbered, placed_rows, what
-from trl_gift.tasks.task import Task, bad, untested
+from trl_gift.tasks.task import Task, bad, untested, with_checker
 from trl_gift.tasks.unknown import explain, refuse_similar_names
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def load_tasks(
     skip_invalid: bool = False,
     require_tests: bool = True,
     column_mapping: Mapping[str, str] | None = None,
+    output_comparison: str | None = None,
 ) -> list[Task]:
     """Tasks from a dataset whose columns are known.
 
@@ -60,6 +63,8 @@ def load_tasks(
             accepts such tasks.
         column_mapping: Your names of columns, each with the name that it is read under, such as
             `{"question": "description"}`.
+        output_comparison: How printed output is compared, instead of the rule of the set: a rule of `StdioTests` such as
+            `"tokens"`, with a tolerance for decimal numbers as in `"lines:1e-6"`. A row's own `checker` still decides.
 
     Returns:
         The tasks, in the order of the rows.
@@ -67,17 +72,19 @@ def load_tasks(
     Raises:
         TaskError: if the source is absent or empty, lacks the split, has unknown columns, or holds a malformed row or the
             same `task_id` twice; the message names the place, the value and the fix.
-        ConfigError: for a filter that cannot be parsed, or a limit below 1.
+        ConfigError: for a filter that cannot be parsed, a limit below 1, or an unknown `output_comparison`.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit={limit!r} is out of range; take at least 1 task, or None for all.")
     keep = as_filter(filter)
+    comparison = parse_comparison(output_comparison) if output_comparison is not None else None
     rows = placed_rows(source, split, name, revision, streaming)
     if column_mapping:
         rows = _renamed(rows, column_mapping)
     if isinstance(source, str | Path) and (path := Path(source).expanduser()).is_file():
         rows = _with_test_files(rows, path.parent)
-    return _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid)
+    tasks = _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid)
+    return tasks if comparison is None else [_compared_by(task, comparison) for task in tasks]
 
 
 def tasks_from_rows(
@@ -137,6 +144,11 @@ def filter_tasks(tasks: Iterable[Task], filter: str | Filter | None, limit: int 
     return [task for task in tasks if keep(Candidate(_returning(task), {}, f"task {task.task_id!r}"))][:limit]
 
 
+def _compared_by(task: Task, comparison: Comparison) -> Task:
+    tests, hidden = (compared_by(suite, comparison) for suite in (task.tests, task.hidden_tests))
+    return replace(task, tests=tests, hidden_tests=hidden)
+
+
 def _renamed(rows: Iterable[PlacedRow], names: Mapping[str, str]) -> Iterator[PlacedRow]:
     for where, row in rows:
         absent = [name for name in names if name not in row]
@@ -181,7 +193,7 @@ def _reading(known: Format | None, row: Mapping[str, Any], where: str) -> Callab
         if known.name.startswith("canonical"):
             refuse_similar_names(row, where)
         try:
-            return known.read(row, where)
+            return with_checker(known.read(row, where), row.get("checker"), where)
         except TaskError:
             raise
         except ValueError as error:

@@ -241,8 +241,8 @@ def assert_tests(
         raise bad(where, field, source, str(error)) from error
 
 
-def stdio_tests(stdin: object, stdout: object, *, where: str, field: str = "tests") -> StdioTests:
-    """`StdioTests` from two lists of texts that have the same length."""
+def stdio_tests(stdin: object, stdout: object, *, where: str, field: str = "tests", **settings: Any) -> StdioTests:
+    """`StdioTests` from two lists of texts that have the same length, with other settings of it."""
     if not isinstance(stdin, Sequence) or isinstance(stdin, str) or not stdin:
         raise bad(where, field, stdin, "'stdin' must be a non-empty list of texts")
     if not isinstance(stdout, Sequence) or isinstance(stdout, str) or len(stdout) != len(stdin):
@@ -250,7 +250,11 @@ def stdio_tests(stdin: object, stdout: object, *, where: str, field: str = "test
     for text in (*stdin, *stdout):
         if not isinstance(text, str):
             raise bad(where, field, text, "'stdin' and 'stdout' must hold texts")
-    return StdioTests(cases=tuple(Case(stdin=i, stdout=o) for i, o in zip(stdin, stdout, strict=True)))
+    cases = tuple(Case(stdin=i, stdout=o) for i, o in zip(stdin, stdout, strict=True))
+    try:
+        return StdioTests(cases=cases, **settings)
+    except (ValueError, TypeError) as error:
+        raise bad(where, field, settings, str(error)) from None
 
 
 def call_tests(entry_point: object, inputs: object, outputs: object, *, where: str, field: str = "tests") -> CallTests:
@@ -268,6 +272,37 @@ def call_tests(entry_point: object, inputs: object, outputs: object, *, where: s
         entry_point,
         cases=tuple(Case(args=tuple(i), expected=o) for i, o in zip(inputs, outputs, strict=True)),
     )
+
+
+_STDIO_SETTINGS = ("compare", "abs_tol", "rel_tol", "decimals_only", "checker")
+
+
+def with_checker(task: Task, checker: object, where: str) -> Task:
+    """The task with a checker that the row brings along: it decides on every output, instead of a comparison.
+
+    Args:
+        task: The task, as its format reads it.
+        checker: The value of the row's column `checker`: Python source that defines `check(stdin, stdout, expected)`; None or
+            blank if there is none.
+        where: The row's place.
+
+    Raises:
+        TaskError: for anything else, and if the tests are not runs of a program.
+    """
+    if checker is None or (isinstance(checker, str) and not checker.strip()):
+        return task
+    if not isinstance(checker, str) or not isinstance(task.tests, StdioTests):
+        raise bad(
+            where, "checker", checker, "must be Python source, beside tests with 'stdin' and 'stdout'; leave it out"
+        )
+    try:
+        suites = [
+            replace(suite, checker=checker) if isinstance(suite, StdioTests) else suite
+            for suite in (task.tests, task.hidden_tests)
+        ]
+    except ValueError as error:
+        raise bad(where, "checker", checker, str(error)) from None
+    return replace(task, tests=suites[0], hidden_tests=suites[1])
 
 
 def _together(task_id: str, tests: Tests, hidden: Tests) -> Tests:
@@ -326,7 +361,8 @@ def _tests_from_column(value: object, entry_point: str | None, program: Program,
             except (ValueError, TypeError, KeyError) as error:
                 raise bad(where, field, value, str(error)) from error
         if "stdin" in given:
-            return stdio_tests(given["stdin"], given.get("stdout"), where=where, field=field)
+            settings = {name: given[name] for name in _STDIO_SETTINGS if name in given}
+            return stdio_tests(given["stdin"], given.get("stdout"), where=where, field=field, **settings)
         if "inputs" in given:
             name = program.method or given.get("entry_point", entry_point)
             return call_tests(name, given["inputs"], given.get("outputs"), where=where, field=field)

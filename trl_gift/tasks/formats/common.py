@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from trl_gift import codetext
 from trl_gift.sandbox import CallTests, Case, StdioTests, Tests
+from trl_gift.tasks.comparison import DECIMALS, Comparison
 from trl_gift.tasks.task import Task, bad
 
 Row = Mapping[str, Any]
@@ -67,7 +68,12 @@ def borrowed_imports(source: str, reference: str, imports: Sequence[str]) -> lis
 
 
 def stdio(
-    inputs: Sequence[object], outputs: Sequence[object], where: str, field: str, language: str = "python"
+    inputs: Sequence[object],
+    outputs: Sequence[object],
+    where: str,
+    field: str,
+    language: str = "python",
+    comparison: Comparison = DECIMALS,
 ) -> StdioTests:
     """Runs of a whole program, from two lists of the same length; some datasets hold a text as the list of its lines."""
 
@@ -78,7 +84,7 @@ def stdio(
         return "\n".join(map(str, lines))
 
     cases = (Case(stdin=text(i), stdout=text(o)) for i, o in zip(inputs, outputs, strict=True))
-    return StdioTests(cases=tuple(cases), language=language)
+    return StdioTests(cases=tuple(cases), language=language, **comparison.fields())
 
 
 def calls(
@@ -89,7 +95,7 @@ def calls(
 ) -> CallTests:
     """Calls of a function whose arguments and results went through JSON, from two lists of the same length."""
     cases = (Case(args=tuple(i), expected=o) for i, o in zip(inputs, outputs, strict=True))
-    return CallTests(entry_point, cases=tuple(cases), compare=compare)
+    return CallTests(entry_point, cases=tuple(cases), compare=compare, **DECIMALS.of_values())
 
 
 def visible_and_hidden(tests: StdioTests | CallTests, visible: int) -> tuple[Tests, Tests | None]:

@@ -2,7 +2,7 @@
 
 Columns as in deepmind/code_contests; `language` of a solution is 1 for Python 2 and 3 for Python 3. The same
 problems in SandboxFusion's form (`content`, and `test` as a JSON list of stdin and stdout) have no reference, and do not
-distinguish hidden from visible tests.
+distinguish hidden from visible tests. Outputs are compared as the tester of CodeContests does (`CONTEST`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trl_gift.tasks.comparison import CONTEST
 from trl_gift.tasks.formats.common import Format, Row, first_python, json_field, stdio, visible_and_hidden
 from trl_gift.tasks.task import Task, bad, id_field, text_field
 
@@ -27,7 +28,7 @@ def _code_contests(row: Row, where: str) -> Task:
     if not runs:
         raise bad(where, "public_tests", row.get("public_tests"), "there is no test of any kind; give at least one")
     solutions = _pairs(row, "solutions", ("language", "solution"), where)
-    together = stdio([i for i, _ in runs], [o for _, o in runs], where, "public_tests")
+    together = stdio([i for i, _ in runs], [o for _, o in runs], where, "public_tests", comparison=CONTEST)
     tests, hidden_tests = visible_and_hidden(together, len(visible))
     return Task(
         task_id=id_field(row, where, "name"),
@@ -62,7 +63,7 @@ def _sandbox_fusion(row: Row, where: str) -> Task:
     return Task(
         task_id=id_field(row, where, "id"),
         description=text_field(row, "content", where).strip(),
-        tests=stdio([stdin for stdin, _ in runs], [stdout for _, stdout in runs], where, "test"),
+        tests=stdio([stdin for stdin, _ in runs], [stdout for _, stdout in runs], where, "test", comparison=CONTEST),
     )
 
 

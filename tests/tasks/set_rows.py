@@ -1,0 +1,144 @@
+"""Rows as data sets hold them, written for these tests: each with programs that its task takes, and that it refuses.
+
+One row for a kind of trouble. `tests/tasks/test_set_rows.py` runs them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support import rows
+
+
+@dataclass(frozen=True)
+class SetRow:
+    """A row, and what is right about it.
+
+    Attributes:
+        row: Its columns.
+        passing: Programs that pass its tests.
+        failing: Programs that do not.
+        reference: Text that the reference holds once the row is settled; None if that does not matter.
+        load: Arguments of `load_tasks`.
+    """
+
+    row: dict[str, Any]
+    passing: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
+    reference: str | None = None
+    load: dict[str, Any] = field(default_factory=dict)
+
+
+def apps(inputs, outputs, **columns):
+    return rows.APPS_STDIN | {"input_output": json.dumps({"inputs": inputs, "outputs": outputs}), **columns}
+
+
+def taco(inputs, outputs):
+    return rows.TACO | {"input_output": json.dumps({"inputs": inputs, "outputs": outputs}), "solutions": "[]"}
+
+
+def contest(inputs, outputs):
+    tests = {"input": inputs, "output": outputs}
+    return rows.CODE_CONTESTS | {"public_tests": tests, "private_tests": None, "generated_tests": None}
+
+
+def lcb(inputs, outputs):
+    cases = [{"input": i, "output": o, "testtype": "stdin"} for i, o in zip(inputs, outputs, strict=True)]
+    return rows.LCB_STDIN | {"public_test_cases": json.dumps(cases), "private_test_cases": "[]"}
+
+
+def verifiable(inputs, outputs):
+    cases = [{"type": "stdin_stdout", "input": i, "output": o} for i, o in zip(inputs, outputs, strict=True)]
+    return rows.VERIFIABLE_STDIN | {
+        "gold_standard_solution": None,
+        "verification_info": {"language": "python", "test_cases": cases},
+    }
+
+
+def own(stdin, stdout, **settings):
+    columns = {name: settings.pop(name) for name in ("checker", "language", "task_id") if name in settings}
+    tests = {"stdin": stdin, "stdout": stdout, **settings}
+    return {"task_id": "own", "description": "Print it.", "tests": tests, **columns}
+
+
+def call(inputs, outputs, **columns):
+    tests = {"entry_point": "f", "inputs": inputs, "outputs": outputs}
+    return {"task_id": "call", "description": "Do it.", "signature": "def f(x):", "tests": tests, **columns}
+
+
+THIRD = "print(1 / 3)"
+CHECKER = "def check(stdin, stdout, expected):\n    return sorted(stdout.split()) == sorted(expected.split())"
+
+COMPARISON = {
+    "a third, in APPS": SetRow(apps([""], ["0.333333333333\n"]), (THIRD,), ("print(0.3334)", "print('1/3')")),
+    "a third, in TACO": SetRow(taco([""], ["0.333333333333\n"]), (THIRD,), ("print(0.33)",)),
+    "a third, in LiveCodeBench": SetRow(lcb([""], ["0.333333333333\n"]), (THIRD,), ("print(0.33)",)),
+    "a third, in verifiable problems": SetRow(verifiable([""], ["0.333333333333\n"]), (THIRD,), ("print(0.33)",)),
+    "a large decimal, relative": SetRow(apps([""], ["12345678.5\n"]), ("print(12345679.1)",), ("print(12345699.1)",)),
+    "whole numbers stay exact": SetRow(apps([""], ["100000000\n"]), ("print(10**8)",), ("print(10**8 + 1)",)),
+    "a whole number has no tolerance": SetRow(apps([""], ["3\n"]), ("print(3.0)",), ("print(3.0000001)",)),
+    "strings of digits": SetRow(apps([""], ["007\n"]), ("print('007')",), ("print(7)",)),
+    "lines count in APPS": SetRow(apps([""], ["1\n2\n"]), ("print('1 ')\nprint(2)\nprint()",), ("print(1, 2)",)),
+    "case counts in APPS": SetRow(apps([""], ["Yes\n"]), ("print('Yes')",), ("print('YES')",)),
+    "case in CodeContests": SetRow(contest([""], ["Yes\n"]), ("print('YES')", "print('yes')"), ("print('Yes No')",)),
+    "layout in CodeContests": SetRow(contest([""], ["1 2\n3\n"]), ("print('1\\n2 3')",), ("print('1 2')", "print(123)")),
+    "decimals in CodeContests": SetRow(contest([""], ["0.5\n"]), ("print(0.500009)",), ("print(0.50002)",)),
+    "zeros in CodeContests": SetRow(contest([""], ["7\n"]), ("print('007')",), ("print(8)",)),
+    "whole numbers in CodeContests": SetRow(
+        contest([""], [f"{10**17}\n"]), ("print(10**17)",), ("print(10**17 + 1)",)
+    ),
+    "your own rows are exact": SetRow(own([""], ["0.333333333333"]), ("print('0.333333333333')",), (THIRD,)),
+    "a tolerance of your own": SetRow(own([""], ["0.33"], abs_tol=0.01), (THIRD,), ("print(0.35)",)),
+    "a rule of your own": SetRow(own([""], ["a b"], compare="tokens"), ("print('a\\nb')",), ("print('ab')",)),
+    "an option": SetRow(
+        own([""], ["0.333333333333 A"]),
+        ("print(1 / 3)\nprint('a')",),
+        ("print(0.3334, 'a')",),
+        load={"output_comparison": "caseless:1e-6"},
+    ),
+    "an option for a set": SetRow(
+        contest([""], ["Yes\n"]), ("print('Yes')",), ("print('YES')",), load={"output_comparison": "lines"}
+    ),
+    "a checker in the tests": SetRow(own([""], ["2 1"], checker=CHECKER), ("print(1, 2)",), ("print(1, 1)",)),
+    "a checker as a column": SetRow(
+        {**own([""], ["2 1"]), "checker": CHECKER}, ("print(1, 2)",), ("print(1, 1)", "print('x')")
+    ),
+    "a checker of a known set": SetRow({**contest([""], ["2 1"]), "checker": CHECKER}, ("print(1, 2)",), ("print(3)",)),
+    "a checker before an option": SetRow(
+        {**own([""], ["2 1"]), "checker": CHECKER},
+        ("print(1, 2)",),
+        ("print(1, 1)",),
+        load={"output_comparison": "exact"},
+    ),
+    "a checker that ends the judge": SetRow(
+        {**own([""], ["1"]), "checker": "import sys\ndef check(stdin, stdout, expected):\n    sys.exit(stdout)"},
+        (),
+        ("print(1)",),
+    ),
+    "keys of dicts": SetRow(
+        call([[1]], [{"1": 2}]), ("def f(x): return {str(x): 2}",), ("def f(x): return {x: 2}",)
+    ),
+    "a float of a call, in APPS": SetRow(
+        rows.APPS_CALLS | {"input_output": json.dumps({"fn_name": "addUp", "inputs": [[[1]]], "outputs": [0.333333333]})},
+        ("def addUp(nums): return 1 / 3",),
+        ("def addUp(nums): return 0.334",),
+    ),
+    "an integer of a call, in APPS": SetRow(
+        rows.APPS_CALLS | {"input_output": json.dumps({"fn_name": "addUp", "inputs": [[[1]]], "outputs": [10**9]})},
+        ("def addUp(nums): return 10**9",),
+        ("def addUp(nums): return 10**9 + 1",),
+    ),
+}  # fmt: skip
+
+ROWS = {**COMPARISON}
+
+REFUSED = {
+    "a checker that is not Python": ({**own([""], ["1"]), "checker": "#include"}, "field 'checker'.*does not define check"),
+    "a checker without check": ({**own([""], ["1"]), "checker": "x = 1"}, "field 'checker'.*does not define check"),
+    "a checker of calls": ({**call([[1]], [1]), "checker": CHECKER}, "beside tests with 'stdin' and 'stdout'"),
+    "an unknown rule": (own([""], ["1"], compare="loose"), "compare='loose'.*choose one of lines"),
+    "a tolerance that takes everything": (own([""], ["1"], rel_tol=2), "accepts everything"),
+    "a tolerance as a text": (own([""], ["1"], abs_tol="a"), "field 'tests'"),
+}  # fmt: skip
