@@ -132,7 +132,65 @@ COMPARISON = {
     ),
 }  # fmt: skip
 
-ROWS = {**COMPARISON}
+BIG = 10**5000
+_DIGITS = "1" + "0" * 5000
+_LONG = list(range(100_000))
+
+LIMITS = {
+    "a long number": SetRow(call([[BIG]], [BIG + 1]), ("def f(x): return x + 1",), ("def f(x): return x",)),
+    "a long number in JSON text": SetRow(
+        call([], [], tests=f'{{"entry_point": "f", "inputs": [[{_DIGITS}]], "outputs": [{_DIGITS}]}}'),
+        ("def f(x): return x",),
+        ("def f(x): return x + 1",),
+    ),
+    "a long number in APPS": SetRow(
+        rows.APPS_CALLS
+        | {"input_output": f'{{"fn_name": "addUp", "inputs": [[[{_DIGITS}, 1]]], "outputs": [{_DIGITS[:-1]}1]}}'},
+        ("def addUp(nums): return sum(nums)",),
+        ("def addUp(nums): return 0",),
+    ),
+    "a long number in an assertion": SetRow(
+        call([], [], tests=[f"assert f(3) == {_DIGITS}", "assert f(2) == 2"]),
+        ("def f(x): return 10**5000 if x == 3 else x", f"def f(x): return {_DIGITS} if x == 3 else x"),
+        ("def f(x): return x",),
+    ),
+    "a long number in a test file": SetRow(
+        call([], [], tests=f"def test_f():\n    assert f(3) == {_DIGITS}\n"), ("def f(x): return 10**5000",), ("def f(x): return x",)
+    ),
+    "a long number that is printed": SetRow(
+        own(["9" * 5000], [_DIGITS[:5001]]), ("print(int(input()) + 1)",), ("print(int(input()))",)
+    ),
+    "a long number as an identifier": SetRow(call([[1]], [1], task_id=BIG), ("def f(x): return x",)),
+    "a suite above the bound of one value": SetRow(
+        call([[_LONG]] * 45, [0] * 45), ("def f(x): return x[0]",), ("def f(x): return x[1]",)
+    ),
+    "a byte-order mark in the reference": SetRow(
+        call([[1]], [1], reference="\ufeffdef f(x): return x"), ("\ufeffdef f(x): return x",), ("def f(x): return 0",), "def f"
+    ),
+    "a byte-order mark in a program that prints": SetRow(own([""], ["1"]), ("\ufeffprint(1)",), ("print(2)",)),
+    "a byte-order mark in the tests": SetRow(
+        call([], [], tests="\ufeffdef test_f():\n    assert f(1) == 1"), ("def f(x): return x",), ("def f(x): return 0",)
+    ),
+    "a line separator in an argument": SetRow(
+        rows.LCB_CALLS
+        | {
+            "public_test_cases": json.dumps([{"input": '"a\u2028b\x85"\n[1]', "output": "5", "testtype": "functional"}]),
+            "private_test_cases": "[]",
+            "starter_code": "class Solution:\n    def addUp(self, s: str, t: list) -> int:\n        ",
+        },
+        ("def addUp(s, t): return len(s) + len(t)",),
+        ("def addUp(s, t): return len(s)",),
+    ),
+    "a line separator in a prompt": SetRow(
+        rows.HUMANEVAL | {"prompt": 'X = "a\u2028b"\n\n\ndef twice(n):\n    return 2 * n\n\n\ndef grow(n):\n    """Grow."""\n'},
+        ("def grow(n): return 2 * n + 1",),
+        ("def grow(n): return 0",),
+        'X = "a\u2028b"',
+    ),
+    "a form feed in an output": SetRow(own([""], ["1\f2"]), ("print('1\\x0c2')",), ("print('1\\n2')",)),
+}  # fmt: skip
+
+ROWS = {**COMPARISON, **LIMITS}
 
 REFUSED = {
     "a checker that is not Python": ({**own([""], ["1"]), "checker": "#include"}, "field 'checker'.*does not define check"),
@@ -141,4 +199,11 @@ REFUSED = {
     "an unknown rule": (own([""], ["1"], compare="loose"), "compare='loose'.*choose one of lines"),
     "a tolerance that takes everything": (own([""], ["1"], rel_tol=2), "accepts everything"),
     "a tolerance as a text": (own([""], ["1"], abs_tol="a"), "field 'tests'"),
+    "more values than one case may hold": (call([[[0] * 4_000_001]], [0]), r"cases\[0\].*more than 4000000 values; leave this case out"),
+    "a value nested too deeply": (call([], [], tests='{"entry_point": "f", "inputs": [[' + "[" * 300 + "]" * 300 + ']], "outputs": [1]}'), "nested deeper than 200"),
+    "a value that cannot be read": (call([], [], tests="[" * 100_000), "nested too deeply"),
+    "an input that is no text": (own([5], ["1"]), "must hold texts"),
+    "an output that is no text": (own(["5"], [None]), "must hold texts"),
+    "a value of another type": (call([[object]], [1]), r"cases\[0\].*cannot cross between processes; leave this case out"),
+    "a long number where a text must stand": ({**own([""], ["1"]), "description": BIG}, "field 'description': <int of 16610 bits>"),
 }  # fmt: skip

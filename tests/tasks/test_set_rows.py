@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.tasks import set_rows
-from trl_gift import load_tasks
+from trl_gift import Task, load_tasks
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.sandbox import LocalSandbox
 
@@ -20,6 +20,8 @@ def sandbox():
 def test_a_row_takes_right_programs_alone(name, sandbox):
     entry = set_rows.ROWS[name]
     (task,) = load_tasks([entry.row], **entry.load)
+    assert Task.from_row(task.to_row()) == task
+    assert entry.reference is None or entry.reference in task.reference
     programs = [*entry.passing, *entry.failing]
     outcomes = [future.result() for future in sandbox.submit_all([(code, task.all_tests) for code in programs])]
     for place, outcome in enumerate(outcomes):

@@ -10,7 +10,7 @@ The folders are internal: `pool/` is the trainer's side, `inside/` runs in the c
 force, and `values/` serves both sides.
 
 Public modules: `statements` (assertions as statements), `languages` (names and commands of languages), `comparisons` (names
-of the rules for printed output), `values.show` (values as short text).
+of the rules for printed output), `values.show` (values as short text), `digits` (numbers of any length).
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ __all__ = [
     "Tests",
     "ToolchainMissing",
     "comparisons",
+    "digits",
     "languages",
     "probe_isolation",
     "statements",

@@ -27,7 +27,7 @@ from typing import Any
 from trl_gift.sandbox.base import BaseSandbox, check_job, closed
 from trl_gift.sandbox.cases import AssertTests, CallTests, Case, StdioTests, Tests
 from trl_gift.sandbox.outcome import Limits, Outcome, SandboxError, TestResult
-from trl_gift.sandbox.statements import can_fail
+from trl_gift.sandbox.statements import can_fail, parse
 from trl_gift.sandbox.status import Status
 from trl_gift.sandbox.values.compare_outputs import first_difference, outputs_match
 from trl_gift.sandbox.values.compare_values import values_match
@@ -222,7 +222,11 @@ def _check_capable(tests: Tests) -> None:
         raise SandboxError("arguments by reference need a LocalSandbox, because a remote script returns only text")
     if isinstance(tests, CallTests):
         for case in tests.cases:
-            if _literal(repr((case.args, dict(case.kwargs), case.expected))) is None:
+            try:
+                literal = _literal(repr((case.args, dict(case.kwargs), case.expected)))
+            except ValueError:  # a number of more digits than Python reads, there as here
+                literal = None
+            if literal is None:
                 raise SandboxError(f"{show(case.args)} is not a Python literal and cannot cross to a remote script")
 
 
@@ -237,7 +241,7 @@ def _literal(text: str) -> tuple[Any] | None:
 def _assert_script(program: str, tests: AssertTests, marker: str) -> str:
     steps = []
     pending = ""
-    for statement in ast.parse(tests.text).body:
+    for statement in parse(tests.text).body:
         pending += ast.unparse(statement) + "\n"
         if can_fail(statement):
             steps.append(pending)

@@ -11,6 +11,8 @@ import types
 from functools import lru_cache
 from typing import NamedTuple
 
+from trl_gift.sandbox.digits import any_number_of_digits
+
 _FILENAME = "<tests>"
 
 
@@ -28,6 +30,12 @@ class Step(NamedTuple):
     text: str
 
 
+def parse(source: str) -> ast.Module:
+    """`ast.parse`, which also reads whole numbers of more than 4,300 digits."""
+    with any_number_of_digits():
+        return ast.parse(source)
+
+
 def can_fail(statement: ast.stmt) -> bool:
     """Whether a top-level statement is a test: it asserts, raises or calls something.
 
@@ -38,8 +46,14 @@ def can_fail(statement: ast.stmt) -> bool:
     if isinstance(statement, (*setup, ast.Assign, ast.AnnAssign, ast.AugAssign)):
         return False
     if isinstance(statement, ast.Assert):
-        return not (isinstance(statement.test, ast.Constant) and bool(statement.test.value))
+        return not is_always_true(statement)
     return any(isinstance(node, (ast.Assert, ast.Raise, ast.Call)) for node in ast.walk(statement))
+
+
+def is_always_true(statement: ast.Assert) -> bool:
+    """Whether an assertion can never fail: it asserts a constant, or a tuple as in `assert (add(1, 2) == 3, "message")`."""
+    test = statement.test
+    return (isinstance(test, ast.Constant) and bool(test.value)) or (isinstance(test, ast.Tuple) and bool(test.elts))
 
 
 @lru_cache(maxsize=512)
@@ -51,7 +65,7 @@ def steps(source: str) -> tuple[Step, ...]:
             can_fail(statement),
             ast.get_source_segment(source, statement) or "",
         )
-        for statement in ast.parse(source).body
+        for statement in parse(source).body
     )
 
 
@@ -61,7 +75,7 @@ def free_names(*sources: str) -> frozenset[str]:
     used: set[str] = set()
     defined = set(dir(builtins)) | {"__name__", "__file__"}
     for source in sources:
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(parse(source)):
             if isinstance(node, ast.Name):
                 (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
             elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -82,7 +96,7 @@ def failing_line(error: BaseException, source: str) -> str:
     """
     line = test = ""
     trace = error.__traceback__
-    lines = source.splitlines()
+    lines = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == _FILENAME and 0 < trace.tb_lineno <= len(lines):
             line = lines[trace.tb_lineno - 1].strip()

@@ -96,7 +96,7 @@ def _bound(tree: ast.Module) -> set[str]:
 
 def _closed(starter: str, name: str) -> str:
     """Starter code with its open `def` line closed, without the lines after it that do not parse."""
-    lines = starter.rstrip().splitlines()
+    lines = starter.rstrip().split("\n")
     start = next((i for i, line in enumerate(lines) if line.lstrip().startswith(f"def {name}(")), None)
     if start is None:
         return starter

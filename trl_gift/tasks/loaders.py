@@ -16,10 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.sandbox import AssertTests
+from trl_gift.sandbox.digits import any_number_of_digits
 from trl_gift.tasks.comparison import Comparison, compared_by, parse_comparison
 from trl_gift.tasks.filters import Candidate, Filter, as_filter
 from trl_gift.tasks.formats import Format, recognise
-from trl_gift.tasks.sources import ONLY_SPLIT, PlacedRow, as_rows, numbered, placed_rows, what
+from trl_gift.tasks.sources import (
+    BYTE_ORDER_MARK,
+    ONLY_SPLIT,
+    PlacedRow,
+    as_rows,
+    numbered,
+    placed_rows,
+    read_text,
+    what,
+)
 from trl_gift.tasks.task import Task, bad, untested, with_checker
 from trl_gift.tasks.unknown import explain, refuse_similar_names
 
@@ -170,7 +180,7 @@ def _with_test_files(rows: Iterable[PlacedRow], folder: Path) -> Iterator[Placed
                 path = (folder / value.strip()).resolve()
                 if not path.is_relative_to(folder.resolve()) or not path.is_file():
                     raise bad(where, field, value, f"no such file in {folder}; give its path from there, or its text")
-                texts[field] = path.read_text(encoding="utf-8")
+                texts[field] = read_text(path)
         yield where, {**row, **texts}
 
 
@@ -193,14 +203,25 @@ def _reading(known: Format | None, row: Mapping[str, Any], where: str) -> Callab
         if known.name.startswith("canonical"):
             refuse_similar_names(row, where)
         try:
-            return with_checker(known.read(row, where), row.get("checker"), where)
+            with any_number_of_digits():
+                plain = {name: _without_mark(value) for name, value in row.items()}
+                return with_checker(known.read(plain, where), plain.get("checker"), where)
         except TaskError:
             raise
+        except RecursionError:
+            raise TaskError(f"{where} ({known.name}): nested too deeply to be read; leave the row out.") from None
         except ValueError as error:
             # The test classes refuse some values when they are built; their messages name the value and the fix.
             raise TaskError(f"{where} ({known.name}): {error}.") from error
 
     return read
+
+
+def _without_mark(value: Any) -> Any:
+    """A text, or a list of texts, without the byte-order mark that files of Windows begin with."""
+    if isinstance(value, str):
+        return value.removeprefix(BYTE_ORDER_MARK)
+    return [_without_mark(item) for item in value] if isinstance(value, list) else value
 
 
 def _returning(task: Task) -> Callable[[], Task]:

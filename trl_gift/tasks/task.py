@@ -16,8 +16,11 @@ from typing import Any
 from trl_gift import codetext
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
+from trl_gift.sandbox.values.show import show
 from trl_gift.tasks.owntests import Program
 from trl_gift.tasks.testcode import Unsupported
+
+_MOST_SHOWN = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +179,7 @@ def bad(where: str, field: str, value: object, cure: str) -> TaskError:
         value: The value seen.
         cure: The reason and the fix, without a full stop.
     """
-    seen = repr(value)
-    return TaskError(f"{where}: field {field!r}: {seen[:120] + '…' if len(seen) > 120 else seen}: {cure}.")
+    return TaskError(f"{where}: field {field!r}: {show(value, _MOST_SHOWN)}: {cure}.")
 
 
 def untested(where: str) -> TaskError:

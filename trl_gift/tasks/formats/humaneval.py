@@ -47,7 +47,7 @@ def split_doctests(docstring: str) -> tuple[str, str]:
     words: list[str] = []
     doctests: list[str] = []
     in_doctest = False
-    for line in docstring.splitlines():
+    for line in docstring.split("\n"):
         in_doctest = line.lstrip().startswith(">>>") or (in_doctest and bool(line.strip()))
         if in_doctest and not doctests[-1:] and words and _HEADING.fullmatch(words[-1]):
             words.pop()
@@ -72,7 +72,7 @@ def _parts(prompt: str, entry_point: str, where: str) -> tuple[str, str, str]:
     if found is None:
         raise bad(where, "prompt", prompt, "must describe the task in the function's docstring")
     docstring, description = found
-    lines = prompt.splitlines()
+    lines = prompt.split("\n")
     signature = "\n".join(lines[: docstring.lineno - 1]).strip("\n")
     helpers = "\n".join(lines[: function.lineno - 1]).strip("\n")
     return signature, inspect.cleandoc(description), helpers

@@ -95,7 +95,7 @@ def _values(text: object, where: str) -> list[Any]:
     """The arguments of a call, one JSON value a line."""
     if not isinstance(text, str):
         raise bad(where, "public_test_cases", text, "the input of a call must be a text, one argument a line")
-    return [_value(line, where) for line in text.splitlines() if line.strip()]
+    return [_value(line, where) for line in text.split("\n") if line.strip()]
 
 
 def _value(text: object, where: str) -> Any:
