@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -54,7 +54,7 @@ from trl_gift.sampling.store import is_complete, write_parquet
 from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
-from trl_gift.tasks.references import failing_references
+from trl_gift.tasks.references import check_references, with_readings
 from trl_gift.training.checks import (
     check_early_stopping,
     check_evaluations,
@@ -515,16 +515,21 @@ class GiFTTrainer(RoundTrainer):
         return kept
 
     def _check_references(self) -> None:
-        """Runs the references, once for a run; from then on those that fail their own tests are as if absent."""
+        """Runs the references, once for a run, which decides between the readings of a row.
+
+        From then on references that fail their own tests are as if absent.
+        """
         self.tasks = self._given_tasks
         if not self.args.verify or all(task.reference is None for task in self.tasks):
             return
         if not self._agreed(self.run.has("references.json")):
             if self.is_sharded:
                 return  # nothing is executed here; the process that samples has run them
-            failing = failing_references(self.tasks, self.rollouts.sandbox) if self.rollouts.is_main else {}
-            self._write("references.json", {"failing": failing})
-        failing = self.run.read("references.json")["failing"]
+            checked = check_references(self.tasks, self.rollouts.sandbox) if self.rollouts.is_main else None
+            self._write("references.json", asdict(checked) if checked else {})
+        record = self.run.read("references.json")
+        failing = record["failing"]
+        self.tasks = with_readings(self.tasks, record.get("readings", {}))
         if not failing:
             return
         self.tasks = [replace(task, reference=None) if task.task_id in failing else task for task in self.tasks]

@@ -190,7 +190,116 @@ LIMITS = {
     "a form feed in an output": SetRow(own([""], ["1\f2"]), ("print('1\\x0c2')",), ("print('1\\n2')",)),
 }  # fmt: skip
 
-ROWS = {**COMPARISON, **LIMITS}
+
+def function(inputs, outputs, *solutions, base=rows.APPS_CALLS):
+    pairs = json.dumps({"fn_name": "addUp", "inputs": inputs, "outputs": outputs})
+    return base | {"input_output": pairs, "solutions": json.dumps(solutions), "starter_code": "def addUp(nums):"}
+
+
+def gold(inputs, outputs, solution):
+    cases = [
+        {"type": "function_call", "fn_name": "f", "input": i, "output": o}
+        for i, o in zip(inputs, outputs, strict=True)
+    ]
+    return rows.VERIFIABLE_CALLS | {
+        "gold_standard_solution": solution,
+        "verification_info": {"language": "python", "test_cases": cases},
+    }
+
+
+ADD = "def addUp(nums): return sum(nums)"
+ADD_IN_LIST = "def addUp(nums): return [sum(nums)]"
+PYTHON_2 = "n = int(raw_input())\nprint(n + 1)"
+PYTHON_3 = "n = int(input())\nprint(n + 1)"
+WRONG = "n = int(input())\nprint(n + 2)"
+CPP = "#include <iostream>\nint main() { long n; std::cin >> n; std::cout << n + 1 << std::endl; }"
+
+READINGS = {
+    "Python 2 that parses": SetRow(
+        apps(["1\n"], ["2\n"], solutions=json.dumps([PYTHON_2, PYTHON_3])), (PYTHON_3,), (PYTHON_2, WRONG), "input())\nprint(n + 1)"
+    ),
+    "a wrong solution first": SetRow(
+        apps(["1\n"], ["2\n"], solutions=json.dumps([WRONG, PYTHON_3])), (PYTHON_3,), (WRONG,), "n + 1"
+    ),
+    "no solution passes": SetRow(
+        apps(["1\n"], ["2\n"], solutions=json.dumps([WRONG, "print(0)"])), (PYTHON_3,), (WRONG,), "n + 2"
+    ),
+    "several solutions of CodeContests": SetRow(
+        contest(["1\n"], ["2\n"])
+        | {"solutions": {"language": [3, 2, 3], "solution": ["import sys\nprint(xrange(2))", CPP, PYTHON_3]}},
+        (PYTHON_3,), (WRONG,), "n + 1",
+    ),
+    "several solutions of TACO": SetRow(
+        taco(["1\n"], ["2\n"]) | {"solutions": json.dumps(["print 1", WRONG, PYTHON_2, PYTHON_3])},
+        (PYTHON_3,), (WRONG,), "n + 1",
+    ),
+    "a wrong function first": SetRow(
+        function([[[1, 2]]], [3], "def addUp(nums): return 0", ADD), (ADD,), ("def addUp(nums): return 0",), "sum(nums)"
+    ),
+    "results in one more list": SetRow(function([[[1, 2]]], [[3]], ADD), (ADD,), (ADD_IN_LIST,)),
+    "results that are lists": SetRow(function([[[1, 2]]], [[3]], ADD_IN_LIST), (ADD_IN_LIST,), (ADD,)),
+    "results in lists without a solution": SetRow(function([[[1, 2]]], [[3]]), (ADD, ADD_IN_LIST), ("def addUp(nums): return 4",)),
+    "results in one more list, in verifiable problems": SetRow(
+        gold([[1]], [[2]], "def f(x):\n    return x + 1"), ("def f(x): return x + 1",), ("def f(x): return [x + 1]",)
+    ),
+    "results that are lists, in verifiable problems": SetRow(
+        gold(["[1]"], ["[2]"], "def f(x):\n    return [x + 1]"), ("def f(x): return [x + 1]",), ("def f(x): return x + 1",)
+    ),
+    "arguments in one more list": SetRow(
+        function([[[[1, 2]]], [[[3]]]], [3, 3], ADD), (ADD,), ("def addUp(nums): return sum(nums[0])",)
+    ),
+    "arguments as texts": SetRow(
+        function([["[1, 2]"], ["[3]"]], ["3", "3"], ADD, base=rows.TACO), (ADD,), ("def addUp(nums): return len(nums)",)
+    ),
+    "arguments that are texts": SetRow(
+        function([["12"], ["3"]], [2, 1], "def addUp(nums): return len(nums)"),
+        ("def addUp(nums): return len(nums)",), ("def addUp(nums): return 2",),
+    ),
+    "one text as arguments, one a line": SetRow(
+        function(["[1, 2]\n3"], [6], "def addUp(nums, more): return sum(nums) + more", base=rows.TACO),
+        ("def addUp(nums, more): return sum(nums) + more",), ("def addUp(nums, more): return sum(nums)",),
+    ),
+    "one text as a list of arguments": SetRow(
+        gold(["[[1, 2], 3]"], ["6"], "def f(x, y): return sum(x) + y"), ("def f(x, y): return sum(x) + y",), ("def f(x, y): return 5",)
+    ),
+    "one text as the only argument": SetRow(
+        gold(["a b"], ["2"], "def f(x): return len(x.split())"), ("def f(x): return len(x.split())",), ("def f(x): return 1",)
+    ),
+    "arguments written in Python": SetRow(
+        gold(["(1, 2)\nNone"], ["True"], "def f(x, y): return y is None and x == (1, 2)"),
+        ("def f(x, y): return y is None and x == (1, 2)",), ("def f(x, y): return x == [1, 2]",),
+    ),
+    "keys that were numbers": SetRow(
+        function([[[1, 1]]], [{"1": 2}], "def addUp(nums): return {n: nums.count(n) for n in nums}"),
+        ("def addUp(nums): return {1: 2}",), ("def addUp(nums): return {'1': 2}",),
+    ),
+    "keys that are texts": SetRow(
+        function([[[1, 1]]], [{"1": 2}], "def addUp(nums): return {str(n): nums.count(n) for n in nums}"),
+        ("def addUp(nums): return {'1': 2}",), ("def addUp(nums): return {1: 2}",),
+    ),
+    "a method of class Solution among functions": SetRow(
+        function([[[1, 2]]], [3], "def other(): pass", rows.METHOD), (ADD,), ("def addUp(nums): return 0",), "class Solution"
+    ),
+    "a fenced solution": SetRow(
+        gold([[1]], [2], "Here:\n```python\ndef f(x):\n    return x + 1\n```\nDone."), ("def f(x): return x + 1",), ("def f(x): return x",), "def f"
+    ),
+}  # fmt: skip
+
+LANGUAGES = {
+    "C++ under another name": SetRow(own(["1"], ["2"], language="C++"), (CPP,), ("int main() {}",)),
+    "C++ of verifiable problems": SetRow(
+        verifiable(["1"], ["2"])
+        | {
+            "gold_standard_solution": f"```cpp\n{CPP}\n```",
+            "verification_info": {"language": "cpp", "test_cases": [{"type": "stdin_stdout", "input": "1", "output": "2"}]},
+        },
+        (CPP,), ("int main() {}",), "#include",
+    ),
+    "Python under another name": SetRow(own(["1"], ["2"], language="Python3"), (PYTHON_3,), (WRONG,)),
+    "a language among the tests": SetRow(own(["1"], ["2"]) | {"tests": {"stdin": ["1"], "stdout": ["2"], "language": "cpp"}}, (CPP,), ("int main() {}",)),
+}  # fmt: skip
+
+ROWS = {**COMPARISON, **LIMITS, **READINGS, **LANGUAGES}
 
 REFUSED = {
     "a checker that is not Python": ({**own([""], ["1"]), "checker": "#include"}, "field 'checker'.*does not define check"),
@@ -205,5 +314,18 @@ REFUSED = {
     "an input that is no text": (own([5], ["1"]), "must hold texts"),
     "an output that is no text": (own(["5"], [None]), "must hold texts"),
     "a value of another type": (call([[object]], [1]), r"cases\[0\].*cannot cross between processes; leave this case out"),
+    "files as input": (contest(["1"], ["2"]) | {"input_file": "in.txt"}, "field 'input_file': 'in.txt': its programs read or write a file"),
+    "files as output": (contest(["1"], ["2"]) | {"output_file": "out.txt"}, "field 'output_file'"),
+    "arguments that cannot be read": (function([1], [2], ADD), "the list of arguments of one call"),
+    "another language": (own(["1"], ["2"], language="rust"), "field 'language': 'rust': its programs cannot be run; the sandbox runs python, c, cpp, javascript"),
+    "another language in verifiable problems": (
+        verifiable(["1"], ["2"]) | {"verification_info": {"language": "java", "test_cases": [{"type": "stdin_stdout", "input": "1", "output": "2"}]}},
+        "'java': its programs cannot be run; the sandbox runs python",
+    ),
+    "another language than that of the tests": (
+        own(["1"], ["2"], language="python") | {"tests": {"kind": "stdio", "cases": [{"stdin": "1", "stdout": "2"}], "language": "cpp"}},
+        "field 'language': 'python': its tests are for programs in cpp",
+    ),
+    "calls in another language": (call([[1]], [1], language="cpp"), "field 'language': 'cpp': only tests with 'stdin' and 'stdout'"),
     "a long number where a text must stand": ({**own([""], ["1"]), "description": BIG}, "field 'description': <int of 16610 bits>"),
 }  # fmt: skip

@@ -71,6 +71,18 @@ LANGUAGES: dict[str, Language] = {
     "javascript": Language("main.js", ("node", "--stack-size=4096", "{source}"), reserves_memory=True),
 }
 NAMES = ("python", *LANGUAGES)
+_OTHER_NAMES = {
+    "py": "python", "python3": "python", "python 3": "python", "pypy3": "python",
+    "c++": "cpp", "c++14": "cpp", "c++17": "cpp", "cpp14": "cpp", "cpp17": "cpp",
+    "js": "javascript", "node": "javascript", "nodejs": "javascript", "node.js": "javascript",
+}  # fmt: skip
+
+
+def language_named(name: str) -> str | None:
+    """The language of a name as data sets write it, such as `"C++"` for `"cpp"`; None for one that cannot be run."""
+    name = name.strip().lower()
+    name = _OTHER_NAMES.get(name, name)
+    return name if name in NAMES else None
 
 
 def commands(name: str) -> dict[str, Any]:

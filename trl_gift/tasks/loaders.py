@@ -156,7 +156,8 @@ def filter_tasks(tasks: Iterable[Task], filter: str | Filter | None, limit: int 
 
 def _compared_by(task: Task, comparison: Comparison) -> Task:
     tests, hidden = (compared_by(suite, comparison) for suite in (task.tests, task.hidden_tests))
-    return replace(task, tests=tests, hidden_tests=hidden)
+    readings = tuple(replace(reading, tests=compared_by(reading.tests, comparison)) for reading in task.readings)
+    return replace(task, tests=tests, hidden_tests=hidden, readings=readings)
 
 
 def _renamed(rows: Iterable[PlacedRow], names: Mapping[str, str]) -> Iterator[PlacedRow]:

@@ -119,7 +119,7 @@ def plain_value(value: Any) -> Any:
     return value
 
 
-def _numeric_types() -> tuple[type, ...]:
+def _numeric_types() -> tuple[Any, ...]:
     """The types of arrays, their scalars and tensors; whoever has one has imported its library."""
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     arrays = (numpy.ndarray, numpy.generic) if numpy is not None else ()

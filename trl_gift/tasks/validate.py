@@ -16,6 +16,7 @@ from typing import Any
 
 from trl_gift.codetext import INDENT, entry_point_of
 from trl_gift.sandbox import AssertTests, CallTests, Outcome, Sandbox, Status, StdioTests, Tests
+from trl_gift.tasks.references import settled
 from trl_gift.tasks.task import Task
 
 RUNS = 3
@@ -102,6 +103,7 @@ def validate(
     Returns:
         The clean tasks, and the others with the reason.
     """
+    tasks = settled(tasks, sandbox)
     outcomes = _run(list(_jobs(tasks, runs)), sandbox, progress)
     reasons: dict[str, str] = {}
     kept: dict[str, Task] = {}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from trl_gift import codetext
 from trl_gift.sandbox import CallTests, Case, StdioTests, Tests
 from trl_gift.tasks.comparison import DECIMALS, Comparison
+from trl_gift.tasks.formats.readings import Calls, combined
 from trl_gift.tasks.task import Task, bad
 
 Row = Mapping[str, Any]
@@ -57,11 +58,6 @@ def content_id(prefix: str, *parts: object) -> str:
     return f"{prefix}/{digest}"
 
 
-def first_python(solutions: Iterable[str]) -> str | None:
-    """The first solution that is Python 3, or None; older collections hold Python 2, too."""
-    return next((code for code in solutions if code.strip() and codetext.parse(code) is not None), None)
-
-
 def borrowed_imports(source: str, reference: str, imports: Sequence[str]) -> list[str]:
     """Imports of the reference that the tests also need; the reference is trusted, so its imports are."""
     return [line for line in codetext.imports_used(source, reference) if line not in imports]
@@ -87,15 +83,37 @@ def stdio(
     return StdioTests(cases=tuple(cases), language=language, **comparison.fields())
 
 
-def calls(
-    entry_point: str,
-    inputs: Sequence[Sequence[Any]],
-    outputs: Sequence[Any],
-    compare: Literal["equal", "json", "apps"] = "json",
-) -> CallTests:
-    """Calls of a function whose arguments and results went through JSON, from two lists of the same length."""
-    cases = (Case(args=tuple(i), expected=o) for i, o in zip(inputs, outputs, strict=True))
+def calls(entry_point: str, way: Calls, compare: Literal["json", "apps"] = "json") -> CallTests:
+    """Calls of a function whose arguments and results went through JSON, read in one way."""
+    cases = (Case(args=tuple(i), expected=o) for i, o in zip(way.arguments, way.results, strict=True))
     return CallTests(entry_point, cases=tuple(cases), compare=compare, **DECIMALS.of_values())
+
+
+def called_task(task: Task, entry_point: str, ways: Sequence[Calls], references: Sequence[str]) -> Task:
+    """A task with calls as tests, which can be read in several ways.
+
+    Args:
+        task: The task without tests and reference; its signature is that of the first reference if it has none.
+        entry_point: The function.
+        ways: The ways to read the calls, most likely first, at least one.
+        references: Solutions that define the function, most likely right ones first.
+
+    Raises:
+        TaskError: if neither the task nor a reference gives a signature.
+    """
+    loose = all(isinstance(result, list) and len(result) == 1 for result in ways[0].results)
+    tests = calls(entry_point, ways[0], compare="apps" if loose else "json")
+    if not references:
+        return replace(task, tests=tests)
+    strict = [calls(entry_point, way) for way in ways] if len(ways) > 1 else []
+    readings = combined(references, entry_point, strict)
+    signature = task.signature or codetext.signature_of(references[0], entry_point)
+    return replace(task, tests=tests, reference=references[0], signature=signature, readings=readings)
+
+
+def run_task(task: Task, references: Sequence[str]) -> Task:
+    """A task of whole programs with its solutions, most likely right ones first."""
+    return replace(task, reference=references[0], readings=combined(references)) if references else task
 
 
 def visible_and_hidden(tests: StdioTests | CallTests, visible: int) -> tuple[Tests, Tests | None]:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from trl_gift.tasks.comparison import CONTEST
-from trl_gift.tasks.formats.common import Format, Row, first_python, json_field, stdio, visible_and_hidden
-from trl_gift.tasks.task import Task, bad, id_field, text_field
+from trl_gift.tasks.formats.common import Format, Row, json_field, run_task, stdio, visible_and_hidden
+from trl_gift.tasks.formats.readings import python_solutions
+from trl_gift.tasks.task import Task, bad, id_field, optional_text, text_field
 
 _PYTHON3 = (3, "PYTHON3")
 
@@ -30,13 +31,18 @@ def _code_contests(row: Row, where: str) -> Task:
     solutions = _pairs(row, "solutions", ("language", "solution"), where)
     together = stdio([i for i, _ in runs], [o for _, o in runs], where, "public_tests", comparison=CONTEST)
     tests, hidden_tests = visible_and_hidden(together, len(visible))
-    return Task(
+    for field in ("input_file", "output_file"):
+        if name := optional_text(row, field, where):
+            raise bad(
+                where, field, name, "its programs read or write a file, and programs here have none; leave it out"
+            )
+    task = Task(
         task_id=id_field(row, where, "name"),
         description=text_field(row, "description", where).strip(),
         tests=tests,
-        reference=first_python(str(code) for language, code in solutions if language in _PYTHON3),
         hidden_tests=hidden_tests,
     )
+    return run_task(task, python_solutions(str(code) for language, code in solutions if language in _PYTHON3))
 
 
 def _pairs(row: Row, field: str, names: tuple[str, str], where: str) -> list[tuple[Any, Any]]:
