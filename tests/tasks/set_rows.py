@@ -299,7 +299,99 @@ LANGUAGES = {
     "a language among the tests": SetRow(own(["1"], ["2"]) | {"tests": {"stdin": ["1"], "stdout": ["2"], "language": "cpp"}}, (CPP,), ("int main() {}",)),
 }  # fmt: skip
 
-ROWS = {**COMPARISON, **LIMITS, **READINGS, **LANGUAGES}
+KODCODE = {
+    "version": "1", "style": "instruct", "subset": "Prefill", "question_id": "Prefill_1_I",
+    "question": "Write a function that adds two numbers.",
+    "solution": "from typing import Union\n\ndef add(a: Union[int, float], b: int) -> int:\n    return a + b\n",
+    "test": "from solution import add\n\ndef test_small():\n    assert add(1, 2) == 3\n\ndef test_zero():\n    assert add(0, 0) == 0\n",
+    "test_info": [{"docstring": "", "function_declaration": "def add(a: Union[int, float], b: int):", "function_name": "add", "parameter_list": "(a, b)"}],
+    "gpt_pass_sequence": [1, 0], "gpt_difficulty": "easy",
+}  # fmt: skip
+SUM = "def add(a, b): return a + b"
+NOT_SUM = "def add(a, b): return 3"
+ACECODE = {
+    "id": "oss_1", "source": "oss", "question": "Write `add` that adds two numbers.",
+    "test_cases": ["assert add(1, 2) == 3", "assert sorted([add(2, 2), 1]) == [1, 4]"],
+    "inferences": [
+        {"model_name": "m", "completion_id": 0, "completion": "def add(a, b):\n    return 3", "pass_rate": 0.5},
+        {"model_name": "m", "completion_id": 1, "completion": "Here:\n```python\nimport math\n\ndef add(a: int, b: int):\n    return a + b\n```", "pass_rate": 1.0},
+    ],
+}  # fmt: skip
+RSTAR = {
+    "question_id": "seed_1", "question": "Add.", "starter_code": "", "inputs": '["1 2\\n"]', "outputs": '["3\\n"]',
+    "is_synthesized": "[0]", "test_case_type": "[]", "func_name": "", "class_name": "",
+}  # fmt: skip
+BIGCODEBENCH = {
+    "task_id": "BigCodeBench/1",
+    "complete_prompt": 'import random\nfrom statistics import mean\n\ndef task_func(xs, seed=1):\n    """\n    The mean of a list.\n\n    Example:\n    >>> task_func([1, 3])\n    2\n    """\n',
+    "instruct_prompt": "The mean of a list. Start with:\n```\ndef task_func(xs, seed=1):\n```",
+    "canonical_solution": "    if not xs:\n        raise ValueError('empty')\n    return mean(xs)",
+    "code_prompt": "import random\nfrom statistics import mean\ndef task_func(xs, seed=1):\n",
+    "test": "import unittest\n\nclass TestCases(unittest.TestCase):\n    def setUp(self):\n        self.xs = [1, 3]\n\n    def test_mean(self):\n        self.assertEqual(task_func(self.xs), 2)\n\n    def test_empty(self):\n        with self.assertRaises(ValueError):\n            task_func([])\n",
+    "entry_point": "task_func", "doc_struct": "{}", "libs": "['statistics']",
+}  # fmt: skip
+CODEREASONING = {
+    "id": "a1", "input": "Read a number and print the next.", "output": "<think></think>", "source": "atcoder",
+    "license": "mit", "dataset": "apps", "split": "train", "difficulty": "1", "solution": f"```python\n{PYTHON_3}\n```",
+}  # fmt: skip
+MULTIPLE = {
+    "name": "HumanEval_0_f", "language": "js", "prompt": "//Add.\nfunction f(a, b){\n", "doctests": "transform",
+    "original": "x.py", "prompt_terminology": "reworded", "tests": "assert.equal(f(1, 2), 3);", "stop_tokens": ["\nfunction "],
+}  # fmt: skip
+
+TRAINING_SETS = {
+    "KodCode": SetRow(KODCODE, (SUM,), (NOT_SUM, "def add(a, b): return a or b"), "Union"),
+    "KodCode for SFT": SetRow(
+        {
+            **{name: KODCODE[name] for name in ("question", "solution", "subset")},
+            "conversation_id": "x", "test_code": KODCODE["test"], "test_entry_point": "add",
+        },
+        (SUM,), (NOT_SUM,),
+    ),
+    "KodCode without an identifier": SetRow(
+        {"question": "Add.", "solution": SUM, "test_code": KODCODE["test"]}, (SUM,), (NOT_SUM,)
+    ),
+    "KodCode with runs": SetRow(
+        {**KODCODE, "solution": PYTHON_3, "test": '{"stdin": ["1"], "stdout": ["2"]}'}, (PYTHON_3,), (WRONG,)
+    ),
+    "AceCode": SetRow(ACECODE, (SUM,), (NOT_SUM,), "import math"),
+    "AceCode without programs": SetRow({**ACECODE, "inferences": []}, (SUM,), (NOT_SUM,)),
+    "AceCode with a rate that is wrong": SetRow(
+        {**ACECODE, "inferences": [{"completion": NOT_SUM, "pass_rate": 1.0}, {"completion": SUM, "pass_rate": 0.9}]},
+        (SUM,), (NOT_SUM,), "a + b",
+    ),
+    "AceCode whose tests need an import": SetRow(
+        {
+            **ACECODE,
+            "test_cases": ["assert math.isclose(add(1, 2), 3)"],
+            "inferences": [{"completion": f"import math\n{SUM}", "pass_rate": 1.0}],
+        },
+        (SUM,), ("def add(a, b): return 4",),
+    ),
+    "rStar-Coder, runs": SetRow(RSTAR, (rows.ECHO_SUM,), ("print(4)",)),
+    "rStar-Coder, synthetic": SetRow(
+        {name: RSTAR[name] for name in ("question_id", "question", "inputs", "outputs")}, (rows.ECHO_SUM,), ("print(4)",)
+    ),
+    "rStar-Coder, calls": SetRow(
+        {
+            **RSTAR, "func_name": "addUp", "class_name": "Solution", "starter_code": rows.STARTER,
+            "inputs": '["[1, 2]", "[3]"]', "outputs": '["3", "3"]',
+        },
+        (ADD,), ("def addUp(nums): return 2",),
+    ),
+    "rStar-Coder, calls without starter code": SetRow(
+        {**RSTAR, "func_name": "add", "inputs": "[[1, 2]]", "outputs": "[3]"}, (SUM,), ("def add(a, b): return 4",)
+    ),
+    "rStar-Coder, no function by a word": SetRow({**RSTAR, "func_name": "None"}, (rows.ECHO_SUM,), ("print(4)",)),
+    "BigCodeBench": SetRow(
+        BIGCODEBENCH,
+        ("def task_func(xs, seed=1):\n    if not xs: raise ValueError\n    return sum(xs) / len(xs)",),
+        ("def task_func(xs, seed=1): return 2",),
+        "raise ValueError('empty')",
+    ),
+}  # fmt: skip
+
+ROWS = {**COMPARISON, **LIMITS, **READINGS, **LANGUAGES, **TRAINING_SETS}
 
 REFUSED = {
     "a checker that is not Python": ({**own([""], ["1"]), "checker": "#include"}, "field 'checker'.*does not define check"),
@@ -327,5 +419,17 @@ REFUSED = {
         "field 'language': 'python': its tests are for programs in cpp",
     ),
     "calls in another language": (call([[1]], [1], language="cpp"), "field 'language': 'cpp': only tests with 'stdin' and 'stdout'"),
+    "MultiPL-E": (MULTIPLE, "field 'language': 'js': the tests of MultiPL-E are code in this language"),
+    "OpenCodeReasoning has no tests": (CODEREASONING, "train with verify=False"),
+    "OpenCodeReasoning without the question": ({**CODEREASONING, "input": "-"}, "take the configuration split_0"),
+    "AceCode that calls nothing": ({**ACECODE, "test_cases": ["assert len([]) == 0"]}, "must call the function that they test"),
+    "AceCode without tests": ({**ACECODE, "test_cases": []}, "must call the function that they test"),
+    "KodCode with several functions": (
+        {**KODCODE, "solution": f"{SUM}\ndef sub(a, b): return a - b", "test": "from solution import add, sub\ndef test_f():\n    assert add(1, 2) == sub(4, 1)"},
+        "a task asks for one function",
+    ),
+    "rStar-Coder of lists that differ": ({**RSTAR, "outputs": "[]"}, "lists of the same length"),
+    "rStar-Coder with a name that is none": ({**RSTAR, "func_name": "a b"}, "field 'func_name'"),
+    "BigCodeBench without a docstring": ({**BIGCODEBENCH, "complete_prompt": "def task_func(xs):\n"}, "field 'complete_prompt'.*docstring"),
     "a long number where a text must stand": ({**own([""], ["1"]), "description": BIG}, "field 'description': <int of 16610 bits>"),
 }  # fmt: skip

@@ -194,10 +194,10 @@ def _candidates(rows: Iterable[PlacedRow], require_tests: bool) -> Iterator[Cand
         # Only some rows of a set may name their task.
         if known is None or not known.columns <= row.keys() or ("task_id" in row) != ("task_id" in known.columns):
             known = recognise(row)
-        yield Candidate(_reading(known, row, where), row, where)
+        yield Candidate(_reading(known, row, where, require_tests), row, where)
 
 
-def _reading(known: Format | None, row: Mapping[str, Any], where: str) -> Callable[[], Task]:
+def _reading(known: Format | None, row: Mapping[str, Any], where: str, require_tests: bool) -> Callable[[], Task]:
     def read() -> Task:
         if known is None:
             raise TaskError(f"{where}: columns {sorted(row)} do not match a known format: {explain(row)}.")
@@ -206,7 +206,10 @@ def _reading(known: Format | None, row: Mapping[str, Any], where: str) -> Callab
         try:
             with any_number_of_digits():
                 plain = {name: _without_mark(value) for name, value in row.items()}
-                return with_checker(known.read(plain, where), plain.get("checker"), where)
+                task = known.read(plain, where)
+                if task.tests is None and require_tests:
+                    raise untested(where)
+                return with_checker(task, plain.get("checker"), where)
         except TaskError:
             raise
         except RecursionError:

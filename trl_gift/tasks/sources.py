@@ -165,7 +165,40 @@ def _named(
         return reader(path)
     if path.is_file():
         raise TaskError(f"{source}: a local dataset must be one of {', '.join(_READERS)}; convert it to one of these.")
+    for folder in (path, path / (split or ONLY_SPLIT)):
+        if _is_codeinsight(folder):
+            return _codeinsight(folder)
     return _hub(source, split or ONLY_SPLIT, name, revision, streaming)
+
+
+def _is_codeinsight(folder: Path) -> bool:
+    """Whether a folder holds CodeInsight as its authors publish it: a numbered folder for each example."""
+    return any((child / "code.txt").is_file() and (child / "unit_tests").is_dir() for child in _numbered(folder))
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """The parts of a folder whose names end in a number, in the order of the numbers."""
+    numbers = (
+        {child: "".join(filter(str.isdecimal, child.stem)) for child in folder.iterdir()} if folder.is_dir() else {}
+    )
+    return sorted((child for child in numbers if numbers[child]), key=lambda child: int(numbers[child]))
+
+
+def _codeinsight(folder: Path) -> Iterator[PlacedRow]:
+    for example in _numbered(folder):
+        texts = {name: example / f"{name}.txt" for name in ("nl", "code")}
+        missing = [path.name for path in texts.values() if not path.is_file()]
+        if missing:
+            raise TaskError(f"{example}: {', '.join(missing)} is missing; leave the folder out.")
+        yield (
+            str(example),
+            {
+                "id": example.name,
+                "intent": read_text(texts["nl"]).strip(),
+                "code": read_text(texts["code"]),
+                "unit_tests": [read_text(path) for path in _numbered(example / "unit_tests")],
+            },
+        )
 
 
 BYTE_ORDER_MARK = "\ufeff"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -52,6 +54,19 @@ def text_list(value: object, field: str, where: str) -> list[str]:
     return value
 
 
+_FENCED = re.compile(r"\A.*?^```[^\n]*\n(.*?)^```.*\Z", re.DOTALL | re.MULTILINE)
+
+
+def unfenced(text: str) -> str:
+    """The content of the first fenced block of a text; the text itself if it has none."""
+    return _FENCED.sub(r"\1", text)
+
+
+def plain_signature(name: str, arity: int) -> str:
+    """The open `def` line of a function about which only its name and the number of its arguments are known."""
+    return f"def {name}({', '.join(f'arg{number}' for number in range(1, arity + 1))}):"
+
+
 def content_id(prefix: str, *parts: object) -> str:
     """An identifier for a row without one; it depends only on the content of the row, not on its place."""
     digest = hashlib.blake2b(json.dumps(parts, default=str).encode(), digest_size=6).hexdigest()
@@ -93,22 +108,32 @@ def called_task(task: Task, entry_point: str, ways: Sequence[Calls], references:
     """A task with calls as tests, which can be read in several ways.
 
     Args:
-        task: The task without tests and reference; its signature is that of the first reference if it has none.
+        task: The task without tests and reference; its signature is that of the first reference if it has none, so there
+            must be a reference then.
         entry_point: The function.
         ways: The ways to read the calls, most likely first, at least one.
         references: Solutions that define the function, most likely right ones first.
-
-    Raises:
-        TaskError: if neither the task nor a reference gives a signature.
     """
+    signature = task.signature or codetext.signature_of(references[0], entry_point)
+    ways = sorted(ways, key=lambda way: not _takes(signature, way))  # stable: only those that fit no signature go last
     loose = all(isinstance(result, list) and len(result) == 1 for result in ways[0].results)
     tests = calls(entry_point, ways[0], compare="apps" if loose else "json")
     if not references:
         return replace(task, tests=tests)
     strict = [calls(entry_point, way) for way in ways] if len(ways) > 1 else []
     readings = combined(references, entry_point, strict)
-    signature = task.signature or codetext.signature_of(references[0], entry_point)
     return replace(task, tests=tests, reference=references[0], signature=signature, readings=readings)
+
+
+def _takes(signature: str | None, way: Calls) -> bool:
+    """Whether a function with this signature takes as many arguments as each of the calls has."""
+    tree = codetext.parse(f"{(signature or '').rstrip()}\n{codetext.INDENT}pass\n")
+    function = tree.body[-1] if tree is not None and tree.body else None
+    if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+        return True
+    most = len(function.args.posonlyargs) + len(function.args.args)
+    least = most - len(function.args.defaults)
+    return all(least <= len(call) and (len(call) <= most or function.args.vararg) for call in way.arguments)
 
 
 def run_task(task: Task, references: Sequence[str]) -> Task:

@@ -8,11 +8,10 @@ sandbox cannot run are refused.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from trl_gift import codetext
-from trl_gift.tasks.formats.common import Format, Row, called_task, json_field, run_task, stdio
+from trl_gift.tasks.formats.common import Format, Row, called_task, json_field, run_task, stdio, unfenced
 from trl_gift.tasks.formats.readings import python_solutions, ways_to_call
 from trl_gift.tasks.functions import programs_with
 from trl_gift.tasks.task import Task, bad, id_field, language_field, optional_text, text_field
@@ -28,7 +27,7 @@ def _read(row: Row, where: str) -> Task:
     language = language_field(info.get("language"), where, _FIELD) or "python"
     gold = optional_text(row, "gold_standard_solution", where)
     if gold and "```" in gold:  # a fenced block with words around it
-        gold = _FENCED.sub(r"\1", gold) if codetext.parse(gold) is None else gold
+        gold = unfenced(gold) if codetext.parse(gold) is None else gold
     task_id, description = id_field(row, where, "problem_id"), text_field(row, "problem_statement", where).strip()
     inputs, outputs = [case.get("input") for case in cases], [case.get("output") for case in cases]
     called = [case.get("fn_name") for case in cases if case.get("type") == "function_call"]
@@ -47,7 +46,5 @@ def _read(row: Row, where: str) -> Task:
         raise bad(where, _FIELD, inputs, "each 'input' of a call must be the list of its arguments")
     return called_task(Task(task_id, description, None), name, ways, references)
 
-
-_FENCED = re.compile(r"\A.*?^```[^\n]*\n(.*?)^```.*\Z", re.DOTALL | re.MULTILINE)
 
 VERIFIABLE = Format("verifiable coding problems", frozenset({"problem_id", "problem_statement", _FIELD}), _read)
