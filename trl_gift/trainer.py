@@ -46,6 +46,7 @@ from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoin
 from trl_gift.run.samples import RoundSamples, ends_of_chains, read_rounds
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
+from trl_gift.sampling.curation import Curation, measure_rates
 from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
 from trl_gift.sampling.progress import no_dataset_bars
@@ -288,11 +289,13 @@ class GiFTTrainer(RoundTrainer):
         if self.is_sharded:
             checkpoint = self._begin(resume_from_checkpoint)
             self._check_references()
+            self._curate()
             self._train_sampled_round(checkpoint)
             return self._end()
         with self.rollouts.executing(self.args.verify or bool(self.eval_tasks)):
             checkpoint = self._begin(resume_from_checkpoint)
             self._check_references()
+            self._curate()
             self._evaluate_base()
             for round_index in self._rounds_to_run(checkpoint):
                 started = time.monotonic()
@@ -319,6 +322,7 @@ class GiFTTrainer(RoundTrainer):
         with self.rollouts.executing(self.args.verify):
             checkpoint = self._begin(resume_from_checkpoint)
             self._check_references()
+            self._curate()
             step = NextStep(1, Stage.SAMPLE)
             if self.args.one_round_per_process:
                 self._evaluate_base()
@@ -538,6 +542,20 @@ class GiFTTrainer(RoundTrainer):
             f"{len(failing)} of {total} references fail their own tests; they are not trained on, not read and not shown. "
             f"{self.run.root / 'references.json'} says why; `trl-gift validate` looks closer."
         )
+
+    def _curate(self) -> None:
+        """Measures the untrained model on every task, once for a run; from then on only tasks that it solves sometimes count."""
+        if not self.args.curate:
+            return
+        if not self._agreed(self.run.has("curation.json")):
+            if self.is_sharded:
+                return  # nothing is sampled here; the process that samples has measured
+            self.release_memory_for_sampling()
+            chain = self.args.chain_settings(1, "", self._piloted_temperature(), self._positions)
+            curation = measure_rates(self.rollouts, self.tasks, chain, self.args.curation_settings())
+            self._write("curation.json", curation.record())
+            self.say(curation.line(self.tasks))
+        self.tasks = Curation.read(self.run.read("curation.json")).kept(self.tasks)
 
     def _plan(self) -> str:
         """What the run will sample, in one line."""
