@@ -43,7 +43,7 @@ def test_lines_accept(actual, expected):
 @pytest.mark.parametrize(("actual", "expected"), NO)
 def test_lines_refuse(actual, expected):
     assert not outputs_match(actual, expected, "lines")
-    assert first_difference(actual, expected)
+    assert first_difference(actual, expected, "lines")
 
 
 def test_other_rules():
@@ -135,3 +135,19 @@ def test_tables_are_equal_in_values_names_and_types():
     assert not same(frame, frame.to_numpy(), **settings)
     assert not same(frame["a"], [1.0, None], **settings)
     assert same(frame["a"] + 0.1, frame["a"], **{**settings, "abs_tol": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "comparison", "message"),
+    [
+        ("0.33333\n1", "0.333333\n2", ("lines", 1e-3), "line 2 is '1', not '2'"),
+        ("YES\nno", "yes\nYes", ("caseless",), "token 2 is 'no', not 'Yes'"),
+        ("1 2", "1\n2 3", ("tokens",), "2 tokens, not 3"),
+        ("1\n2", "1", ("lines",), "2 lines, not 1"),
+        ("1 ", "1", ("exact",), "spacing differs"),
+        ("1", "2", ("apps",), "line 1 is '1', not '2'"),
+    ],
+)
+def test_the_message_names_what_counts(actual, expected, comparison, message):
+    assert not outputs_match(actual, expected, *comparison)
+    assert first_difference(actual, expected, *comparison) == message

@@ -431,5 +431,6 @@ REFUSED = {
     "rStar-Coder of lists that differ": ({**RSTAR, "outputs": "[]"}, "lists of the same length"),
     "rStar-Coder with a name that is none": ({**RSTAR, "func_name": "a b"}, "field 'func_name'"),
     "BigCodeBench without a docstring": ({**BIGCODEBENCH, "complete_prompt": "def task_func(xs):\n"}, "field 'complete_prompt'.*docstring"),
+    "only assertions that cannot fail": (call([], [], tests=["assert (f(1) == 2, 'm')"]), "no statement can fail"),
     "a long number where a text must stand": ({**own([""], ["1"]), "description": BIG}, "field 'description': <int of 16610 bits>"),
 }  # fmt: skip

@@ -93,6 +93,8 @@ READ = [
     row("swallowed", "def f(x):\n    return x + 1", SWALLOWED),
     row("one swallowed", "def f(x):\n    return x + 1", f"{SWALLOWED}\ndef test_g():\n    assert f(1) == 2\n"),
     row("a tuple", "def f(x):\n    return x + 1", ["assert (f(1) == 3, 'm')", "assert f(1) == 2, 'm'"]),
+    row("true", "def f(x):\n    return x + 1", ["def check(candidate):\n    assert True, 'm'\n    assert candidate(4) == 5"]),
+    row("true alone", "def f(x):\n    return x + 1", ["def check(candidate):\n    candidate(1)\n    assert True"]),
     row("tuples in check", "def f(x):\n    return x + 1", ["def check(candidate):\n    assert (candidate(1) == 3, 'm')"]),
     row("async", "async def f(x):\n    return x + 1", {"entry_point": "f", "inputs": [[1]], "outputs": [2]}, "async def f(x):"),
     row("never mentioned", "def f(x):\n    return x + 1", ["assert sorted([2, 1]) == [1, 2]"]),
@@ -103,11 +105,19 @@ def test_what_reading_the_tests_tells(sandbox):
     result = validate(tasks_from_rows(READ), sandbox, runs=1)
     assert {item.task_id: item.reason for item in result.quarantined} == {
         "swallowed": "no assertion can fail, such as `assert f(1) == 5`",
+        "true alone": "no assertion can fail, such as `assert True`",
         "tuples in check": "no assertion can fail, such as `assert (candidate(1) == 3, 'm')`",
         "async": "'f' is an 'async def', and the sandbox has no event loop",
         "never mentioned": "the tests never mention 'f'",
     }
-    assert [task.task_id for task in result.clean] == ["first", "again", "other tests", "one swallowed", "a tuple"]
+    assert [task.task_id for task in result.clean] == [
+        "first",
+        "again",
+        "other tests",
+        "one swallowed",
+        "a tuple",
+        "true",
+    ]
     assert {note.task_id: note.note for note in result.notes} == {
         "again": "repeats 'first': the same description and tests",
         "one swallowed": "1 of 2 assertions cannot fail, such as `assert f(1) == 5`",

@@ -164,10 +164,9 @@ class SandboxFusionSandbox(BaseSandbox):
         for index, case in enumerate(tests.cases):
             status, message, stdout = self._run(program, _LANGUAGES[tests.language], case.stdin or "", limits)
             expected = case.stdout or ""
-            if status is Status.PASSED and not outputs_match(
-                stdout, expected, tests.compare, tests.abs_tol, tests.rel_tol, tests.decimals_only
-            ):
-                status, message = Status.FAILED, first_difference(stdout, expected)
+            comparison = tests.compare, tests.abs_tol, tests.rel_tol, tests.decimals_only
+            if status is Status.PASSED and not outputs_match(stdout, expected, *comparison):
+                status, message = Status.FAILED, first_difference(stdout, expected, *comparison)
             results.append(TestResult(index, status, message[:_MESSAGE]))
             if stop and status is not Status.PASSED:
                 break

@@ -225,7 +225,9 @@ def _without_mark(value: Any) -> Any:
     """A text, or a list of texts, without the byte-order mark that files of Windows begin with."""
     if isinstance(value, str):
         return value.removeprefix(BYTE_ORDER_MARK)
-    return [_without_mark(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return [_without_mark(item) for item in value]
+    return value
 
 
 def _returning(task: Task) -> Callable[[], Task]:

@@ -84,10 +84,10 @@ def _compare(exam: dict[str, Any], case: dict[str, Any], printed: str) -> tuple[
         except (Exception, SystemExit) as error:  # noqa: BLE001  it may raise on malformed output, a wrong answer
             return Status.FAILED, f"the checker raised {type(error).__name__}: {error}"[:500]
         return (Status.PASSED, "") if good else (Status.FAILED, "the checker rejected the output")
-    tolerance = exam["abs_tol"], exam["rel_tol"], exam["decimals_only"]
-    if outputs_match(printed, case["stdout"], exam["compare"], *tolerance):
+    comparison = exam["compare"], exam["abs_tol"], exam["rel_tol"], exam["decimals_only"]
+    if outputs_match(printed, case["stdout"], *comparison):
         return Status.PASSED, ""
-    return Status.FAILED, first_difference(printed, case["stdout"])
+    return Status.FAILED, first_difference(printed, case["stdout"], *comparison)
 
 
 @lru_cache(maxsize=64)

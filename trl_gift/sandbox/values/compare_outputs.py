@@ -26,26 +26,14 @@ def outputs_match(
         return actual == expected
     if rule == "apps":
         return _apps(actual, expected)
-    match = _Matcher(abs_tol, rel_tol, decimals_only).tokens
-    if rule == "caseless":
-        return match(actual.lower().split(), expected.lower().split())
-    if rule == "tokens":
-        return match(actual.split(), expected.split())
-    ours, theirs = _lines(actual), _lines(expected)
-    return len(ours) == len(theirs) and all(
-        a == e or match(a.split(), e.split()) for a, e in zip(ours, theirs, strict=True)
-    )
+    return _Matcher(rule, abs_tol, rel_tol, decimals_only).difference(actual, expected) is None
 
 
-def first_difference(actual: str, expected: str) -> str:
-    """The first difference between two outputs, as a message for people."""
-    ours, theirs = _lines(actual), _lines(expected)
-    for number, (a, e) in enumerate(zip(ours, theirs, strict=False), start=1):
-        if a.split() != e.split():
-            return f"line {number} is {a[:100]!r}, not {e[:100]!r}"
-    if len(ours) != len(theirs):
-        return f"{len(ours)} lines, not {len(theirs)}"
-    return "spacing differs"
+def first_difference(
+    actual: str, expected: str, rule: str, abs_tol: float = 0.0, rel_tol: float = 0.0, decimals_only: bool = False
+) -> str:
+    """The first difference between two outputs that do not match, as a message for people; arguments of `outputs_match`."""
+    return _Matcher(rule, abs_tol, rel_tol, decimals_only).difference(actual, expected) or "spacing differs"
 
 
 def _lines(text: str) -> list[str]:
@@ -58,11 +46,27 @@ def _lines(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Matcher:
+    """The rules that compare token by token; the others use that of `lines` to say where outputs differ."""
+
+    rule: str
     abs_tol: float
     rel_tol: float
     decimals_only: bool
 
+    def difference(self, actual: str, expected: str) -> str | None:
+        """What differs first; None if nothing does."""
+        if self.rule in ("tokens", "caseless"):
+            ours, theirs, unit = actual.split(), expected.split(), "token"
+        else:
+            ours, theirs, unit = _lines(actual), _lines(expected), "line"
+        for number, (a, e) in enumerate(zip(ours, theirs, strict=False), start=1):
+            if a != e and not self.tokens(a.split(), e.split()):
+                return f"{unit} {number} is {a[:100]!r}, not {e[:100]!r}"
+        return f"{len(ours)} {unit}s, not {len(theirs)}" if len(ours) != len(theirs) else None
+
     def tokens(self, ours: list[str], theirs: list[str]) -> bool:
+        if self.rule == "caseless":
+            ours, theirs = [token.lower() for token in ours], [token.lower() for token in theirs]
         return len(ours) == len(theirs) and all(
             a == e or self.numbers(a, e) for a, e in zip(ours, theirs, strict=True)
         )
