@@ -26,7 +26,7 @@ def test_rates_strictly_between_the_bounds_are_kept():
     bounds = CurationSettings(above=0.1, below=0.8)
     assert [task.task_id for task in Curation(bounds, MEASURED).kept(TASKS)] == ["rarely"]
     assert curation(**MEASURED).line(TASKS) == (
-        "curation keeps 2 of 4 tasks: of 8 programs each, at most 0% pass in 1 tasks and at least 100% in 1."
+        "curation keeps 2 of 4 tasks (by the pass rate of 8 programs each; at most 0%: 1, at least 100%: 1)."
     )
 
 
@@ -36,9 +36,7 @@ def test_it_is_on_record_without_loss():
 
 
 def test_no_task_left_is_one_line():
-    with pytest.raises(
-        ConfigError, match=r"curate=True leaves no task: .*pass in 1 tasks .*; give other tasks, or widen"
-    ):
+    with pytest.raises(ConfigError, match=r"curate=True leaves none of 1 tasks \(.*\); give other tasks, or widen"):
         curation(never=0.0).kept(TASKS[:1])
 
 

@@ -60,21 +60,21 @@ class Curation:
         found = [task for task in tasks if self.settings.keeps(self.rates[task.task_id])]
         if not found:
             raise ConfigError(
-                f"curate=True leaves no task: {self._counts(tasks)}; give other tasks, or widen the bounds."
+                f"curate=True leaves none of {len(tasks)} tasks ({self._counts(tasks)}); give other tasks, or widen the bounds."
             )
         return found
 
     def line(self, tasks: Sequence[Task]) -> str:
         """What was kept, in one line."""
-        return f"curation keeps {len(self.kept(tasks))} of {len(tasks)} tasks: {self._counts(tasks)}."
+        return f"curation keeps {len(self.kept(tasks))} of {len(tasks)} tasks ({self._counts(tasks)})."
 
     def _counts(self, tasks: Sequence[Task]) -> str:
         rates = [self.rates[task.task_id] for task in tasks]
         low = sum(rate <= self.settings.above for rate in rates)
         high = sum(rate >= self.settings.below for rate in rates)
         return (
-            f"of {self.settings.num_generations} programs each, at most {self.settings.above:.0%} pass in {low} tasks and at "
-            f"least {self.settings.below:.0%} in {high}"
+            f"by the pass rate of {self.settings.num_generations} programs each; at most {self.settings.above:.0%}: {low}, "
+            f"at least {self.settings.below:.0%}: {high}"
         )
 
     def record(self) -> dict[str, Any]:
