@@ -254,3 +254,15 @@ def test_tuples_of_rows_in_memory_stay_tuples():
     row = {"task_id": 1, "description": "d", "signature": "def f(x):"}
     (task,) = load_tasks([{**row, "tests": {"entry_point": "f", "inputs": [[(1, 2)]], "outputs": [(1, (2,))]}}])
     assert (task.tests.cases[0].args, task.tests.cases[0].expected) == (((1, 2),), (1, (2,)))
+
+
+def test_lines_that_cannot_be_read_are_left_out_and_counted_on_demand(tmp_path, caplog):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "\n".join([json.dumps(ROW), '{"task_id": "torn', "[" * 100_000, "3", json.dumps({**ROW, "task_id": "b"})])
+    )
+    with pytest.raises(TaskError, match=r"rows.jsonl, line 2: not JSON"):
+        load_tasks(path)
+    assert ids(path, skip_invalid=True) == ["a", "b"]
+    assert "3 of 5 rows left out; the first error:" in caplog.text
+    assert "line 2: not JSON" in caplog.text

@@ -88,12 +88,13 @@ def load_tasks(
         raise ConfigError(f"limit={limit!r} is out of range; take at least 1 task, or None for all.")
     keep = as_filter(filter)
     comparison = parse_comparison(output_comparison) if output_comparison is not None else None
-    rows = placed_rows(source, split, name, revision, streaming)
+    unreadable: list[TaskError] = []
+    rows = placed_rows(source, split, name, revision, streaming, unreadable.append if skip_invalid else None)
     if column_mapping:
         rows = _renamed(rows, column_mapping)
     if isinstance(source, str | Path) and (path := Path(source).expanduser()).is_file():
         rows = _with_test_files(rows, path.parent)
-    tasks = _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid)
+    tasks = _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid, unreadable)
     return tasks if comparison is None else [_compared_by(task, comparison) for task in tasks]
 
 
@@ -240,6 +241,7 @@ def _tasks(
     keep: Callable[[Candidate], bool],
     limit: int | None,
     skip_invalid: bool,
+    unreadable: Sequence[TaskError] = (),
 ) -> list[Task]:
     tasks: dict[str, Task] = {}
     skipped: list[str] = []
@@ -260,6 +262,8 @@ def _tasks(
         tasks[task.task_id] = task
         if limit is not None and len(tasks) >= limit:
             break
+    skipped = [*map(str, unreadable), *skipped]  # it has grown while the rows were read
+    seen += len(unreadable)
     if skipped:
         _logger.warning("%s: %d of %d rows left out; the first error: %s", what, len(skipped), seen, skipped[0])
     together = [task for task in tasks.values() if isinstance(task.tests, AssertTests) and task.tests.shared]

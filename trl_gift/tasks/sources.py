@@ -10,7 +10,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -43,14 +43,18 @@ def placed_rows(
     name: str | None = None,
     revision: str | None = None,
     streaming: bool = False,
+    on_error: Callable[[TaskError], object] | None = None,
 ) -> Iterator[PlacedRow]:
     """The rows of a source, each with its place; see `load_tasks` for the arguments.
+
+    `on_error` is called with the error of each line of JSON that cannot be read, which is then left out; without it the first
+    such line raises its error.
 
     Raises:
         TaskError: if there is no such file, dataset or split, or a file cannot be read.
     """
     if isinstance(source, str | Path):
-        return _named(str(source), split, name, revision, streaming)
+        return _named(str(source), split, name, revision, streaming, on_error)
     source = as_rows(source)
     if isinstance(source, Mapping):
         split = split or ONLY_SPLIT
@@ -151,7 +155,12 @@ def numbered(rows: Iterable[object], place: str = "row") -> Iterator[PlacedRow]:
 
 
 def _named(
-    source: str, split: str | None, name: str | None, revision: str | None, streaming: bool
+    source: str,
+    split: str | None,
+    name: str | None,
+    revision: str | None,
+    streaming: bool,
+    on_error: Callable[[TaskError], object] | None,
 ) -> Iterator[PlacedRow]:
     path = Path(source).expanduser()
     reader = _READERS.get(path.suffix)
@@ -162,7 +171,7 @@ def _named(
             raise TaskError(
                 f"split {split!r}: {source} is a file, which has only the split {ONLY_SPLIT!r}; leave the split out."
             )
-        return reader(path)
+        return _json(path, on_error) if reader is _json else reader(path)
     if path.is_file():
         raise TaskError(f"{source}: a local dataset must be one of {', '.join(_READERS)}; convert it to one of these.")
     for folder in (path, path / (split or ONLY_SPLIT)):
@@ -234,11 +243,11 @@ def read_text(path: Path) -> str:
         return file.read()
 
 
-def _json(path: Path) -> Iterator[PlacedRow]:
+def _json(path: Path, on_error: Callable[[TaskError], object] | None = None) -> Iterator[PlacedRow]:
     """One JSON object a line, or one list of objects."""
     with _text_of(path) as lines:
         first = next((line.strip() for line in lines if line.strip()), "")
-    return _json_list(path) if first.startswith("[") else _json_lines(path)
+    return _json_list(path) if first.startswith("[") else _json_lines(path, on_error)
 
 
 def _value(text: str, where: str, cure: str) -> Any:
@@ -259,16 +268,27 @@ def _json_list(path: Path) -> Iterator[PlacedRow]:
         yield f"{path}, row {index}", row
 
 
-def _json_lines(path: Path) -> Iterator[PlacedRow]:
+def _json_lines(path: Path, on_error: Callable[[TaskError], object] | None) -> Iterator[PlacedRow]:
     with _text_of(path) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             where = f"{path}, line {number}"
-            row = _value(line, where, "write one JSON object a line")
-            if not isinstance(row, dict):
-                raise TaskError(f"{where}: {line.strip()[:60]!r} is not a JSON object; write one JSON object a line.")
-            yield where, row
+            try:
+                row = _object(line, where)
+            except TaskError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+            else:
+                yield where, row
+
+
+def _object(line: str, where: str) -> Mapping[str, Any]:
+    row = _value(line, where, "write one JSON object a line")
+    if not isinstance(row, dict):
+        raise TaskError(f"{where}: {line.strip()[:60]!r} is not a JSON object; write one JSON object a line.")
+    return row
 
 
 def _csv(path: Path) -> Iterator[PlacedRow]:

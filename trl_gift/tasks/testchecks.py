@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from trl_gift import codetext
 from trl_gift.sandbox import AssertTests, StdioTests
 from trl_gift.sandbox.statements import is_always_true, parse
-from trl_gift.tasks import codetext
 from trl_gift.tasks.task import Task
 
 _CATCHES_FAILURES = ("AssertionError", "Exception", "BaseException")

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from trl_gift.tasks import codetext
+from trl_gift import codetext
 from trl_gift.tasks.formats.common import Format, Row, borrowed_imports, plain_signature, text_list, unfenced
 from trl_gift.tasks.formats.readings import combined, python_solutions
 from trl_gift.tasks.functions import programs_with, starter_signature

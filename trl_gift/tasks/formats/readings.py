@@ -17,17 +17,15 @@ from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any
 
+from trl_gift import codetext
 from trl_gift.sandbox import Tests
-from trl_gift.tasks import codetext
 from trl_gift.tasks.task import Reading
 
 MOST_SOLUTIONS = 8
 """The number of solutions of a row that are tried; a row whose first ones all fail has wrong tests more likely."""
 _MOST_TEXTS = 40
 _WAYS_WITH_EACH = 3  # solutions that are tried with every way to read the calls
-_PYTHON_2 = frozenset(
-    {"raw_input", "xrange", "unicode", "basestring", "unichr", "long", "execfile", "cmp", "reduce", "raw_unicode"}
-)
+_PYTHON_2 = frozenset({"raw_input", "xrange", "unicode", "basestring", "unichr", "long", "execfile", "cmp", "reduce"})
 
 
 def python_solutions(codes: Iterable[str]) -> list[str]:
