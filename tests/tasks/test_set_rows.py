@@ -91,3 +91,13 @@ def test_codeinsight_as_its_authors_publish_it(tmp_path, sandbox):
     (tmp_path / "train" / "9" / "nl.txt").unlink()
     with pytest.raises(TaskError, match=r"train/9: nl.txt is missing"):
         load_tasks(tmp_path / "train")
+
+
+def test_a_suite_may_hold_more_values_than_one_case(sandbox):
+    (task,) = load_tasks([set_rows.call([[list(range(100_000))]] * 45, [0] * 45)])
+    assert sandbox.run("def f(x): return x[0]", task.all_tests).passed
+    outcome = sandbox.run(
+        "def f(x): return len(x) - 1 if f.__dict__.setdefault('n', []).append(0) or len(f.n) > 44 else 0",
+        task.all_tests,
+    )
+    assert outcome.first_failure == 44
