@@ -160,6 +160,9 @@ LIMITS = {
         own(["9" * 5000], [_DIGITS[:5001]]), ("print(int(input()) + 1)",), ("print(int(input()))",)
     ),
     "a long number as an identifier": SetRow(call([[1]], [1], task_id=BIG), ("def f(x): return x",)),
+    "a test script of more than a million characters": SetRow(
+        rows.MBPP_PLUS | {"test": f"text = '{'x' * 1_100_000}'\nassert root(len(text)) == 1048"}, ("def root(n): return int(n ** 0.5)",), ("def root(n): return {4: 2, 10: 3}[n]",)
+    ),
     "a byte-order mark in the reference": SetRow(
         call([[1]], [1], reference="\ufeffdef f(x): return x"), ("\ufeffdef f(x): return x",), ("def f(x): return 0",), "def f"
     ),

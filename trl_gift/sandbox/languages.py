@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from typing import Any
@@ -36,10 +37,10 @@ class Naming:
 
 
 _NAMING = {
-    "python": Naming("Python", ("python", "py"), "#"),
+    "python": Naming("Python", ("python", "py", "pypy"), "#"),
     "c": Naming("C", ("c",), "//"),
     "cpp": Naming("C++", ("cpp", "c++", "cc", "cxx"), "//"),
-    "javascript": Naming("JavaScript", ("javascript", "js", "node"), "//"),
+    "javascript": Naming("JavaScript", ("javascript", "js", "node", "nodejs", "node.js"), "//"),
 }
 
 
@@ -71,18 +72,17 @@ LANGUAGES: dict[str, Language] = {
     "javascript": Language("main.js", ("node", "--stack-size=4096", "{source}"), reserves_memory=True),
 }
 NAMES = ("python", *LANGUAGES)
-_OTHER_NAMES = {
-    "py": "python", "python3": "python", "python 3": "python", "pypy3": "python",
-    "c++": "cpp", "c++14": "cpp", "c++17": "cpp", "cpp14": "cpp", "cpp17": "cpp",
-    "js": "javascript", "node": "javascript", "nodejs": "javascript", "node.js": "javascript",
-}  # fmt: skip
+_VERSION = re.compile(r"[\s.]*[\d.]+$")
 
 
 def language_named(name: str) -> str | None:
-    """The language of a name as data sets write it, such as `"C++"` for `"cpp"`; None for one that cannot be run."""
-    name = name.strip().lower()
-    name = _OTHER_NAMES.get(name, name)
-    return name if name in NAMES else None
+    """The language of a name as data sets write it, such as `"C++17"` for `"cpp"`; None for one that cannot be run."""
+    plain = name.strip().lower()
+    for spelled in (plain, _VERSION.sub("", plain)):
+        for language in NAMES:
+            if spelled == language or spelled in naming(language).tags:
+                return language
+    return None
 
 
 def commands(name: str) -> dict[str, Any]:

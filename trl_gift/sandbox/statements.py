@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import types
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from trl_gift.sandbox.digits import any_number_of_digits
 
 _FILENAME = "<tests>"
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Step(NamedTuple):
@@ -34,6 +36,15 @@ def parse(source: str) -> ast.Module:
     """`ast.parse`, which also reads whole numbers of more than 4,300 digits."""
     with any_number_of_digits():
         return ast.parse(source)
+
+
+def is_python(source: str) -> bool:
+    """Whether a text is Python, of whatever length."""
+    try:
+        parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def can_fail(statement: ast.stmt) -> bool:
@@ -59,14 +70,33 @@ def is_always_true(statement: ast.Assert) -> bool:
 @lru_cache(maxsize=512)
 def steps(source: str) -> tuple[Step, ...]:
     """The statements of `source`, each compiled by itself with its line numbers kept."""
+    lines = _lines(source)
     return tuple(
         Step(
             compile(ast.Module([statement], []), _FILENAME, "exec", dont_inherit=True),
             can_fail(statement),
-            ast.get_source_segment(source, statement) or "",
+            _segment(lines, statement),
         )
         for statement in parse(source).body
     )
+
+
+def segment(source: str, statement: ast.stmt) -> str:
+    """The text of a statement. `ast.get_source_segment` takes a minute for a line of a million characters."""
+    return _segment(_lines(source), statement)
+
+
+def _lines(source: str) -> list[bytes]:
+    """The lines as the parser counts them, in UTF-8, because it counts columns in bytes."""
+    return [line.encode("utf-8", "surrogatepass") for line in _LINE_END.split(source)]
+
+
+def _segment(lines: list[bytes], statement: ast.stmt) -> str:
+    first, last = statement.lineno - 1, (statement.end_lineno or statement.lineno) - 1
+    found = lines[first : last + 1]
+    found[-1] = found[-1][: statement.end_col_offset]
+    found[0] = found[0][statement.col_offset :]
+    return b"\n".join(found).decode("utf-8", "surrogatepass")
 
 
 @lru_cache(maxsize=512)
@@ -96,7 +126,7 @@ def failing_line(error: BaseException, source: str) -> str:
     """
     line = test = ""
     trace = error.__traceback__
-    lines = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = _LINE_END.split(source)
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == _FILENAME and 0 < trace.tb_lineno <= len(lines):
             line = lines[trace.tb_lineno - 1].strip()

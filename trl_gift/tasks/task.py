@@ -17,6 +17,7 @@ from trl_gift import codetext
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
 from trl_gift.sandbox.languages import NAMES, language_named
+from trl_gift.sandbox.statements import is_python
 from trl_gift.sandbox.values.show import show
 from trl_gift.tasks.owntests import Program
 from trl_gift.tasks.testcode import Unsupported
@@ -284,7 +285,7 @@ def assert_tests(
     if not assertions:
         raise bad(where, field, assertions, "any program would pass an empty list; give at least one assertion")
     for assertion in assertions:
-        if not isinstance(assertion, str) or codetext.parse(assertion) is None:
+        if not isinstance(assertion, str) or not is_python(assertion):
             raise bad(where, field, assertion, "must be Python source such as 'assert add(1, 2) == 3'")
     source = "\n".join(assertions)
     if entry_point is None:

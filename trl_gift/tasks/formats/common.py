@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -54,12 +53,10 @@ def text_list(value: object, field: str, where: str) -> list[str]:
     return value
 
 
-_FENCED = re.compile(r"\A.*?^```[^\n]*\n(.*?)^```.*\Z", re.DOTALL | re.MULTILINE)
-
-
 def unfenced(text: str) -> str:
     """The content of the first fenced block of a text; the text itself if it has none."""
-    return _FENCED.sub(r"\1", text)
+    blocks = codetext.fenced_blocks(text)
+    return blocks[0].code if blocks else text
 
 
 def plain_signature(name: str, arity: int) -> str:
