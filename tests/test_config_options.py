@@ -176,6 +176,10 @@ ROWS: dict[str, Row | Elsewhere] = {
     "decontamination_ngram": in_cleaning(5, "ngram"),
     "decontamination_threshold": in_cleaning(0.7, "threshold"),
     "near_duplicate_threshold": in_cleaning(0.95, "near_duplicates"),
+    "curate": Elsewhere("tests/sampling/test_curation.py"),
+    "curate_above": Elsewhere("tests/sampling/test_curation.py"),
+    "curate_below": Elsewhere("tests/sampling/test_curation.py"),
+    "curate_generations": Elsewhere("tests/sampling/test_curation.py"),
     # Sampling
     "continue_chains": in_run(
         "changed", True, lambda run: any((one.parent or "").startswith("1/") for one in first_steps(run, 2))

@@ -26,6 +26,7 @@ from trl_gift.generation import SamplingParams
 from trl_gift.presets import preset_options
 from trl_gift.prompts import Pinned, PromptFormat, prompt_format
 from trl_gift.sampling.context import ChainSettings
+from trl_gift.sampling.curation import CurationSettings
 from trl_gift.sampling.lengths import default_length
 from trl_gift.sampling.rollouts import RolloutSettings
 from trl_gift.sandbox import Limits
@@ -90,6 +91,19 @@ class GiFTConfig(SFTConfig):
     """Leave out a training task if its description has at least this Jaccard index of word 3-grams with an earlier
     task's description, or if its reference differs from an earlier one only in names. 0.9 is a good value. If not
     given, near-duplicates are kept."""
+
+    curate: bool = False
+    """Keep only training tasks that the untrained model solves sometimes: those whose measured pass rate lies between curate_above
+    and curate_below. The rates are measured before the first round and recorded."""
+
+    curate_above: Annotated[float, Bounds(low=0, high=1)] = 0.0
+    """With curate, the pass rate of a kept task is above this."""
+
+    curate_below: Annotated[float, Bounds(low=0, high=1)] = 1.0
+    """With curate, the pass rate of a kept task is below this."""
+
+    curate_generations: Annotated[int, Bounds(low=1)] = 8
+    """Number of programs of each task that curate draws to measure its pass rate."""
 
     continue_chains: bool = False
     """Begin a task's chain of a later round with the last program that a chain of an earlier round continued from. If
@@ -441,6 +455,15 @@ class GiFTConfig(SFTConfig):
                 raise ConfigError(
                     "temperature='auto' counts programs that pass, but with verify=False nothing is run; give a number."
                 )
+        if self.curate and not self.verify:
+            raise ConfigError(
+                "curate=True counts programs that pass, but with verify=False nothing is run; leave it out."
+            )
+        if self.curate_above >= self.curate_below:
+            raise ConfigError(
+                f"curate_above={self.curate_above!r} and curate_below={self.curate_below!r} leave no pass rate between them; "
+                "lower the first or raise the second."
+            )
         if self.sampler == "hinted" and self.num_steps < 2:
             raise ConfigError(
                 f"num_steps={self.num_steps} leaves sampler='hinted' no step to try again in; use 2 or more."
@@ -536,6 +559,10 @@ class GiFTConfig(SFTConfig):
         """Sets `learning_rate`, if it is not given, by what is trained."""
         if self.learning_rate is None:
             self.learning_rate = ADAPTER_LEARNING_RATE if has_adapter else FULL_LEARNING_RATE
+
+    def curation_settings(self) -> CurationSettings:
+        """The options of curation."""
+        return CurationSettings(self.curate_above, self.curate_below, self.curate_generations)
 
     def chain_settings(
         self, round_index: int, model_hash: str, temperature: float = 1.0, positions: int | None = None

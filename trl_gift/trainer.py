@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -46,6 +46,7 @@ from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoin
 from trl_gift.run.samples import RoundSamples, ends_of_chains, read_rounds
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
+from trl_gift.sampling.curation import Curation, measure_rates
 from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
 from trl_gift.sampling.progress import no_dataset_bars
@@ -54,7 +55,7 @@ from trl_gift.sampling.store import is_complete, write_parquet
 from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
-from trl_gift.tasks.references import failing_references
+from trl_gift.tasks.references import check_references, with_readings
 from trl_gift.training.checks import (
     check_early_stopping,
     check_evaluations,
@@ -288,11 +289,13 @@ class GiFTTrainer(RoundTrainer):
         if self.is_sharded:
             checkpoint = self._begin(resume_from_checkpoint)
             self._check_references()
+            self._curate()
             self._train_sampled_round(checkpoint)
             return self._end()
         with self.rollouts.executing(self.args.verify or bool(self.eval_tasks)):
             checkpoint = self._begin(resume_from_checkpoint)
             self._check_references()
+            self._curate()
             self._evaluate_base()
             for round_index in self._rounds_to_run(checkpoint):
                 started = time.monotonic()
@@ -319,6 +322,7 @@ class GiFTTrainer(RoundTrainer):
         with self.rollouts.executing(self.args.verify):
             checkpoint = self._begin(resume_from_checkpoint)
             self._check_references()
+            self._curate()
             step = NextStep(1, Stage.SAMPLE)
             if self.args.one_round_per_process:
                 self._evaluate_base()
@@ -515,16 +519,21 @@ class GiFTTrainer(RoundTrainer):
         return kept
 
     def _check_references(self) -> None:
-        """Runs the references, once for a run; from then on those that fail their own tests are as if absent."""
+        """Runs the references, once for a run, which decides between the readings of a row.
+
+        From then on references that fail their own tests are as if absent.
+        """
         self.tasks = self._given_tasks
         if not self.args.verify or all(task.reference is None for task in self.tasks):
             return
         if not self._agreed(self.run.has("references.json")):
             if self.is_sharded:
                 return  # nothing is executed here; the process that samples has run them
-            failing = failing_references(self.tasks, self.rollouts.sandbox) if self.rollouts.is_main else {}
-            self._write("references.json", {"failing": failing})
-        failing = self.run.read("references.json")["failing"]
+            checked = check_references(self.tasks, self.rollouts.sandbox) if self.rollouts.is_main else None
+            self._write("references.json", asdict(checked) if checked else {})
+        record = self.run.read("references.json")
+        failing = record["failing"]
+        self.tasks = with_readings(self.tasks, record.get("readings", {}))
         if not failing:
             return
         self.tasks = [replace(task, reference=None) if task.task_id in failing else task for task in self.tasks]
@@ -533,6 +542,20 @@ class GiFTTrainer(RoundTrainer):
             f"{len(failing)} of {total} references fail their own tests; they are not trained on, not read and not shown. "
             f"{self.run.root / 'references.json'} says why; `trl-gift validate` looks closer."
         )
+
+    def _curate(self) -> None:
+        """Measures the untrained model on every task, once for a run; from then on only tasks that it solves sometimes count."""
+        if not self.args.curate:
+            return
+        if not self._agreed(self.run.has("curation.json")):
+            if self.is_sharded:
+                return  # nothing is sampled here; the process that samples has measured
+            self.release_memory_for_sampling()
+            chain = self.args.chain_settings(1, "", self._piloted_temperature(), self._positions)
+            curation = measure_rates(self.rollouts, self.tasks, chain, self.args.curation_settings())
+            self._write("curation.json", curation.record())
+            self.say(curation.line(self.tasks))
+        self.tasks = Curation.read(self.run.read("curation.json")).kept(self.tasks)
 
     def _plan(self) -> str:
         """What the run will sample, in one line."""

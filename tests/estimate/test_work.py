@@ -129,5 +129,8 @@ def test_an_estimate_needs_no_weights_and_names_its_assumptions(tmp_path, tasks,
     assert estimate.changes == ()
     content = estimate.to_dict()
     assert content["total"]["executions"] == estimate.executions == 3 * STEPS * WIDTH + 2 * 3
+    options.curate, options.curate_generations = True, 7
+    curated = estimate_run(RunParts(options, endless.config, tokenizer, tasks))
+    assert any(note.startswith(f"curate draws {len(tasks) * 7} more programs first;") for note in curated.notes)
     with pytest.raises(ValueError, match="no tasks"):
         estimate_run(RunParts(options, endless.config, tokenizer, []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from decimal import Decimal
 
 import pytest
@@ -18,6 +19,7 @@ from trl_gift.sandbox import (
     TestResult,
     suite_from_dict,
 )
+from trl_gift.sandbox.digits import any_number_of_digits
 
 SUITES = [
     AssertTests("assert f(1) == 2", entry_point="f", prelude="import math", pass_by="reference"),
@@ -110,3 +112,23 @@ def test_outcome_round_trip():
     )
     assert Outcome.from_dict(json.loads(json.dumps(outcome.to_dict()))) == outcome
     assert not outcome.passed
+
+
+def test_inputs_and_outputs_are_texts():
+    for name in ("stdin", "stdout"):
+        with pytest.raises(ValueError, match=rf"Case\({name}=5\): must be a text; write {name}='5'"):
+            Case(**{"stdin": "", "stdout": "", name: 5})
+
+
+def test_a_number_of_any_length_survives_json():
+    tests = CallTests("f", [Case((10**5000, {"a": -(10**9000)}), 3)])
+    assert CallTests.from_dict(json.loads(json.dumps(tests.to_dict()))) == tests
+
+
+def test_the_limit_on_digits_is_put_back():
+    before = sys.get_int_max_str_digits()
+    with any_number_of_digits(), any_number_of_digits():
+        assert len(str(10**5000)) == 5001
+    assert sys.get_int_max_str_digits() == before
+    with pytest.raises(ValueError, match="integer string conversion"):
+        str(10**5000)

@@ -43,13 +43,15 @@ def test_lines_accept(actual, expected):
 @pytest.mark.parametrize(("actual", "expected"), NO)
 def test_lines_refuse(actual, expected):
     assert not outputs_match(actual, expected, "lines")
-    assert first_difference(actual, expected)
+    assert first_difference(actual, expected, "lines")
 
 
 def test_other_rules():
     assert not outputs_match("1.50", "1.5", "exact")
     assert outputs_match("1\n2", "1 2", "tokens")
     assert not outputs_match("1\n2\n3", "1 2", "tokens")
+    assert outputs_match("YES\n1  2", "Yes 1 2\n", "caseless")
+    assert not outputs_match("YES", "YES NO", "caseless")
     assert outputs_match("2 1 1", "1 2", "apps")  # sets of tokens: the published rule, and why it is not the default
     assert not outputs_match("2 3", "1 2", "apps")
 
@@ -58,6 +60,11 @@ def test_tolerances():
     assert outputs_match("0.333333", "0.3333333333", "lines", abs_tol=1e-5)
     assert not outputs_match("0.3334", "0.3333333333", "lines", abs_tol=1e-5)
     assert outputs_match("1000001", "1000000", "lines", rel_tol=1e-5)
+    assert outputs_match("0.3333333333333333", "0.333333333333", "lines", abs_tol=1e-6, decimals_only=True)
+    assert outputs_match("3", "3.0", "lines", abs_tol=1e-6, decimals_only=True)
+    assert not outputs_match("3.0000001", "3", "lines", abs_tol=1e-6, decimals_only=True)
+    assert not outputs_match("07", "7", "lines", abs_tol=1e-6, decimals_only=True)
+    assert outputs_match("100000000.5", "1.0e8", "lines", rel_tol=1e-6, decimals_only=True)
     assert not outputs_match("1e999999999", "1", "lines", abs_tol=1.0)
     assert not outputs_match("nan", "1", "lines", abs_tol=1e9)
 
@@ -68,7 +75,12 @@ def test_tolerances():
         (1, 1.0, {}, True),
         ((1, 2), [1, 2], {}, False),
         ((1, 2), [1, 2], {"json": True}, True),
-        ({1: (2,)}, {"1": [2]}, {"json": True}, True),
+        ({1: (2,)}, {1: [2]}, {"json": True}, True),
+        ({1: (2,)}, {"1": [2]}, {"json": True}, False),
+        (1 / 3, 0.333333333333, {"abs_tol": 1e-6, "decimals_only": True}, True),
+        (10**8 + 1, 10**8, {"rel_tol": 1e-6, "decimals_only": True}, False),
+        (10**8 + 1, 1e8, {"rel_tol": 1e-6, "decimals_only": True}, True),
+        ([{"a": (1.0, 2)}], [{"a": [1.0000001, 2]}], {"json": True, "abs_tol": 1e-6, "decimals_only": True}, True),
         ([0.1 + 0.2], [0.3], {"abs_tol": 1e-9}, True),
         ([0.1 + 0.2], [0.3], {}, False),
         (float("nan"), float("nan"), {}, True),
@@ -123,3 +135,19 @@ def test_tables_are_equal_in_values_names_and_types():
     assert not same(frame, frame.to_numpy(), **settings)
     assert not same(frame["a"], [1.0, None], **settings)
     assert same(frame["a"] + 0.1, frame["a"], **{**settings, "abs_tol": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "comparison", "message"),
+    [
+        ("0.33333\n1", "0.333333\n2", ("lines", 1e-3), "line 2 is '1', not '2'"),
+        ("YES\nno", "yes\nYes", ("caseless",), "token 2 is 'no', not 'Yes'"),
+        ("1 2", "1\n2 3", ("tokens",), "2 tokens, not 3"),
+        ("1\n2", "1", ("lines",), "2 lines, not 1"),
+        ("1 ", "1", ("exact",), "spacing differs"),
+        ("1", "2", ("apps",), "line 1 is '1', not '2'"),
+    ],
+)
+def test_the_message_names_what_counts(actual, expected, comparison, message):
+    assert not outputs_match(actual, expected, *comparison)
+    assert first_difference(actual, expected, *comparison) == message

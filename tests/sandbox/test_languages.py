@@ -10,7 +10,7 @@ import pytest
 from tests.sandbox.attacks import Bait, bait
 from tests.support.processes import BACKSTOP_S
 from trl_gift.sandbox import Case, Limits, LocalSandbox, Status, StdioTests
-from trl_gift.sandbox.languages import LANGUAGES, ToolchainMissing
+from trl_gift.sandbox.languages import LANGUAGES, ToolchainMissing, language_named
 
 TOOLS = {"c": "gcc", "cpp": "g++", "javascript": "node"}
 CASES = [Case(stdin="1 2\n", stdout="3\n"), Case(stdin="4 5\n", stdout="9\n")]
@@ -171,3 +171,15 @@ def test_a_missing_toolchain_is_named(pool, monkeypatch):
 def test_unknown_languages_are_refused():
     with pytest.raises(ValueError, match="choose one of python, c, cpp, javascript"):
         StdioTests(CASES, language="cobol")
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("python", "python"), ("Python 3.11", "python"), ("PyPy3", "python"), (" py ", "python"), ("C++", "cpp"),
+        ("c++17", "cpp"), ("cpp", "cpp"), ("C", "c"), ("JS", "javascript"), ("Node.js", "javascript"),
+        ("rust", None), ("java", None), ("", None), ("17", None), ("c#", None),
+    ],
+)  # fmt: skip
+def test_names_of_languages_in_data_sets(name, language):
+    assert language_named(name) == language

@@ -88,7 +88,7 @@ class TinyRun:
         rounds: The content of each round's `metrics.json`.
     """
 
-    def __init__(self, folder, tokenizer, measured=False, judge=None, **options):
+    def __init__(self, folder, tokenizer, measured=False, judge=None, tasks=None, **options):
         self.gift = Path(folder) / "_gift"
         self.watch = Watch()
         self.requests, self.scored, self.engines = [], [], []
@@ -99,8 +99,8 @@ class TinyRun:
         self.trainer = GiFTTrainer(
             model=model,
             args=GiFTConfig(str(folder), **SMALL | options),
-            train_dataset=training_tasks(),
-            eval_dataset=measured_tasks() if measured else None,
+            train_dataset=tasks or training_tasks(),
+            eval_dataset=measured if isinstance(measured, list) else measured_tasks() if measured else None,
             processing_class=tokenizer,
             callbacks=[self.watch],
             sandbox=self.sandbox,

@@ -190,3 +190,79 @@ def test_an_absent_dataset_is_one_line(monkeypatch):
         load_tasks("someone/tasks")
     assert "no longer supported" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+ROW = {"task_id": "a", "description": "Größe", "signature": "def add(a, b):", "tests": '["assert add(1, 2) == 3"]'}
+
+
+def written(path, encoding):
+    """A file of one row, in the form that its name says."""
+    if path.suffix == ".csv":
+        with path.open("w", newline="", encoding=encoding) as file:
+            writer = csv.DictWriter(file, list(ROW))
+            writer.writeheader()
+            writer.writerow(ROW)
+    else:
+        text = json.dumps(ROW, ensure_ascii=False)
+        path.write_text(f"[{text}]" if path.suffix == ".json" else text, encoding=encoding)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl"])
+def test_encodings(tmp_path, suffix):
+    assert load_tasks(written(tmp_path / f"mark{suffix}", "utf-8-sig")) == load_tasks([ROW])
+    for encoding, name in (("latin-1", "another encoding, such as Latin-1"), ("utf-16", "UTF-16")):
+        path = written(tmp_path / f"{encoding}{suffix}", encoding)
+        with pytest.raises(
+            TaskError, match=rf"{encoding}{suffix}: not UTF-8 but {name} \(byte 0x..\); convert it"
+        ) as caught:
+            load_tasks(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_test_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "tests.py").write_text("def test_add():\n    assert add(1, 2) == 3\n", encoding="utf-8-sig")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**ROW, "tests": "tests.py"}))
+    assert load_tasks(tmp_path / "rows.jsonl")[0].tests.num_tests == 1
+
+
+def test_json_that_is_nested_too_deeply_is_one_line(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("[" * 200_000)
+    with pytest.raises(TaskError, match="nested too deeply to be read"):
+        load_tasks(tmp_path / "rows.jsonl")
+
+
+def test_rows_in_the_formats_of_datasets_and_their_libraries():
+    import numpy
+    import torch
+
+    tests = {"entry_point": "f", "inputs": [[[1, 2]], [[3, 4]]], "outputs": [1, 3]}
+    row = {"task_id": 7, "description": "d", "signature": "def f(x):", "tests": tests}
+    dataset = datasets.Dataset.from_list([row])
+    expected = load_tasks([row])
+    for name in (None, "numpy", "torch", "pandas", "arrow"):
+        assert load_tasks(dataset.with_format(name)) == tasks_from_rows(dataset.with_format(name)) == expected, name
+        assert load_tasks(dataset.to_iterable_dataset().with_format(name)) == expected, name
+    renamed = dataset.with_transform(lambda batch: {**batch, "task_id": ["8"]})
+    assert load_tasks(renamed)[0].task_id == "8"
+    arrays = {"entry_point": "f", "inputs": [[numpy.array([1, 2])], [[torch.tensor(3), numpy.int64(4)]]]}
+    mixed = {**row, "task_id": numpy.int32(7), "tests": {**arrays, "outputs": torch.tensor([1, 3])}}
+    assert load_tasks([mixed]) == expected
+
+
+def test_tuples_of_rows_in_memory_stay_tuples():
+    row = {"task_id": 1, "description": "d", "signature": "def f(x):"}
+    (task,) = load_tasks([{**row, "tests": {"entry_point": "f", "inputs": [[(1, 2)]], "outputs": [(1, (2,))]}}])
+    assert (task.tests.cases[0].args, task.tests.cases[0].expected) == (((1, 2),), (1, (2,)))
+
+
+def test_lines_that_cannot_be_read_are_left_out_and_counted_on_demand(tmp_path, caplog):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "\n".join([json.dumps(ROW), '{"task_id": "torn', "[" * 100_000, "3", json.dumps({**ROW, "task_id": "b"})])
+    )
+    with pytest.raises(TaskError, match=r"rows.jsonl, line 2: not JSON"):
+        load_tasks(path)
+    assert ids(path, skip_invalid=True) == ["a", "b"]
+    assert "3 of 5 rows left out; the first error:" in caplog.text
+    assert "line 2: not JSON" in caplog.text

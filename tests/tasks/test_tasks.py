@@ -6,7 +6,7 @@ import pytest
 
 from trl_gift import Task, load_tasks
 from trl_gift.errors import TaskError
-from trl_gift.sandbox import AssertTests, CallTests, LocalSandbox, StdioTests
+from trl_gift.sandbox import AssertTests, CallTests, Case, LocalSandbox, StdioTests
 from trl_gift.tasks import fingerprint, tasks_from_rows
 
 CANONICAL = {
@@ -184,3 +184,17 @@ def test_a_fingerprint_depends_on_the_content_and_not_on_the_order():
     assert len({fingerprint(tasks) for tasks in ([one], [two], [one, two], [])}) == 4
     (other,) = tasks_from_rows([CANONICAL | {"tests": ["assert add(1, 2) != 4"]}])
     assert fingerprint([other]) != fingerprint([one])
+
+
+def test_a_task_and_its_tests_have_one_language():
+    python = StdioTests([Case(stdin="1", stdout="2")])
+    cpp = StdioTests([Case(stdin="1", stdout="2")], language="cpp")
+    assert Task("a", "Print.", cpp).language == "cpp"
+    assert Task("a", "Print.", cpp, language="cpp") == Task("a", "Print.", cpp)
+    assert Task("a", "Print.", None).language == "python"
+    with pytest.raises(
+        TaskError, match=r"task 'a': field 'language': 'cpp': its tests are for programs in python; give"
+    ):
+        Task("a", "Print.", python, language="cpp")
+    with pytest.raises(TaskError, match=r"'cpp': only tests with 'stdin' and 'stdout' can test"):
+        Task("a", "Add.", AssertTests("assert add(1, 2) == 3"), "def add(a, b):", language="cpp")

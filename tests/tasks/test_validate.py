@@ -83,3 +83,67 @@ def test_command(tmp_path, capsys):
     assert main(["validate", str(path)]) == 0
     assert "1 of 4 tasks are valid." in capsys.readouterr().out
     assert main(["validate", str(tmp_path / "absent.jsonl")]) == 2
+
+
+SWALLOWED = "def test_f():\n    try:\n        assert f(1) == 5\n    except Exception:\n        pass\n"
+READ = [
+    row("first", "def f(x):\n    return x + 1", ["assert f(1) == 2"]),
+    row("again", "def f(x):\n    return 1 + x", ["assert f(1) == 2"]),
+    row("other tests", "def f(x):\n    return x + 1", ["assert f(2) == 3"]),
+    row("swallowed", "def f(x):\n    return x + 1", SWALLOWED),
+    row("one swallowed", "def f(x):\n    return x + 1", f"{SWALLOWED}\ndef test_g():\n    assert f(1) == 2\n"),
+    row("a tuple", "def f(x):\n    return x + 1", ["assert (f(1) == 3, 'm')", "assert f(1) == 2, 'm'"]),
+    row("true", "def f(x):\n    return x + 1", ["def check(candidate):\n    assert True, 'm'\n    assert candidate(4) == 5"]),
+    row("true alone", "def f(x):\n    return x + 1", ["def check(candidate):\n    candidate(1)\n    assert True"]),
+    row("tuples in check", "def f(x):\n    return x + 1", ["def check(candidate):\n    assert (candidate(1) == 3, 'm')"]),
+    row("async", "async def f(x):\n    return x + 1", {"entry_point": "f", "inputs": [[1]], "outputs": [2]}, "async def f(x):"),
+    row("never mentioned", "def f(x):\n    return x + 1", ["assert sorted([2, 1]) == [1, 2]"]),
+]  # fmt: skip
+
+
+def test_what_reading_the_tests_tells(sandbox):
+    result = validate(tasks_from_rows(READ), sandbox, runs=1)
+    assert {item.task_id: item.reason for item in result.quarantined} == {
+        "swallowed": "no assertion can fail, such as `assert f(1) == 5`",
+        "true alone": "no assertion can fail, such as `assert True`",
+        "tuples in check": "no assertion can fail, such as `assert (candidate(1) == 3, 'm')`",
+        "async": "'f' is an 'async def', and the sandbox has no event loop",
+        "never mentioned": "the tests never mention 'f'",
+    }
+    assert [task.task_id for task in result.clean] == [
+        "first",
+        "again",
+        "other tests",
+        "one swallowed",
+        "a tuple",
+        "true",
+    ]
+    assert {note.task_id: note.note for note in result.notes} == {
+        "again": "repeats 'first': the same description and tests",
+        "one swallowed": "1 of 2 assertions cannot fail, such as `assert f(1) == 5`",
+        "a tuple": "1 of 2 assertions cannot fail, such as `assert (f(1) == 3, 'm')`",
+    }
+
+
+def test_a_class_is_noted(sandbox):
+    text = "class TestA(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(A().n, 2)\n"
+    task = {
+        "task_id": "class",
+        "description": "d",
+        "reference": "class A:\n    n = 2",
+        "tests": f"import unittest\n{text}",
+    }
+    result = validate(tasks_from_rows([task]), sandbox, runs=1, allow_shared=True)
+    assert [(note.task_id, note.note) for note in result.notes] == [("class", "asks for a class, 'A'")]
+
+
+def test_what_it_prints_holds_no_control_characters(tmp_path, capsys):
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(
+        json.dumps(row("a\x1b[2Jb", "def f(x):\n    raise ValueError('\x1b[31m\\nred')", ["assert f(1) == 2"]))
+    )
+    assert main(["validate", str(path), "--runs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "a\\x1b[2Jb: the reference does not pass" in printed
+    assert "\x1b" not in printed
+    assert len(printed.splitlines()) == 3

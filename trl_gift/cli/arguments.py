@@ -121,6 +121,10 @@ class TaskArguments:
     """Your names of columns as a JSON object, each with the name that it is read under, such as
     '{"question": "description"}'."""
 
+    output_comparison: str | None = None
+    """How printed output is compared, instead of the rule of the set: lines, tokens, caseless, exact or apps, with a
+    tolerance for decimal numbers as in 'lines:1e-6'."""
+
     skip_invalid: bool = False
     """Leave out rows that are not valid tasks, and print how many, instead of stopping."""
 
@@ -367,6 +371,7 @@ def _tasks(
         skip_invalid=arguments.skip_invalid,
         require_tests=require_tests,
         column_mapping=_mapping(arguments.column_mapping),
+        output_comparison=arguments.output_comparison,
     )
 
 

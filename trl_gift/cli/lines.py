@@ -51,6 +51,13 @@ class LineParser(argparse.ArgumentParser):
         raise complaint(message, self.prog)
 
 
+def printable(text: str) -> str:
+    """A text with its control characters escaped: what tasks hold is printed to terminals."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else ascii(sign)[1:-1] for sign in text)
+
+
 def check_at_least(low: float, **values: float | None) -> None:
     """Checks that the values of options are at least `low`; None passes.
 

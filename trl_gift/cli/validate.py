@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from trl_gift.cli.lines import LineParser, check_at_least
+from trl_gift.cli.lines import LineParser, check_at_least, printable
 from trl_gift.errors import ConfigError
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import Limits, LocalSandbox
 from trl_gift.tasks import Task, filter_tasks, load_tasks
-from trl_gift.tasks.validate import RUNS, Validation, probe_programs, validate
+from trl_gift.tasks.validate import RUNS, Validation, number_of_programs, validate
 
 
 def run(argv: Sequence[str]) -> int:
@@ -27,7 +27,7 @@ def run(argv: Sequence[str]) -> int:
             raise ConfigError(f"{option} {path}: no such folder; make it first.")
     tasks = _load(options)
     limits = Limits(cpu_s=options.cpu_s, wall_s=3 * options.cpu_s)
-    programs = sum(len(probe_programs(task)) + options.runs * (task.reference is not None) for task in tasks)
+    programs = number_of_programs(tasks, options.runs)
     with (
         LocalSandbox(num_workers=options.workers, limits=limits) as sandbox,
         tqdm(total=programs, desc="validating", unit="program", disable=options.json) as bar,
@@ -40,7 +40,7 @@ def run(argv: Sequence[str]) -> int:
         Path(options.output).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     if options.report:
         Path(options.report).write_text(json.dumps(result.summary(), indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result.summary()) if options.json else _text(result))
+    print(json.dumps(result.summary()) if options.json else printable(_text(result)))
     return 0
 
 
@@ -60,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--streaming", action="store_true", help="read a Hub dataset row by row")
     parser.add_argument(
         "--skip-invalid", action="store_true", help="leave out rows that are not valid tasks, with a count"
+    )
+    parser.add_argument(
+        "--output-comparison",
+        help="how printed output is compared, such as 'tokens' or 'lines:1e-6'; by the set's rule",
     )
     parser.add_argument("--output", help="write the clean set here, as canonical JSONL")
     parser.add_argument("--report", help="write the report here, as JSON")
@@ -86,6 +90,7 @@ def _load(options: argparse.Namespace) -> list[Task]:
         options.filter,
         streaming=options.streaming,
         skip_invalid=options.skip_invalid,
+        output_comparison=options.output_comparison,
     )
 
 
@@ -98,7 +103,10 @@ def _text(result: Validation) -> str:
         lines.append(f"verdicts can be forged (shared interpreter) in: {', '.join(result.shared)}")
     if result.without_reference:
         lines.append(f"{len(result.without_reference)} have no reference; only their tests were looked at.")
+    if result.notes:
+        lines.append("kept, and worth a look:")
+        lines.extend(f"  {item.task_id}: {item.note}" for item in result.notes)
     if result.quarantined:
         lines.append("quarantined:")
-        lines.extend(f"  {item.task_id}: {item.reason}" for item in result.quarantined)
+        lines.extend(f"  {item.task_id}: {' '.join(item.reason.splitlines())}" for item in result.quarantined)
     return "\n".join(lines)

@@ -320,6 +320,9 @@ def _notes(
 ) -> list[str]:
     """The assumptions of this estimate, in words."""
     notes = ["training is the most there can be: every task solved, no pair too long."]
+    if parts.config.curate:
+        count = len(parts.tasks) * parts.config.curate_generations
+        notes.append(f"curate draws {count:,} more programs first; the rounds then have only the tasks that it keeps.")
     if calibration is None:
         notes.append("no calibration run: lengths are assumed and no hours are given.")
     else:

@@ -57,6 +57,7 @@ def _evaluate(
 ) -> Evaluation:
     started, before = time.monotonic(), tokens_of(engine)
     mine = rollouts.share(tasks)
+    mine = rollouts.settled(mine) if executes else mine
     total = len(mine) * (settings.greedy + settings.num_generations)
     with SamplingProgress(heading, total, rollouts.quiet, executes) as progress:
         result = attempt_tasks(

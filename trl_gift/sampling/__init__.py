@@ -2,8 +2,8 @@
 
 Public modules: `chain` (the samplers), `context` (what a sampler may ask for), `hints`, `lengths` (what fits into a model), `records` (`CodeSample`), `store`
 (samples on disk), `scheduler` (many chains on one engine and one sandbox), `executions` (equal programs run once), `rollouts`
-(an engine, a sandbox and a process's share of the tasks; needs torch), `pilot` (which temperature to sample at), `workers`,
-`progress`.
+(an engine, a sandbox and a process's share of the tasks; needs torch), `pilot` (which temperature to sample at), `curation`
+(which tasks the untrained model solves sometimes), `workers`, `progress`.
 """
 
 from trl_gift.sampling.chain import SAMPLERS
@@ -14,6 +14,7 @@ __all__ = [
     "CodeSample",
     "chain",
     "context",
+    "curation",
     "executions",
     "hints",
     "lengths",

@@ -13,7 +13,7 @@ from trl_gift import codetext
 from trl_gift.prompts import Hint
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sandbox import AssertTests, CallTests, Tests
-from trl_gift.sandbox.statements import steps
+from trl_gift.sandbox.statements import parse, segment, steps
 from trl_gift.sandbox.values.show import show
 from trl_gift.tasks import Task
 
@@ -61,9 +61,9 @@ def show_test(tests: Tests, index: int) -> str:
 def _called(source: str, statement: str) -> str:
     """The function `test...` or class `Test...` that a statement runs, with the statement; empty if there is none."""
     names = [name for name in codetext.called_names(statement) if name.lower().startswith("test")]
-    for node in ast.parse(source).body:
+    for node in parse(source).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in names:
-            return f"{ast.get_source_segment(source, node)}\n\n{statement}"
+            return f"{segment(source, node)}\n\n{statement}"
     return ""
 
 

@@ -103,18 +103,9 @@ def try_temperatures(
 
     async def attempt(task: Task, params: SamplingParams) -> None:
         keys = tuple(stream_key(settings.seed, "pilot", task.task_id, index) for index in range(_GENERATIONS))
-        prompt = prompts.write(task, task.description)
-        params = replace(params, stop=prompt.stop, fence=prompt.fence)
-        name = ("pilot", task.task_id, params.temperature)
-        completions = await Generate(GenerationRequest(name, prompt.ids, params, keys))
-        found = [prompts.extract(task, prompt.after(completion.text)) for completion in completions]
-        jobs = tuple((extraction.code, task.all_tests) for extraction in found if isinstance(extraction, Extraction))
-        outcomes = iter(await Execute(jobs)) if jobs else iter(())
-        for extraction in found:
-            passed = False
-            if isinstance(extraction, Extraction) and str(next(outcomes).status) == PASSED:
-                passed = True
-                passing[params.temperature].append((task.task_id, codetext.normalise(extraction.code)))
+        for program, passed in await draw(task, prompts, params, ("pilot", task.task_id, params.temperature), keys):
+            if passed:
+                passing[params.temperature].append((task.task_id, codetext.normalise(program)))
             on_program(passed)
 
     Scheduler(engine, sandbox, on_step).run(
@@ -131,6 +122,33 @@ def try_temperatures(
             distinct_programs=len(set(found)),
         )
         for temperature, found in passing.items()
+    ]
+
+
+async def draw(
+    task: Task, prompts: PromptFormat, params: SamplingParams, name: tuple[Any, ...], keys: tuple[int, ...]
+) -> list[tuple[str, bool]]:
+    """Draws programs of a task from its description and runs them; a part of a coroutine for the `Scheduler`.
+
+    Args:
+        task: The task.
+        prompts: How the model is asked.
+        params: How the programs are drawn.
+        name: Names the request.
+        keys: A random stream for each program.
+
+    Returns:
+        Each program, empty if the completion holds none, and whether it passed.
+    """
+    prompt = prompts.write(task, task.description)
+    params = replace(params, stop=prompt.stop, fence=prompt.fence)
+    completions = await Generate(GenerationRequest(name, prompt.ids, params, keys))
+    found = [prompts.extract(task, prompt.after(completion.text)) for completion in completions]
+    jobs = tuple((extraction.code, task.all_tests) for extraction in found if isinstance(extraction, Extraction))
+    outcomes = iter(await Execute(jobs)) if jobs else iter(())
+    return [
+        (extraction.code, str(next(outcomes).status) == PASSED) if isinstance(extraction, Extraction) else ("", False)
+        for extraction in found
     ]
 
 

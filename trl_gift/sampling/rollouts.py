@@ -31,6 +31,7 @@ from trl_gift.sampling.store import OtherProcesses, SampleIndex, SampleStore
 from trl_gift.sampling.workers import default_sandbox_workers
 from trl_gift.sandbox import Limits, LocalSandbox, Sandbox
 from trl_gift.tasks import Task
+from trl_gift.tasks.references import settled
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -112,6 +113,7 @@ class Rollouts:
         self.makes_sandbox = sandbox is None
         self._precision = precision
         self._is_served = is_served
+        self._settled: dict[Task, Task] = {}
 
     def sample(
         self,
@@ -198,6 +200,12 @@ class Rollouts:
         turns = [order[start : start + shares] for start in range(0, len(order), shares)]
         dealt = [turn if number % 2 == 0 else turn[::-1] for number, turn in enumerate(turns)]
         return [turn[rank] for turn in dealt if rank < len(turn)]
+
+    def settled(self, tasks: Sequence[Task]) -> list[Task]:
+        """The tasks with one reading each, which the references decide; they are run once for all evaluations."""
+        unknown = [task for task in tasks if task.readings and task not in self._settled]
+        self._settled.update(zip(unknown, settled(unknown, self.sandbox), strict=True))
+        return [self._settled.get(task, task) if task.readings else task for task in tasks]
 
     def gather(self, items: Sequence[T]) -> list[T]:
         """The items of all processes, on every process."""

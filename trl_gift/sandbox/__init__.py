@@ -9,8 +9,8 @@ nor reach. The sandbox is usable alone: nothing here imports torch, or any other
 The folders are internal: `pool/` is the trainer's side, `inside/` runs in the confined processes, `confine/` puts the layers in
 force, and `values/` serves both sides.
 
-Public modules: `statements` (assertions as statements), `languages` (names and commands of languages), `values.show` (values
-as short text).
+Public modules: `statements` (assertions as statements), `languages` (names and commands of languages), `comparisons` (names
+of the rules for printed output), `values.show` (values as short text), `digits` (numbers of any length).
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ __all__ = [
     "TestResult",
     "Tests",
     "ToolchainMissing",
+    "comparisons",
+    "digits",
     "languages",
     "probe_isolation",
     "statements",

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
+from trl_gift.sandbox.comparisons import COMPARISONS, Compare
 from trl_gift.sandbox.languages import NAMES
-from trl_gift.sandbox.statements import can_fail
+from trl_gift.sandbox.statements import can_fail, parse
 from trl_gift.sandbox.values import codec
 from trl_gift.sandbox.values.plain import from_plain, to_plain
+from trl_gift.sandbox.values.show import show
 
 PassBy = Literal["value", "reference"]
-Compare = Literal["lines", "exact", "tokens", "apps"]
 
 _PASS_BY = ("value", "reference")
-_COMPARE = ("lines", "exact", "tokens", "apps")
 
 
 class _ByContent:
@@ -38,8 +38,15 @@ class _ByContent:
 
     @cached_property
     def encoded(self) -> bytes:
-        """The exam as bytes; encoded once, for all programs."""
-        return codec.encode(self.exam())
+        """The exam as bytes; encoded once, for all programs.
+
+        Cases are encoded one by one, because the bounds of the codec hold for each of them. The judge decodes a case when
+        it comes to it.
+        """
+        return codec.encode({**self.exam(), **self._encoded_cases()})
+
+    def _encoded_cases(self) -> dict[str, Any]:
+        return {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -71,7 +78,7 @@ class Case:
         kwargs: The keyword arguments of the call, none by default.
 
     Raises:
-        ValueError: `args` is not a sequence of arguments, or only one of `stdin` and `stdout` is given.
+        ValueError: `args` is not a sequence of arguments, `stdin` or `stdout` is not a text, or only one of them is given.
     """
 
     args: tuple[Any, ...] = ()
@@ -83,10 +90,13 @@ class Case:
     def __post_init__(self) -> None:
         if isinstance(self.args, (str, bytes)) or not isinstance(self.args, Iterable):
             raise ValueError(
-                f"Case(args={self.args!r}): the arguments of a call must be a tuple; write ({self.args!r},)"
+                f"Case(args={show(self.args)}): the arguments of a call must be a tuple; write ({show(self.args)},)"
             )
         object.__setattr__(self, "args", tuple(self.args))
         object.__setattr__(self, "kwargs", dict(self.kwargs))
+        for name, text in (("stdin", self.stdin), ("stdout", self.stdout)):
+            if text is not None and not isinstance(text, str):
+                raise ValueError(f"Case({name}={show(text)}): must be a text; write {name}={show(show(text))}")
         if (self.stdin is None) != (self.stdout is None):
             raise ValueError(
                 f"Case(stdin={_short(self.stdin)}, stdout={_short(self.stdout)}): a run needs both; give the other one "
@@ -94,7 +104,7 @@ class Case:
             )
 
     def exam(self) -> dict[str, Any]:
-        """The content as plain values, as the judge receives it."""
+        """The content as plain values."""
         if self.stdin is not None:
             return {"stdin": self.stdin, "stdout": self.stdout}
         return {"args": self.args, "kwargs": dict(self.kwargs), "expected": self.expected}
@@ -172,7 +182,7 @@ class AssertTests(_ByContent):
     @cached_property
     def num_tests(self) -> int:
         """The number of top-level statements that can fail."""
-        return sum(can_fail(statement) for statement in ast.parse(self.text).body)
+        return sum(can_fail(statement) for statement in _parse("AssertTests(source)", self.text).body)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -190,8 +200,9 @@ class CallTests(_ByContent):
         cases: The calls, at least one `Case(args=..., expected=...)`.
         abs_tol: Absolute tolerance of numbers at any depth, 0 by default.
         rel_tol: Relative tolerance of numbers at any depth, from 0 (the default) to below 1.
+        decimals_only: Whether the tolerances hold only where the expected number is a float; False by default.
         compare: `"equal"` (the default) compares by `==`. `"json"` lets lists stand for tuples, for data sets that went
-            through JSON. `"apps"` also lets a list of one expected value stand for that value, as in the APPS evaluation,
+            through JSON; keys of dicts must be equal. `"apps"` also lets a list of one expected value stand for that value, as in the APPS evaluation,
             whose data wrap some results.
         prelude: Trusted Python source that runs before the calls; empty by default.
         pass_by: `"value"` (the default) or `"reference"`, as in `AssertTests`.
@@ -207,9 +218,12 @@ class CallTests(_ByContent):
     compare: Literal["equal", "json", "apps"] = "equal"
     prelude: str = ""
     pass_by: PassBy = "value"
+    decimals_only: bool = False
 
     kind: ClassVar[str] = "call"
-    _fields: ClassVar[tuple[str, ...]] = ("entry_point", "abs_tol", "rel_tol", "compare", "prelude", "pass_by")
+    _fields: ClassVar[tuple[str, ...]] = (
+        "entry_point", "abs_tol", "rel_tol", "compare", "prelude", "pass_by", "decimals_only",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cases", tuple(self.cases))
@@ -229,8 +243,11 @@ class CallTests(_ByContent):
         return len(self.cases)
 
     def exam(self) -> dict[str, Any]:
-        """The content as plain values, as the judge receives it."""
+        """The content as plain values."""
         return {**super().exam(), "cases": [case.exam() for case in self.cases]}
+
+    def _encoded_cases(self) -> dict[str, Any]:
+        return {"cases": _encoded(type(self).__name__, self.cases)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -246,9 +263,12 @@ class StdioTests(_ByContent):
         cases: The runs, at least one `Case(stdin=..., stdout=...)`.
         compare: `"lines"` (the default) compares every line, token by token, with numbers as decimals; the number of
             lines must match. `"exact"` compares the text. `"tokens"` compares all tokens in order and ignores lines.
+            `"caseless"` is `"tokens"` without regard to the case of letters, as CodeContests' own tester compares.
             `"apps"` is the loose rule of the APPS evaluation, only for parity with published figures.
         abs_tol: Absolute tolerance of numbers, 0 by default.
         rel_tol: Relative tolerance of numbers, from 0 (the default) to below 1.
+        decimals_only: Whether the tolerances hold only where the expected number has a decimal point or an exponent; False
+            by default.
         checker: Python source that defines `check(stdin, stdout, expected)`; it runs in the judge and replaces the
             comparison. Empty by default.
         language: `"python"` (the default), `"c"`, `"cpp"` or `"javascript"`.
@@ -263,13 +283,14 @@ class StdioTests(_ByContent):
     rel_tol: float = 0.0
     checker: str = ""
     language: str = "python"
+    decimals_only: bool = False
 
     kind: ClassVar[str] = "stdio"
-    _fields: ClassVar[tuple[str, ...]] = ("compare", "abs_tol", "rel_tol", "checker", "language")
+    _fields: ClassVar[tuple[str, ...]] = ("compare", "abs_tol", "rel_tol", "checker", "language", "decimals_only")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cases", tuple(self.cases))
-        _check_option("StdioTests", "compare", self.compare, _COMPARE)
+        _check_option("StdioTests", "compare", self.compare, COMPARISONS)
         _check_option("StdioTests", "language", self.language, NAMES)
         _check_tolerances("StdioTests", self.abs_tol, self.rel_tol)
         _check_cases("StdioTests", self.cases, runs=True)
@@ -285,8 +306,11 @@ class StdioTests(_ByContent):
         return len(self.cases)
 
     def exam(self) -> dict[str, Any]:
-        """The content as plain values, as the judge receives it."""
+        """The content as plain values."""
         return {**super().exam(), "cases": [case.exam() for case in self.cases]}
+
+    def _encoded_cases(self) -> dict[str, Any]:
+        return {"cases": _encoded(type(self).__name__, self.cases)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -318,7 +342,7 @@ def _uncalled_check(tree: ast.Module) -> bool:
 
 def _parse(what: str, source: str) -> ast.Module:
     try:
-        return ast.parse(source)
+        return parse(source)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{what}: {_short(source)} is not valid Python ({error}); fix it") from error
 
@@ -347,7 +371,17 @@ def _check_cases(what: str, cases: Sequence[Case], *, runs: bool) -> None:
     for index, case in enumerate(cases):
         if (case.stdin is not None) is not runs:
             wanted = "Case(stdin=..., stdout=...)" if runs else "Case(args=..., expected=...)"
-            raise ValueError(f"{what}(cases[{index}]={_short(repr(case))}): the wrong kind of case; use {wanted}")
+            raise ValueError(f"{what}(cases[{index}]={_short(case)}): the wrong kind of case; use {wanted}")
+
+
+def _encoded(what: str, cases: Sequence[Case]) -> list[bytes]:
+    encoded = []
+    for index, case in enumerate(cases):
+        try:
+            encoded.append(codec.encode(case.exam()))
+        except codec.EncodeError as error:
+            raise ValueError(f"{what}(cases[{index}]={show(case.args, 60)}): {error}; leave this case out") from None
+    return encoded
 
 
 def _without_kind(cls: type[_ByContent], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -362,5 +396,5 @@ def _with_cases(cls: type[_ByContent], data: Mapping[str, Any]) -> dict[str, Any
 
 
 def _short(value: object, limit: int = 80) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else show(value)
     return repr(text) if len(text) <= limit else repr(text[: limit - 3] + "...")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from typing import Any
@@ -36,10 +37,10 @@ class Naming:
 
 
 _NAMING = {
-    "python": Naming("Python", ("python", "py"), "#"),
+    "python": Naming("Python", ("python", "py", "pypy"), "#"),
     "c": Naming("C", ("c",), "//"),
     "cpp": Naming("C++", ("cpp", "c++", "cc", "cxx"), "//"),
-    "javascript": Naming("JavaScript", ("javascript", "js", "node"), "//"),
+    "javascript": Naming("JavaScript", ("javascript", "js", "node", "nodejs", "node.js"), "//"),
 }
 
 
@@ -71,6 +72,17 @@ LANGUAGES: dict[str, Language] = {
     "javascript": Language("main.js", ("node", "--stack-size=4096", "{source}"), reserves_memory=True),
 }
 NAMES = ("python", *LANGUAGES)
+_VERSION = re.compile(r"[\s.]*[\d.]+$")
+
+
+def language_named(name: str) -> str | None:
+    """The language of a name as data sets write it, such as `"C++17"` for `"cpp"`; None for one that cannot be run."""
+    plain = name.strip().lower()
+    for spelled in (plain, _VERSION.sub("", plain)):
+        for language in NAMES:
+            if spelled == language or spelled in naming(language).tags:
+                return language
+    return None
 
 
 def commands(name: str) -> dict[str, Any]:

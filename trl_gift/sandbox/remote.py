@@ -27,7 +27,7 @@ from typing import Any
 from trl_gift.sandbox.base import BaseSandbox, check_job, closed
 from trl_gift.sandbox.cases import AssertTests, CallTests, Case, StdioTests, Tests
 from trl_gift.sandbox.outcome import Limits, Outcome, SandboxError, TestResult
-from trl_gift.sandbox.statements import can_fail
+from trl_gift.sandbox.statements import can_fail, parse
 from trl_gift.sandbox.status import Status
 from trl_gift.sandbox.values.compare_outputs import first_difference, outputs_match
 from trl_gift.sandbox.values.compare_values import values_match
@@ -164,10 +164,9 @@ class SandboxFusionSandbox(BaseSandbox):
         for index, case in enumerate(tests.cases):
             status, message, stdout = self._run(program, _LANGUAGES[tests.language], case.stdin or "", limits)
             expected = case.stdout or ""
-            if status is Status.PASSED and not outputs_match(
-                stdout, expected, tests.compare, tests.abs_tol, tests.rel_tol
-            ):
-                status, message = Status.FAILED, first_difference(stdout, expected)
+            comparison = tests.compare, tests.abs_tol, tests.rel_tol, tests.decimals_only
+            if status is Status.PASSED and not outputs_match(stdout, expected, *comparison):
+                status, message = Status.FAILED, first_difference(stdout, expected, *comparison)
             results.append(TestResult(index, status, message[:_MESSAGE]))
             if stop and status is not Status.PASSED:
                 break
@@ -222,7 +221,11 @@ def _check_capable(tests: Tests) -> None:
         raise SandboxError("arguments by reference need a LocalSandbox, because a remote script returns only text")
     if isinstance(tests, CallTests):
         for case in tests.cases:
-            if _literal(repr((case.args, dict(case.kwargs), case.expected))) is None:
+            try:
+                literal = _literal(repr((case.args, dict(case.kwargs), case.expected)))
+            except ValueError:  # a number of more digits than Python reads, there as here
+                literal = None
+            if literal is None:
                 raise SandboxError(f"{show(case.args)} is not a Python literal and cannot cross to a remote script")
 
 
@@ -237,7 +240,7 @@ def _literal(text: str) -> tuple[Any] | None:
 def _assert_script(program: str, tests: AssertTests, marker: str) -> str:
     steps = []
     pending = ""
-    for statement in ast.parse(tests.text).body:
+    for statement in parse(tests.text).body:
         pending += ast.unparse(statement) + "\n"
         if can_fail(statement):
             steps.append(pending)
@@ -252,7 +255,8 @@ def _compare_call(index: int, tests: CallTests, case: Case, printed: str) -> Tes
     call = f"{tests.entry_point}({show(case.args)[1:-1].rstrip(',')})"
     if value is None:
         return TestResult(index, Status.ERROR, f"{call} returned {printed[:200]}, which is not a Python literal")
-    if values_match(value[0], case.expected, tests.compare, tests.abs_tol, tests.rel_tol):
+    tolerance = tests.abs_tol, tests.rel_tol, tests.decimals_only
+    if values_match(value[0], case.expected, tests.compare, *tolerance):
         return TestResult(index, Status.PASSED)
     return TestResult(index, Status.FAILED, f"{call} returned {show(value[0])}, not {show(case.expected)}")
 

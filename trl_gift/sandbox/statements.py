@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import types
 from functools import lru_cache
 from typing import NamedTuple
 
+from trl_gift.sandbox.digits import any_number_of_digits
+
 _FILENAME = "<tests>"
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Step(NamedTuple):
@@ -28,6 +32,21 @@ class Step(NamedTuple):
     text: str
 
 
+def parse(source: str) -> ast.Module:
+    """`ast.parse`, which also reads whole numbers of more than 4,300 digits."""
+    with any_number_of_digits():
+        return ast.parse(source)
+
+
+def is_python(source: str) -> bool:
+    """Whether a text is Python, of whatever length."""
+    try:
+        parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
 def can_fail(statement: ast.stmt) -> bool:
     """Whether a top-level statement is a test: it asserts, raises or calls something.
 
@@ -38,21 +57,46 @@ def can_fail(statement: ast.stmt) -> bool:
     if isinstance(statement, (*setup, ast.Assign, ast.AnnAssign, ast.AugAssign)):
         return False
     if isinstance(statement, ast.Assert):
-        return not (isinstance(statement.test, ast.Constant) and bool(statement.test.value))
+        return not is_always_true(statement)
     return any(isinstance(node, (ast.Assert, ast.Raise, ast.Call)) for node in ast.walk(statement))
+
+
+def is_always_true(statement: ast.Assert) -> bool:
+    """Whether an assertion can never fail: it asserts a constant, or a tuple as in `assert (add(1, 2) == 3, "message")`."""
+    test = statement.test
+    return (isinstance(test, ast.Constant) and bool(test.value)) or (isinstance(test, ast.Tuple) and bool(test.elts))
 
 
 @lru_cache(maxsize=512)
 def steps(source: str) -> tuple[Step, ...]:
     """The statements of `source`, each compiled by itself with its line numbers kept."""
+    lines = _lines(source)
     return tuple(
         Step(
             compile(ast.Module([statement], []), _FILENAME, "exec", dont_inherit=True),
             can_fail(statement),
-            ast.get_source_segment(source, statement) or "",
+            _segment(lines, statement),
         )
-        for statement in ast.parse(source).body
+        for statement in parse(source).body
     )
+
+
+def segment(source: str, statement: ast.stmt) -> str:
+    """The text of a statement. `ast.get_source_segment` takes a minute for a line of a million characters."""
+    return _segment(_lines(source), statement)
+
+
+def _lines(source: str) -> list[bytes]:
+    """The lines as the parser counts them, in UTF-8, because it counts columns in bytes."""
+    return [line.encode("utf-8", "surrogatepass") for line in _LINE_END.split(source)]
+
+
+def _segment(lines: list[bytes], statement: ast.stmt) -> str:
+    first, last = statement.lineno - 1, (statement.end_lineno or statement.lineno) - 1
+    found = lines[first : last + 1]
+    found[-1] = found[-1][: statement.end_col_offset]
+    found[0] = found[0][statement.col_offset :]
+    return b"\n".join(found).decode("utf-8", "surrogatepass")
 
 
 @lru_cache(maxsize=512)
@@ -61,7 +105,7 @@ def free_names(*sources: str) -> frozenset[str]:
     used: set[str] = set()
     defined = set(dir(builtins)) | {"__name__", "__file__"}
     for source in sources:
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(parse(source)):
             if isinstance(node, ast.Name):
                 (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
             elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -82,7 +126,7 @@ def failing_line(error: BaseException, source: str) -> str:
     """
     line = test = ""
     trace = error.__traceback__
-    lines = source.splitlines()
+    lines = _LINE_END.split(source)
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == _FILENAME and 0 < trace.tb_lineno <= len(lines):
             line = lines[trace.tb_lineno - 1].strip()

@@ -1,15 +1,16 @@
 """Programming tasks with tests: what a task is, and how known datasets become tasks.
 
-Public modules: `filters`, `decontamination` and `overlap` (which tasks are left out),
-`references` (which references fail), `validate` (whether the tests of a task can be trusted).
+Public modules: `filters`, `decontamination` and `overlap` (which tasks are left out), `references` (which references fail, and
+which reading of a row is right), `validate` (whether the tests of a task can be trusted).
 """
 
 from trl_gift.tasks.loaders import filter_tasks, load_tasks, tasks_from_rows
 from trl_gift.tasks.sources import HUB_NAMES
-from trl_gift.tasks.task import Task, fingerprint
+from trl_gift.tasks.task import Reading, Task, fingerprint
 
 __all__ = [
     "HUB_NAMES",
+    "Reading",
     "Task",
     "decontamination",
     "filter_tasks",

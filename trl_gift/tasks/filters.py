@@ -21,6 +21,7 @@ from typing import Any
 
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.sandbox import AssertTests, StdioTests, Tests
+from trl_gift.sandbox.digits import any_number_of_digits
 from trl_gift.sandbox.statements import can_fail
 from trl_gift.tasks.task import Task
 
@@ -224,8 +225,9 @@ def _texts(tests: Tests | None) -> list[str] | None:
     """Tests as a list of texts, one text for each test."""
     if tests is None:
         return None
-    if isinstance(tests, AssertTests):
-        return [ast.unparse(statement) for statement in ast.parse(tests.text).body if can_fail(statement)]
     if isinstance(tests, StdioTests):
         return [case.stdin or "" for case in tests.cases]
-    return [repr(case.args) for case in tests.cases]
+    with any_number_of_digits():
+        if isinstance(tests, AssertTests):
+            return [ast.unparse(statement) for statement in ast.parse(tests.text).body if can_fail(statement)]
+        return [repr(case.args) for case in tests.cases]

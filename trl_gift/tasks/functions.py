@@ -25,9 +25,9 @@ def starter_signature(starter: str, name: str) -> str | None:
     return None if program is None else codetext.signature_of(program, name)
 
 
-def first_program(solutions: Iterable[str], name: str) -> str | None:
-    """The first solution that is Python 3 and defines `name`, as a program with that function at the top level."""
-    return next((program for code in solutions if (program := function_program(code, name)) is not None), None)
+def programs_with(solutions: Iterable[str], name: str) -> list[str]:
+    """The solutions that are Python 3 and define `name`, as programs with that function at the top level."""
+    return [program for code in solutions if (program := function_program(code, name)) is not None]
 
 
 def function_program(code: str, name: str) -> str | None:
@@ -96,7 +96,7 @@ def _bound(tree: ast.Module) -> set[str]:
 
 def _closed(starter: str, name: str) -> str:
     """Starter code with its open `def` line closed, without the lines after it that do not parse."""
-    lines = starter.rstrip().splitlines()
+    lines = starter.rstrip().split("\n")
     start = next((i for i, line in enumerate(lines) if line.lstrip().startswith(f"def {name}(")), None)
     if start is None:
         return starter

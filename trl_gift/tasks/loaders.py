@@ -9,16 +9,28 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.sandbox import AssertTests
+from trl_gift.sandbox.digits import any_number_of_digits
+from trl_gift.tasks.comparison import Comparison, compared_by, parse_comparison
 from trl_gift.tasks.filters import Candidate, Filter, as_filter
 from trl_gift.tasks.formats import Format, recognise
-from trl_gift.tasks.sources import ONLY_SPLIT, PlacedRow, as_rows, numbered, placed_rows, what
-from trl_gift.tasks.task import Task, bad, untested
+from trl_gift.tasks.sources import (
+    BYTE_ORDER_MARK,
+    ONLY_SPLIT,
+    PlacedRow,
+    as_rows,
+    numbered,
+    placed_rows,
+    read_text,
+    what,
+)
+from trl_gift.tasks.task import Task, bad, untested, with_checker
 from trl_gift.tasks.unknown import explain, refuse_similar_names
 
 if TYPE_CHECKING:
@@ -40,6 +52,7 @@ def load_tasks(
     skip_invalid: bool = False,
     require_tests: bool = True,
     column_mapping: Mapping[str, str] | None = None,
+    output_comparison: str | None = None,
 ) -> list[Task]:
     """Tasks from a dataset whose columns are known.
 
@@ -60,6 +73,8 @@ def load_tasks(
             accepts such tasks.
         column_mapping: Your names of columns, each with the name that it is read under, such as
             `{"question": "description"}`.
+        output_comparison: How printed output is compared, instead of the rule of the set: a rule of `StdioTests` such as
+            `"tokens"`, with a tolerance for decimal numbers as in `"lines:1e-6"`. A row's own `checker` still decides.
 
     Returns:
         The tasks, in the order of the rows.
@@ -67,17 +82,20 @@ def load_tasks(
     Raises:
         TaskError: if the source is absent or empty, lacks the split, has unknown columns, or holds a malformed row or the
             same `task_id` twice; the message names the place, the value and the fix.
-        ConfigError: for a filter that cannot be parsed, or a limit below 1.
+        ConfigError: for a filter that cannot be parsed, a limit below 1, or an unknown `output_comparison`.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit={limit!r} is out of range; take at least 1 task, or None for all.")
     keep = as_filter(filter)
-    rows = placed_rows(source, split, name, revision, streaming)
+    comparison = parse_comparison(output_comparison) if output_comparison is not None else None
+    unreadable: list[TaskError] = []
+    rows = placed_rows(source, split, name, revision, streaming, unreadable.append if skip_invalid else None)
     if column_mapping:
         rows = _renamed(rows, column_mapping)
     if isinstance(source, str | Path) and (path := Path(source).expanduser()).is_file():
         rows = _with_test_files(rows, path.parent)
-    return _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid)
+    tasks = _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid, unreadable)
+    return tasks if comparison is None else [_compared_by(task, comparison) for task in tasks]
 
 
 def tasks_from_rows(
@@ -137,6 +155,12 @@ def filter_tasks(tasks: Iterable[Task], filter: str | Filter | None, limit: int 
     return [task for task in tasks if keep(Candidate(_returning(task), {}, f"task {task.task_id!r}"))][:limit]
 
 
+def _compared_by(task: Task, comparison: Comparison) -> Task:
+    tests, hidden = (compared_by(suite, comparison) for suite in (task.tests, task.hidden_tests))
+    readings = tuple(replace(reading, tests=compared_by(reading.tests, comparison)) for reading in task.readings)
+    return replace(task, tests=tests, hidden_tests=hidden, readings=readings)
+
+
 def _renamed(rows: Iterable[PlacedRow], names: Mapping[str, str]) -> Iterator[PlacedRow]:
     for where, row in rows:
         absent = [name for name in names if name not in row]
@@ -158,7 +182,7 @@ def _with_test_files(rows: Iterable[PlacedRow], folder: Path) -> Iterator[Placed
                 path = (folder / value.strip()).resolve()
                 if not path.is_relative_to(folder.resolve()) or not path.is_file():
                     raise bad(where, field, value, f"no such file in {folder}; give its path from there, or its text")
-                texts[field] = path.read_text(encoding="utf-8")
+                texts[field] = read_text(path)
         yield where, {**row, **texts}
 
 
@@ -171,24 +195,40 @@ def _candidates(rows: Iterable[PlacedRow], require_tests: bool) -> Iterator[Cand
         # Only some rows of a set may name their task.
         if known is None or not known.columns <= row.keys() or ("task_id" in row) != ("task_id" in known.columns):
             known = recognise(row)
-        yield Candidate(_reading(known, row, where), row, where)
+        yield Candidate(_reading(known, row, where, require_tests), row, where)
 
 
-def _reading(known: Format | None, row: Mapping[str, Any], where: str) -> Callable[[], Task]:
+def _reading(known: Format | None, row: Mapping[str, Any], where: str, require_tests: bool) -> Callable[[], Task]:
     def read() -> Task:
         if known is None:
             raise TaskError(f"{where}: columns {sorted(row)} do not match a known format: {explain(row)}.")
         if known.name.startswith("canonical"):
             refuse_similar_names(row, where)
         try:
-            return known.read(row, where)
+            with any_number_of_digits():
+                plain = {name: _without_mark(value) for name, value in row.items()}
+                task = known.read(plain, where)
+                if task.tests is None and require_tests:
+                    raise untested(where)
+                return with_checker(task, plain.get("checker"), where)
         except TaskError:
             raise
+        except RecursionError:
+            raise TaskError(f"{where} ({known.name}): nested too deeply to be read; leave the row out.") from None
         except ValueError as error:
             # The test classes refuse some values when they are built; their messages name the value and the fix.
             raise TaskError(f"{where} ({known.name}): {error}.") from error
 
     return read
+
+
+def _without_mark(value: Any) -> Any:
+    """A text, or a list of texts, without the byte-order mark that files of Windows begin with."""
+    if isinstance(value, str):
+        return value.removeprefix(BYTE_ORDER_MARK)
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return [_without_mark(item) for item in value]
+    return value
 
 
 def _returning(task: Task) -> Callable[[], Task]:
@@ -201,6 +241,7 @@ def _tasks(
     keep: Callable[[Candidate], bool],
     limit: int | None,
     skip_invalid: bool,
+    unreadable: Sequence[TaskError] = (),
 ) -> list[Task]:
     tasks: dict[str, Task] = {}
     skipped: list[str] = []
@@ -221,6 +262,8 @@ def _tasks(
         tasks[task.task_id] = task
         if limit is not None and len(tasks) >= limit:
             break
+    skipped = [*map(str, unreadable), *skipped]  # it has grown while the rows were read
+    seen += len(unreadable)
     if skipped:
         _logger.warning("%s: %d of %d rows left out; the first error: %s", what, len(skipped), seen, skipped[0])
     together = [task for task in tasks.values() if isinstance(task.tests, AssertTests) and task.tests.shared]

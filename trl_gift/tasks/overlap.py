@@ -136,7 +136,7 @@ def _prose(description: str) -> str:
     """The description without doctest examples: the call, its continuation lines, and the result up to an empty line."""
     kept: list[str] = []
     example = False
-    for line in description.splitlines():
+    for line in description.split("\n"):
         example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
         if not example:
             kept.append(line)

@@ -5,15 +5,19 @@ Rows are read one by one, so that a caller that stops early reads no further tha
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from trl_gift.errors import TaskError
+from trl_gift.sandbox.digits import any_number_of_digits
+from trl_gift.sandbox.values.show import show
 
 if TYPE_CHECKING:
     import datasets
@@ -39,14 +43,18 @@ def placed_rows(
     name: str | None = None,
     revision: str | None = None,
     streaming: bool = False,
+    on_error: Callable[[TaskError], object] | None = None,
 ) -> Iterator[PlacedRow]:
     """The rows of a source, each with its place; see `load_tasks` for the arguments.
+
+    `on_error` is called with the error of each line of JSON that cannot be read, which is then left out; without it the first
+    such line raises its error.
 
     Raises:
         TaskError: if there is no such file, dataset or split, or a file cannot be read.
     """
     if isinstance(source, str | Path):
-        return _named(str(source), split, name, revision, streaming)
+        return _named(str(source), split, name, revision, streaming, on_error)
     source = as_rows(source)
     if isinstance(source, Mapping):
         split = split or ONLY_SPLIT
@@ -69,11 +77,12 @@ def as_rows(source: Any, what: str = "the dataset") -> Any:
     Raises:
         TaskError: for columns of different lengths.
     """
+    source = _in_python(source)
     pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
     if pandas is not None and isinstance(source, pandas.DataFrame):
         absent = (pandas.NA, pandas.NaT)
         return [
-            {str(name): None if _is_absent(cell, absent) else _plain(cell) for name, cell in row.items()}
+            {str(name): None if _is_absent(cell, absent) else plain_value(cell) for name, cell in row.items()}
             for row in source.to_dict("records")
         ]
     if not isinstance(source, Mapping) or not all(isinstance(column, list | tuple) for column in source.values()):
@@ -92,19 +101,44 @@ def as_rows(source: Any, what: str = "the dataset") -> Any:
 _CELLS = (str, int, float, list, tuple)  # what stands in a column; a split holds tasks or mappings
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+
+
 def _is_absent(cell: Any, others: tuple[Any, ...]) -> bool:
     return any(cell is one for one in others) or (isinstance(cell, float) and math.isnan(cell))
 
 
-def _plain(value: Any) -> Any:
-    """A value without the types of numpy."""
-    import numpy as np  # not at the top: tasks are loaded without it
-
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(one) for one in value]
+def plain_value(value: Any) -> Any:
+    """A value without the types of numpy and torch: arrays and tensors as lists, their numbers as Python's."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, list | tuple):
+        if _PLAIN.issuperset(map(type, value)):
+            return value  # most are, and some are long
+        return type(value)([plain_value(one) for one in value]) if type(value) in (list, tuple) else value
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    return value.item() if isinstance(value, np.generic) else value
+        return {name: plain_value(one) for name, one in value.items()}
+    if isinstance(value, _numeric_types()):
+        return plain_value(value.tolist())
+    return value
+
+
+def _numeric_types() -> tuple[Any, ...]:
+    """The types of arrays, their scalars and tensors; whoever has one has imported its library."""
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    arrays = (numpy.ndarray, numpy.generic) if numpy is not None else ()
+    return (*arrays, torch.Tensor) if torch is not None else arrays
+
+
+def _in_python(source: Any) -> Any:
+    """A dataset of `datasets` whose rows are mappings of Python's types, whatever its format; anything else as it is."""
+    datasets = sys.modules.get("datasets")
+    if datasets is None:
+        return source
+    formatted = (
+        isinstance(source, datasets.Dataset) and source.format["type"] != "custom"
+    )  # a transform makes the rows
+    return source.with_format(None) if formatted or isinstance(source, datasets.IterableDataset) else source
 
 
 def what(source: object) -> str:
@@ -114,14 +148,19 @@ def what(source: object) -> str:
 
 def numbered(rows: Iterable[object], place: str = "row") -> Iterator[PlacedRow]:
     """Rows in memory, each with its number."""
-    for index, row in enumerate(rows):
+    for index, row in enumerate(_in_python(rows)):
         if not isinstance(row, Mapping):
-            raise TaskError(f"{place} {index}: {str(row)[:60]!r} is not a row; give mappings of columns to values.")
-        yield f"{place} {index}", row
+            raise TaskError(f"{place} {index}: {show(row, 60)!r} is not a row; give mappings of columns to values.")
+        yield f"{place} {index}", {name: plain_value(value) for name, value in row.items()}
 
 
 def _named(
-    source: str, split: str | None, name: str | None, revision: str | None, streaming: bool
+    source: str,
+    split: str | None,
+    name: str | None,
+    revision: str | None,
+    streaming: bool,
+    on_error: Callable[[TaskError], object] | None,
 ) -> Iterator[PlacedRow]:
     path = Path(source).expanduser()
     reader = _READERS.get(path.suffix)
@@ -132,52 +171,136 @@ def _named(
             raise TaskError(
                 f"split {split!r}: {source} is a file, which has only the split {ONLY_SPLIT!r}; leave the split out."
             )
-        return reader(path)
+        return _json(path, on_error) if reader is _json else reader(path)
     if path.is_file():
         raise TaskError(f"{source}: a local dataset must be one of {', '.join(_READERS)}; convert it to one of these.")
+    for folder in (path, path / (split or ONLY_SPLIT)):
+        if _is_codeinsight(folder):
+            return _codeinsight(folder)
     return _hub(source, split or ONLY_SPLIT, name, revision, streaming)
 
 
-def _json(path: Path) -> Iterator[PlacedRow]:
+def _is_codeinsight(folder: Path) -> bool:
+    """Whether a folder holds CodeInsight as its authors publish it: a numbered folder for each example."""
+    return any((child / "code.txt").is_file() and (child / "unit_tests").is_dir() for child in _numbered(folder))
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """The parts of a folder whose names end in a number, in the order of the numbers."""
+    numbers = (
+        {child: "".join(filter(str.isdecimal, child.stem)) for child in folder.iterdir()} if folder.is_dir() else {}
+    )
+    return sorted((child for child in numbers if numbers[child]), key=lambda child: int(numbers[child]))
+
+
+def _codeinsight(folder: Path) -> Iterator[PlacedRow]:
+    for example in _numbered(folder):
+        texts = {name: example / f"{name}.txt" for name in ("nl", "code")}
+        missing = [path.name for path in texts.values() if not path.is_file()]
+        if missing:
+            raise TaskError(f"{example}: {', '.join(missing)} is missing; leave the folder out.")
+        yield (
+            str(example),
+            {
+                "id": example.name,
+                "intent": read_text(texts["nl"]).strip(),
+                "code": read_text(texts["code"]),
+                "unit_tests": [read_text(path) for path in _numbered(example / "unit_tests")],
+            },
+        )
+
+
+BYTE_ORDER_MARK = "\ufeff"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@contextmanager
+def _text_of(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """An open text file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        TaskError: within the block, for another encoding.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            yield file
+    except UnicodeDecodeError as error:
+        with path.open("rb") as raw:
+            name = "UTF-16" if raw.read(2) in _UTF16 else "another encoding, such as Latin-1"
+        tool = "iconv -f UTF-16" if name == "UTF-16" else "iconv -f LATIN1"
+        raise TaskError(
+            f"{path}: not UTF-8 but {name} (byte 0x{error.object[error.start]:02x}); convert it, as with `{tool} -t UTF-8`."
+        ) from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, without its byte-order mark.
+
+    Raises:
+        TaskError: for another encoding.
+    """
+    with _text_of(path) as file:
+        return file.read()
+
+
+def _json(path: Path, on_error: Callable[[TaskError], object] | None = None) -> Iterator[PlacedRow]:
     """One JSON object a line, or one list of objects."""
-    with path.open(encoding="utf-8") as lines:
+    with _text_of(path) as lines:
         first = next((line.strip() for line in lines if line.strip()), "")
-    return _json_list(path) if first.startswith("[") else _json_lines(path)
+    return _json_list(path) if first.startswith("[") else _json_lines(path, on_error)
+
+
+def _value(text: str, where: str, cure: str) -> Any:
+    try:
+        with any_number_of_digits():
+            return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TaskError(f"{where}: not JSON ({error}); {cure}.") from None
+    except RecursionError:
+        raise TaskError(f"{where}: JSON that is nested too deeply to be read; leave it out.") from None
 
 
 def _json_list(path: Path) -> Iterator[PlacedRow]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise TaskError(f"{path}: not JSON ({error}); write a list of objects, or one object a line.") from None
+    rows = _value(read_text(path), str(path), "write a list of objects, or one object a line")
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise TaskError(f"{path}, row {index}: {str(row)[:60]!r} is not a JSON object; write a list of objects.")
+            raise TaskError(f"{path}, row {index}: {show(row, 60)!r} is not a JSON object; write a list of objects.")
         yield f"{path}, row {index}", row
 
 
-def _json_lines(path: Path) -> Iterator[PlacedRow]:
-    with path.open(encoding="utf-8") as lines:
+def _json_lines(path: Path, on_error: Callable[[TaskError], object] | None) -> Iterator[PlacedRow]:
+    with _text_of(path) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             where = f"{path}, line {number}"
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise TaskError(f"{where}: not JSON ({error}); write one JSON object a line.") from None
-            if not isinstance(row, dict):
-                raise TaskError(f"{where}: {line.strip()[:60]!r} is not a JSON object; write one JSON object a line.")
-            yield where, row
+                row = _object(line, where)
+            except TaskError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+            else:
+                yield where, row
+
+
+def _object(line: str, where: str) -> Mapping[str, Any]:
+    row = _value(line, where, "write one JSON object a line")
+    if not isinstance(row, dict):
+        raise TaskError(f"{where}: {line.strip()[:60]!r} is not a JSON object; write one JSON object a line.")
+    return row
 
 
 def _csv(path: Path) -> Iterator[PlacedRow]:
     """All cells are texts, and an empty cell is None; columns of lists hold JSON."""
     csv.field_size_limit(sys.maxsize)  # tests may be longer than the default limit of 128 KiB
-    with path.open(encoding="utf-8", newline="") as lines:
+    with _text_of(path, newline="") as lines:
         reader = csv.DictReader(lines)
-        for row in reader:
-            yield f"{path}, line {reader.line_num}", {name: cell or None for name, cell in row.items() if name}
+        try:
+            for row in reader:
+                yield f"{path}, line {reader.line_num}", {name: cell or None for name, cell in row.items() if name}
+        except csv.Error as error:
+            raise TaskError(f"{path}, line {reader.line_num}: not CSV ({error}); convert it again.") from None
 
 
 def _parquet(path: Path) -> Iterator[PlacedRow]:

@@ -11,6 +11,7 @@ from trl_gift.tasks.task import bad
 
 CANONICAL = (
     "task_id", "description", "signature", "reference", "prelude", "tests", "hidden_tests", "language", "examples",
+    "checker",
 )  # fmt: skip
 _SIMILAR = 0.8
 # Columns of rows for other trainers, with the trainer that they are for.

@@ -1,5 +1,9 @@
 """Validation of a task set before training: do the references pass, and can the tests fail?
 
+Reading a task's tests comes first (`testchecks`): tests that never mention the function, assertions that cannot fail, an
+`async def`. What does not make a task useless, such as one assertion of many that cannot fail, or the description and tests of
+an earlier task, is a note.
+
 A task is quarantined if its reference fails its own tests or passes them only sometimes, or if its tests pass vacuously:
 for an empty body, for `return None`, for an object that equals everything, or for an echo of the input. If a reference
 fails with the tests as they are, two other modes are tried. The first passes arguments by reference, for tasks that work
@@ -16,7 +20,9 @@ from typing import Any
 
 from trl_gift.codetext import INDENT, entry_point_of
 from trl_gift.sandbox import AssertTests, CallTests, Outcome, Sandbox, Status, StdioTests, Tests
+from trl_gift.tasks.references import settled
 from trl_gift.tasks.task import Task
+from trl_gift.tasks.testchecks import notes_on, reason_against
 
 RUNS = 3
 """How many times a reference must pass."""
@@ -43,6 +49,19 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What is worth knowing about a task that is kept.
+
+    Attributes:
+        task_id: The task.
+        note: The words, for people.
+    """
+
+    task_id: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """The result of validating a task set.
 
@@ -53,6 +72,7 @@ class Validation:
         shared: Identifiers of the clean tasks whose tests must share the program's interpreter; a program could forge
             their verdicts.
         without_reference: Identifiers of the clean tasks without a reference; only their tests were checked.
+        notes: What is worth knowing about clean tasks.
     """
 
     clean: tuple[Task, ...]
@@ -60,6 +80,7 @@ class Validation:
     by_reference: tuple[str, ...]
     shared: tuple[str, ...]
     without_reference: tuple[str, ...]
+    notes: tuple[Note, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """The result as a JSON object."""
@@ -70,6 +91,7 @@ class Validation:
             "by_reference": list(self.by_reference),
             "shared": list(self.shared),
             "without_reference": list(self.without_reference),
+            "notes": [asdict(item) for item in self.notes],
         }
 
 
@@ -102,10 +124,11 @@ def validate(
     Returns:
         The clean tasks, and the others with the reason.
     """
-    outcomes = _run(list(_jobs(tasks, runs)), sandbox, progress)
-    reasons: dict[str, str] = {}
+    reasons = {task.task_id: reason for task in tasks if (reason := reason_against(task)) is not None}
+    read = settled([task for task in tasks if task.task_id not in reasons], sandbox)
+    outcomes = _run(list(_jobs(read, runs)), sandbox, progress)
     kept: dict[str, Task] = {}
-    for task in tasks:
+    for task in read:
         passed_probe = next((name for name in PROBES if _passes(outcomes[task.task_id].get(name, []))), None)
         references = outcomes[task.task_id]["reference"]
         if passed_probe is not None:
@@ -117,7 +140,7 @@ def validate(
             reasons[task.task_id] = f"flaky: the reference passed {count} of {len(references)} runs"
         else:
             reasons[task.task_id] = _failure(references[0])
-    failing = [task for task in tasks if task.task_id in reasons and not _passes_any(outcomes[task.task_id])]
+    failing = [task for task in read if task.task_id in reasons and not _passes_any(outcomes[task.task_id])]
     by_reference = _rescue(failing, {"pass_by": "reference"}, sandbox, runs)
     still = [task for task in failing if task.task_id not in by_reference]
     shared = _rescue(still, {"shared": True}, sandbox, runs)
@@ -141,7 +164,23 @@ def validate(
         by_reference=tuple(by_reference),
         shared=tuple(task_id for task_id in (*shared, *loaded_shared) if task_id in kept),
         without_reference=tuple(t.task_id for t in tasks if t.reference is None and t.task_id in kept),
+        notes=tuple(_notes([t for t in tasks if t.task_id in kept])),
     )
+
+
+def _notes(tasks: Sequence[Task]) -> Iterator[Note]:
+    first: dict[tuple[object, ...], str] = {}
+    for task in tasks:
+        content = (" ".join(task.description.split()), task.signature, task.tests, task.hidden_tests)
+        repeated = first.setdefault(content, task.task_id)
+        if repeated != task.task_id:
+            yield Note(task.task_id, f"repeats {repeated!r}: the same description and tests")
+        yield from (Note(task.task_id, note) for note in notes_on(task))
+
+
+def number_of_programs(tasks: Sequence[Task], runs: int = RUNS) -> int:
+    """How many programs `validate` runs, but for those that decide between readings, and for second modes."""
+    return sum(1 for _ in _jobs([task for task in tasks if reason_against(task) is None], runs))
 
 
 PROBES = {

@@ -22,6 +22,7 @@ from trl_gift.sandbox.values import codec
 
 TASK = struct.Struct("<?")
 DONE = b"done"
+_SMALL = 1 << 16
 
 
 def serve(duty: socket.socket) -> NoReturn:
@@ -41,7 +42,7 @@ def serve(duty: socket.socket) -> NoReturn:
 
 def _judge(channel: int, data: bytes, stop: bool) -> Report:
     """The report for one program."""
-    exam = _decoded(data) if len(data) < 1 << 16 else codec.decode(data)
+    exam = _decoded(data)
     if exam["kind"] == "stdio":
         return examine_runs(exam, channel, stop)
     return examine(exam, channel, stop)
@@ -49,13 +50,19 @@ def _judge(channel: int, data: bytes, stop: bool) -> Report:
 
 @lru_cache(maxsize=256)
 def _decoded_once(data: bytes) -> Any:
-    return codec.decode(data)
+    exam = codec.decode(data)
+    return {**exam, "cases": [codec.decode(case) for case in exam["cases"]]} if "cases" in exam else exam
 
 
 def _decoded(data: bytes) -> Any:
-    """The exam; decoded anew where tests pass arguments by reference and could change them."""
-    exam = _decoded_once(data)
-    return codec.decode(data) if exam.get("pass_by") == "reference" else exam
+    """The exam. Its cases are decoded one by one, when they are needed, if they are large.
+
+    So they are where tests pass arguments by reference and could change them; else small exams are kept decoded.
+    """
+    if len(data) < _SMALL and (exam := _decoded_once(data)).get("pass_by") != "reference":
+        return exam
+    exam = codec.decode(data)
+    return {**exam, "cases": map(codec.decode, exam["cases"])} if "cases" in exam else exam
 
 
 def _write_report(fd: int, report: Report) -> None:

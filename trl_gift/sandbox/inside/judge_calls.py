@@ -234,7 +234,9 @@ def _calls(exam: dict[str, Any], program: Program, stop: bool, marks: list[Mark]
     for case in exam["cases"]:
         try:
             value = function(*case["args"], **case["kwargs"])
-            equal = values_match(value, case["expected"], exam["compare"], exam["abs_tol"], exam["rel_tol"])
+            equal = values_match(
+                value, case["expected"], exam["compare"], exam["abs_tol"], exam["rel_tol"], exam["decimals_only"]
+            )
         except Refused as refusal:
             mark: Mark = (refusal.status, str(refusal))
         except Exception as error:  # noqa: BLE001  raised by the program, or by comparing a hostile value

@@ -81,12 +81,13 @@ def _compare(exam: dict[str, Any], case: dict[str, Any], printed: str) -> tuple[
     if exam["checker"]:
         try:
             good = bool(_checker(exam["checker"])(case["stdin"], printed, case["stdout"]))
-        except Exception as error:  # noqa: BLE001  a checker may raise on malformed output, which is a wrong answer
+        except (Exception, SystemExit) as error:  # noqa: BLE001  it may raise on malformed output, a wrong answer
             return Status.FAILED, f"the checker raised {type(error).__name__}: {error}"[:500]
         return (Status.PASSED, "") if good else (Status.FAILED, "the checker rejected the output")
-    if outputs_match(printed, case["stdout"], exam["compare"], exam["abs_tol"], exam["rel_tol"]):
+    comparison = exam["compare"], exam["abs_tol"], exam["rel_tol"], exam["decimals_only"]
+    if outputs_match(printed, case["stdout"], *comparison):
         return Status.PASSED, ""
-    return Status.FAILED, first_difference(printed, case["stdout"])
+    return Status.FAILED, first_difference(printed, case["stdout"], *comparison)
 
 
 @lru_cache(maxsize=64)

@@ -23,6 +23,7 @@ from trl_gift.sandbox.values import codec
 
 CHANNEL = 3
 FILENAME = "<program>"
+BOM = "\ufeff"  # a byte-order mark, with which some files begin
 _MUTABLE = (list, dict, set, deque, bytearray)
 
 
@@ -103,7 +104,7 @@ class Answers:
     def run(self, text: str) -> dict[str, Any]:
         """Execute the module; its state in plain values: ready, a syntax error, or what it raised."""
         try:
-            code = compile(text, FILENAME, "exec", dont_inherit=True)
+            code = compile(text.removeprefix(BOM), FILENAME, "exec", dont_inherit=True)
         except (SyntaxError, ValueError) as error:  # ValueError: null bytes, lone surrogates
             return {"state": "syntax_error", "message": f"{type(error).__name__}: {error}"}
         except (MemoryError, RecursionError) as error:

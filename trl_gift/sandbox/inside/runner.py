@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from trl_gift.sandbox.confine import kernel
 from trl_gift.sandbox.confine.layers import Allowance
 from trl_gift.sandbox.confine.seccomp import Filter
-from trl_gift.sandbox.inside.program import FILENAME, confine, new_module, read_all
+from trl_gift.sandbox.inside.program import BOM, FILENAME, confine, new_module, read_all
 from trl_gift.sandbox.status import Status
 
 _MESSAGE = 600
@@ -42,7 +42,7 @@ def become(
     seconds = int(allowance.cpu_s) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (seconds * 1000, seconds * 1000))
     try:
-        code = compile(text, FILENAME, "exec", dont_inherit=True)
+        code = compile(text.removeprefix(BOM), FILENAME, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reply = {"state": Status.SYNTAX_ERROR, "message": f"{type(error).__name__}: {error}"[:_MESSAGE]}
         judge.send(json.dumps(reply).encode())

@@ -31,6 +31,7 @@ def _bare_packages() -> None:
 
 def main() -> None:
     """Confine this process, report to the trainer, serve."""
+    sys.set_int_max_str_digits(0)  # programs may print and read numbers of any length; their CPU time is limited
     _bare_packages()
     # Fork hooks of modules (`random` draws new seeds, `threading` renews locks) would run in every fork, and take longer
     # there than the interpreter's own work. The server has one thread and seeds each fork itself.

@@ -8,26 +8,34 @@ from typing import Any
 from trl_gift.sandbox.values import tables
 
 
-def values_match(actual: Any, expected: Any, rule: str, abs_tol: float, rel_tol: float) -> bool:
+def values_match(
+    actual: Any, expected: Any, rule: str, abs_tol: float, rel_tol: float, decimals_only: bool = False
+) -> bool:
     """Whether `actual` counts as `expected` by the rule `equal`, `json` or `apps` (see `CallTests`)."""
-    if same(actual, expected, abs_tol, rel_tol, json=rule != "equal"):
+    if same(actual, expected, abs_tol, rel_tol, json=rule != "equal", decimals_only=decimals_only):
         return True
     wrapped = rule == "apps" and isinstance(expected, list) and len(expected) == 1
-    return wrapped and same(actual, expected[0], abs_tol, rel_tol, json=True)
+    return wrapped and same(actual, expected[0], abs_tol, rel_tol, json=True, decimals_only=decimals_only)
 
 
-def same(actual: Any, expected: Any, abs_tol: float, rel_tol: float, json: bool) -> bool:
+def same(actual: Any, expected: Any, abs_tol: float, rel_tol: float, json: bool, decimals_only: bool = False) -> bool:
     """Whether two plain values are equal, numbers within the tolerances and NaN equal to NaN.
 
-    With `json`, a list equals a tuple of the same items, and dict keys are compared as JSON writes them.
+    With `json`, a list equals a tuple of the same items. With `decimals_only`, the tolerances hold only where the expected
+    number is a float.
     """
+
+    def alike(ours: Any, theirs: Any) -> bool:
+        return same(ours, theirs, abs_tol, rel_tol, json, decimals_only)
+
     if json and isinstance(actual, tuple):
         actual = list(actual)
     if json and isinstance(expected, tuple):
         expected = list(expected)
     if isinstance(actual, float) and isinstance(expected, float) and actual != actual:
         return expected != expected
-    if isinstance(expected, (int, float)) and not isinstance(expected, bool) and (abs_tol or rel_tol):
+    tolerant = isinstance(expected, float) or (isinstance(expected, int) and not decimals_only)
+    if tolerant and not isinstance(expected, bool) and (abs_tol or rel_tol):
         if not isinstance(actual, (int, float)) or isinstance(actual, bool):
             return False
         try:
@@ -37,15 +45,11 @@ def same(actual: Any, expected: Any, abs_tol: float, rel_tol: float, json: bool)
     if isinstance(expected, (list, tuple)):
         if type(actual) is not type(expected) or len(actual) != len(expected):
             return False
-        return all(same(a, e, abs_tol, rel_tol, json) for a, e in zip(actual, expected, strict=True))
+        return all(alike(a, e) for a, e in zip(actual, expected, strict=True))
     if isinstance(expected, dict):
         if not isinstance(actual, dict):
             return False
-        if json:
-            actual, expected = ({_json_key(k): v for k, v in side.items()} for side in (actual, expected))
-        return actual.keys() == expected.keys() and all(
-            same(actual[key], value, abs_tol, rel_tol, json) for key, value in expected.items()
-        )
+        return actual.keys() == expected.keys() and all(alike(actual[key], value) for key, value in expected.items())
     # `==` of arrays returns an array, and an empty array counts as all true.
     if hasattr(actual, "shape") or hasattr(expected, "shape"):
         return _same_arrays(actual, expected, abs_tol, rel_tol)
@@ -60,9 +64,3 @@ def _same_arrays(actual: Any, expected: Any, abs_tol: float, rel_tol: float) -> 
     if getattr(actual, "shape", None) != getattr(expected, "shape", None):
         return False
     return same(actual.tolist(), expected.tolist(), abs_tol, rel_tol, json=False)
-
-
-def _json_key(key: Any) -> Any:
-    if isinstance(key, bool) or key is None:
-        return {True: "true", False: "false", None: "null"}[key]
-    return str(key) if isinstance(key, (int, float)) else key

@@ -11,11 +11,16 @@ from typing import Any
 
 from trl_gift.sandbox.values import codec
 
+_MOST_BITS = 14_000
+
 
 def to_plain(value: Any) -> Any:
     """`value` as JSON values; types that JSON does not have become objects with one key."""
-    if value is None or type(value) in (bool, int, str):
+    if value is None or type(value) in (bool, str):
         return value
+    if type(value) is int:
+        # Readers of JSON refuse numbers of more than 4,300 decimal digits.
+        return value if value.bit_length() < _MOST_BITS else {"$int": hex(value)}
     if type(value) is float:
         return value if math.isfinite(value) else {"$float": repr(value)}
     if type(value) is list:
@@ -39,6 +44,8 @@ def from_plain(value: Any) -> Any:
         return value
     if len(value) == 1:
         ((key, body),) = value.items()
+        if key == "$int":
+            return int(body, 16)
         if key == "$float":
             return float(body)
         if key == "$dict":

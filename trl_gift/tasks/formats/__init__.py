@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from trl_gift.tasks.formats.acecode import ACECODE
 from trl_gift.tasks.formats.apps import APPS, APPS_PLUS, TACO
+from trl_gift.tasks.formats.bigcodebench import BIGCODEBENCH
 from trl_gift.tasks.formats.codeinsight import CODEINSIGHT
 from trl_gift.tasks.formats.common import Format, Row, content_id
 from trl_gift.tasks.formats.contests import CODE_CONTESTS, SANDBOX_FUSION
 from trl_gift.tasks.formats.humaneval import HUMANEVAL
+from trl_gift.tasks.formats.kodcode import KODCODE, KODCODE_FIRST
 from trl_gift.tasks.formats.livecodebench import LIVECODEBENCH
 from trl_gift.tasks.formats.mbpp import MBPP, MBPP_PLUS, MBPP_SANITIZED
+from trl_gift.tasks.formats.multiple import MULTIPLE
+from trl_gift.tasks.formats.opencodereasoning import OPENCODEREASONING
+from trl_gift.tasks.formats.rstar import RSTAR
 from trl_gift.tasks.formats.verifiable import VERIFIABLE
 from trl_gift.tasks.task import Task
 
@@ -32,13 +38,20 @@ FORMATS: tuple[Format, ...] = (
     MBPP,
     MBPP_PLUS,
     MBPP_SANITIZED,
+    BIGCODEBENCH,
     APPS,
     TACO,
+    RSTAR,
     APPS_PLUS,
     CODE_CONTESTS,
     LIVECODEBENCH,
+    KODCODE,
+    KODCODE_FIRST,
+    ACECODE,
     CODEINSIGHT,
     VERIFIABLE,
+    OPENCODEREASONING,
+    MULTIPLE,
     SANDBOX_FUSION,
     Format("canonical, without an id", frozenset({"description", "tests"}), _without_id),
 )

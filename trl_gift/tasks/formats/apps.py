@@ -1,7 +1,7 @@
 """APPS, APPS+ and TACO: a question, solutions, and `input_output` as JSON: runs of a program, or calls of `fn_name`.
 
-Columns as in codeparrot/apps and BAAI/TACO. If the data wrap the result of every call in a list, results are compared as
-in the APPS evaluation. The output of programs is compared line by line, not by the loose rule of APPS.
+Columns as in codeparrot/apps and BAAI/TACO. Which of the solutions is right, and how the arguments and results of calls are to
+be read, the rows do not say: see `readings`. The output of programs is compared line by line, not by the loose rule of APPS.
 
 APPS+ names its parts (a description, a canonical solution, a function name, inputs and outputs, starter code), but no
 column names are documented: rows with the columns `inputs` and `outputs` beside the question are read as APPS+.
@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from trl_gift import codetext
-from trl_gift.tasks.formats.common import Format, Row, calls, content_id, first_python, json_field, stdio, text_list
-from trl_gift.tasks.functions import first_program, starter_signature
+from trl_gift.tasks.formats.common import Format, Row, called_task, content_id, json_field, run_task, stdio, text_list
+from trl_gift.tasks.formats.readings import python_solutions, ways_to_call
+from trl_gift.tasks.functions import programs_with, starter_signature
 from trl_gift.tasks.task import Task, bad, id_field, optional_text, text_field
 
 
@@ -53,21 +54,24 @@ def _task(row: Row, where: str, task_id: str, pairs: Mapping[str, Any], field: s
     if not isinstance(inputs, list) or not isinstance(outputs, list) or not inputs or len(inputs) != len(outputs):
         raise bad(where, field, pairs, "'inputs' and 'outputs' must be lists of the same length, not empty")
     description = text_field(row, "question", where).strip()
-    solutions = _solutions(row, where)
+    solutions = python_solutions(_solutions(row, where))
     if not name:
-        return Task(task_id, description, stdio(inputs, outputs, where, field), reference=first_python(solutions))
-    if not all(isinstance(arguments, list) for arguments in inputs):
-        raise bad(where, field, pairs, "with 'fn_name' each of 'inputs' must be the list of arguments of one call")
-    reference = first_program(solutions, name)
+        return run_task(Task(task_id, description, stdio(inputs, outputs, where, field)), solutions)
+    references = programs_with(solutions, name)
     starter = optional_text(row, "starter_code", where)
     signature = (
-        codetext.signature_of(reference, name) if reference else starter_signature(starter, name) if starter else None
+        codetext.signature_of(references[0], name)
+        if references
+        else starter_signature(starter, name)
+        if starter
+        else None
     )
     if signature is None:
         raise bad(where, "starter_code", starter, f"must hold the def line of {name!r}, or a solution must define it")
-    wrapped = all(isinstance(output, list) and len(output) == 1 for output in outputs)
-    tests = calls(name, inputs, outputs, compare="apps" if wrapped else "json")
-    return Task(task_id, description, tests, signature=signature, reference=reference)
+    ways = ways_to_call(inputs, outputs)
+    if not ways:
+        raise bad(where, field, pairs, "with 'fn_name' each of 'inputs' must be the list of arguments of one call")
+    return called_task(Task(task_id, description, None, signature=signature), name, ways, references)
 
 
 def _solutions(row: Row, where: str) -> list[str]:

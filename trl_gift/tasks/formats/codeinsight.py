@@ -2,6 +2,8 @@
 
 Columns as in the dataset's README (`id`, `intent`, `code`, `unit_tests`, `libraries`). The README does not say what
 `unit_tests` holds: a list of test sources and a single text are both read. Each test binds its own inputs and asserts.
+As its authors publish it, the set is folders (`train/0/nl.txt`, `code.txt`, `unit_tests/test_0.py`): `load_tasks` takes the path of
+`train` or `test`, or of the folder above with a split. The copy on the Hub has no tests.
 """
 
 from __future__ import annotations

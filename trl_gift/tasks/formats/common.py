@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from trl_gift import codetext
 from trl_gift.sandbox import CallTests, Case, StdioTests, Tests
+from trl_gift.tasks.comparison import DECIMALS, Comparison
+from trl_gift.tasks.formats.readings import Calls, combined
 from trl_gift.tasks.task import Task, bad
 
 Row = Mapping[str, Any]
@@ -50,15 +53,21 @@ def text_list(value: object, field: str, where: str) -> list[str]:
     return value
 
 
+def unfenced(text: str) -> str:
+    """The content of the first fenced block of a text; the text itself if it has none."""
+    blocks = codetext.fenced_blocks(text)
+    return blocks[0].code if blocks else text
+
+
+def plain_signature(name: str, arity: int) -> str:
+    """The open `def` line of a function about which only its name and the number of its arguments are known."""
+    return f"def {name}({', '.join(f'arg{number}' for number in range(1, arity + 1))}):"
+
+
 def content_id(prefix: str, *parts: object) -> str:
     """An identifier for a row without one; it depends only on the content of the row, not on its place."""
     digest = hashlib.blake2b(json.dumps(parts, default=str).encode(), digest_size=6).hexdigest()
     return f"{prefix}/{digest}"
-
-
-def first_python(solutions: Iterable[str]) -> str | None:
-    """The first solution that is Python 3, or None; older collections hold Python 2, too."""
-    return next((code for code in solutions if code.strip() and codetext.parse(code) is not None), None)
 
 
 def borrowed_imports(source: str, reference: str, imports: Sequence[str]) -> list[str]:
@@ -67,7 +76,12 @@ def borrowed_imports(source: str, reference: str, imports: Sequence[str]) -> lis
 
 
 def stdio(
-    inputs: Sequence[object], outputs: Sequence[object], where: str, field: str, language: str = "python"
+    inputs: Sequence[object],
+    outputs: Sequence[object],
+    where: str,
+    field: str,
+    language: str = "python",
+    comparison: Comparison = DECIMALS,
 ) -> StdioTests:
     """Runs of a whole program, from two lists of the same length; some datasets hold a text as the list of its lines."""
 
@@ -78,18 +92,50 @@ def stdio(
         return "\n".join(map(str, lines))
 
     cases = (Case(stdin=text(i), stdout=text(o)) for i, o in zip(inputs, outputs, strict=True))
-    return StdioTests(cases=tuple(cases), language=language)
+    return StdioTests(cases=tuple(cases), language=language, **comparison.fields())
 
 
-def calls(
-    entry_point: str,
-    inputs: Sequence[Sequence[Any]],
-    outputs: Sequence[Any],
-    compare: Literal["equal", "json", "apps"] = "json",
-) -> CallTests:
-    """Calls of a function whose arguments and results went through JSON, from two lists of the same length."""
-    cases = (Case(args=tuple(i), expected=o) for i, o in zip(inputs, outputs, strict=True))
-    return CallTests(entry_point, cases=tuple(cases), compare=compare)
+def calls(entry_point: str, way: Calls, compare: Literal["json", "apps"] = "json") -> CallTests:
+    """Calls of a function whose arguments and results went through JSON, read in one way."""
+    cases = (Case(args=tuple(i), expected=o) for i, o in zip(way.arguments, way.results, strict=True))
+    return CallTests(entry_point, cases=tuple(cases), compare=compare, **DECIMALS.of_values())
+
+
+def called_task(task: Task, entry_point: str, ways: Sequence[Calls], references: Sequence[str]) -> Task:
+    """A task with calls as tests, which can be read in several ways.
+
+    Args:
+        task: The task without tests and reference; its signature is that of the first reference if it has none, so there
+            must be a reference then.
+        entry_point: The function.
+        ways: The ways to read the calls, most likely first, at least one.
+        references: Solutions that define the function, most likely right ones first.
+    """
+    signature = task.signature or codetext.signature_of(references[0], entry_point)
+    ways = sorted(ways, key=lambda way: not _takes(signature, way))  # stable: only those that fit no signature go last
+    loose = all(isinstance(result, list) and len(result) == 1 for result in ways[0].results)
+    tests = calls(entry_point, ways[0], compare="apps" if loose else "json")
+    if not references:
+        return replace(task, tests=tests)
+    strict = [calls(entry_point, way) for way in ways] if len(ways) > 1 else []
+    readings = combined(references, entry_point, strict)
+    return replace(task, tests=tests, reference=references[0], signature=signature, readings=readings)
+
+
+def _takes(signature: str | None, way: Calls) -> bool:
+    """Whether a function with this signature takes as many arguments as each of the calls has."""
+    tree = codetext.parse(f"{(signature or '').rstrip()}\n{codetext.INDENT}pass\n")
+    function = tree.body[-1] if tree is not None and tree.body else None
+    if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+        return True
+    most = len(function.args.posonlyargs) + len(function.args.args)
+    least = most - len(function.args.defaults)
+    return all(least <= len(call) and (len(call) <= most or function.args.vararg) for call in way.arguments)
+
+
+def run_task(task: Task, references: Sequence[str]) -> Task:
+    """A task of whole programs with its solutions, most likely right ones first."""
+    return replace(task, reference=references[0], readings=combined(references)) if references else task
 
 
 def visible_and_hidden(tests: StdioTests | CallTests, visible: int) -> tuple[Tests, Tests | None]:

@@ -2,7 +2,7 @@
 
 Columns as in deepmind/code_contests; `language` of a solution is 1 for Python 2 and 3 for Python 3. The same
 problems in SandboxFusion's form (`content`, and `test` as a JSON list of stdin and stdout) have no reference, and do not
-distinguish hidden from visible tests.
+distinguish hidden from visible tests. Outputs are compared as the tester of CodeContests does (`CONTEST`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trl_gift.tasks.formats.common import Format, Row, first_python, json_field, stdio, visible_and_hidden
-from trl_gift.tasks.task import Task, bad, id_field, text_field
+from trl_gift.tasks.comparison import CONTEST
+from trl_gift.tasks.formats.common import Format, Row, json_field, run_task, stdio, visible_and_hidden
+from trl_gift.tasks.formats.readings import python_solutions
+from trl_gift.tasks.task import Task, bad, id_field, optional_text, text_field
 
 _PYTHON3 = (3, "PYTHON3")
 
@@ -27,15 +29,20 @@ def _code_contests(row: Row, where: str) -> Task:
     if not runs:
         raise bad(where, "public_tests", row.get("public_tests"), "there is no test of any kind; give at least one")
     solutions = _pairs(row, "solutions", ("language", "solution"), where)
-    together = stdio([i for i, _ in runs], [o for _, o in runs], where, "public_tests")
+    together = stdio([i for i, _ in runs], [o for _, o in runs], where, "public_tests", comparison=CONTEST)
     tests, hidden_tests = visible_and_hidden(together, len(visible))
-    return Task(
+    for field in ("input_file", "output_file"):
+        if name := optional_text(row, field, where):
+            raise bad(
+                where, field, name, "its programs read or write a file, and programs here have none; leave it out"
+            )
+    task = Task(
         task_id=id_field(row, where, "name"),
         description=text_field(row, "description", where).strip(),
         tests=tests,
-        reference=first_python(str(code) for language, code in solutions if language in _PYTHON3),
         hidden_tests=hidden_tests,
     )
+    return run_task(task, python_solutions(str(code) for language, code in solutions if language in _PYTHON3))
 
 
 def _pairs(row: Row, field: str, names: tuple[str, str], where: str) -> list[tuple[Any, Any]]:
@@ -62,7 +69,7 @@ def _sandbox_fusion(row: Row, where: str) -> Task:
     return Task(
         task_id=id_field(row, where, "id"),
         description=text_field(row, "content", where).strip(),
-        tests=stdio([stdin for stdin, _ in runs], [stdout for _, stdout in runs], where, "test"),
+        tests=stdio([stdin for stdin, _ in runs], [stdout for _, stdout in runs], where, "test", comparison=CONTEST),
     )
 
 

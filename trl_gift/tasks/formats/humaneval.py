@@ -27,7 +27,7 @@ def _read(row: Row, where: str) -> Task:
     entry_point = text_field(row, "entry_point", where)
     solution = text_field(row, "canonical_solution", where)
     test = text_field(row, "test", where)
-    signature, docstring, helpers = _parts(prompt, entry_point, where)
+    signature, docstring, helpers = prompt_parts(prompt, entry_point, where)
     description, doctests = split_doctests(docstring)
     if "def check(" not in test:
         raise bad(where, "test", test, "must define check(candidate)")
@@ -47,7 +47,7 @@ def split_doctests(docstring: str) -> tuple[str, str]:
     words: list[str] = []
     doctests: list[str] = []
     in_doctest = False
-    for line in docstring.splitlines():
+    for line in docstring.split("\n"):
         in_doctest = line.lstrip().startswith(">>>") or (in_doctest and bool(line.strip()))
         if in_doctest and not doctests[-1:] and words and _HEADING.fullmatch(words[-1]):
             words.pop()
@@ -56,13 +56,13 @@ def split_doctests(docstring: str) -> tuple[str, str]:
     return (text, inspect.cleandoc("\n".join(doctests))) if text else (docstring, "")
 
 
-def _parts(prompt: str, entry_point: str, where: str) -> tuple[str, str, str]:
-    """Signature, docstring, and the text before the function."""
+def prompt_parts(prompt: str, entry_point: str, where: str, field: str = "prompt") -> tuple[str, str, str]:
+    """Signature, docstring, and the text before the function, of a prompt that ends in an open function."""
     tree = codetext.parse(f"{prompt.rstrip()}\n{INDENT}pass\n")
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)] if tree else []
     function = next((node for node in functions if node.name == entry_point), None)
     if function is None:
-        raise bad(where, "prompt", prompt, f"must hold the open function {entry_point!r}")
+        raise bad(where, field, prompt, f"must hold the open function {entry_point!r}")
     # The docstring is not always the first statement: some functions import a module before it.
     texts = [(node, node.value) for node in function.body if isinstance(node, ast.Expr)]
     found = next(
@@ -70,9 +70,9 @@ def _parts(prompt: str, entry_point: str, where: str) -> tuple[str, str, str]:
         None,
     )
     if found is None:
-        raise bad(where, "prompt", prompt, "must describe the task in the function's docstring")
+        raise bad(where, field, prompt, "must describe the task in the function's docstring")
     docstring, description = found
-    lines = prompt.splitlines()
+    lines = prompt.split("\n")
     signature = "\n".join(lines[: docstring.lineno - 1]).strip("\n")
     helpers = "\n".join(lines[: function.lineno - 1]).strip("\n")
     return signature, inspect.cleandoc(description), helpers

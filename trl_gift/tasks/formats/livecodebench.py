@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from trl_gift.tasks.formats.common import Format, Row, calls, json_field, stdio, visible_and_hidden
+from trl_gift.tasks.formats.readings import Calls
 from trl_gift.tasks.functions import starter_signature
 from trl_gift.tasks.task import Task, bad, id_field, optional_text, text_field
 
@@ -51,7 +52,7 @@ def _read(row: Row, where: str) -> Task:
         raise bad(where, "starter_code", starter, f"must hold the def line of {name!r}, the function in 'metadata'")
     arguments = [_values(text, where) for text in inputs]
     results = [_value(text, where) for text in outputs]
-    tests, hidden = visible_and_hidden(calls(name, arguments, results), len(public))
+    tests, hidden = visible_and_hidden(calls(name, Calls(arguments, results)), len(public))
     return Task(task_id, description, tests, signature=signature, hidden_tests=hidden)
 
 
@@ -95,7 +96,7 @@ def _values(text: object, where: str) -> list[Any]:
     """The arguments of a call, one JSON value a line."""
     if not isinstance(text, str):
         raise bad(where, "public_test_cases", text, "the input of a call must be a text, one argument a line")
-    return [_value(line, where) for line in text.splitlines() if line.strip()]
+    return [_value(line, where) for line in text.split("\n") if line.strip()]
 
 
 def _value(text: object, where: str) -> Any:

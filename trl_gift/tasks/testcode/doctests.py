@@ -13,7 +13,7 @@ _PARSER = doctest.DocTestParser()
 
 def has_examples(text: str) -> bool:
     """Whether a text holds a line that begins as a doctest example."""
-    return any(line.lstrip().startswith(">>> ") for line in text.splitlines())
+    return any(line.lstrip().startswith(">>> ") for line in text.split("\n"))
 
 
 def doctest_source(code: str | None, description: str) -> str:
@@ -74,7 +74,7 @@ def _raising(example: doctest.Example) -> str:
     name, _, message = str(example.exc_msg).strip().partition(": ")
     if not name.isidentifier():
         raise Unsupported(f"the doctest {example.source.strip()!r} expects {name!r}; write a test function instead")
-    body = "\n".join(f"    {line}" for line in example.source.splitlines())
+    body = "\n".join(f"    {line}" for line in example.source.split("\n"))
     check = f"assert str(error) == {message!r}" if message and "..." not in message else "pass"
     # `else` would let the assertion for a missing exception be caught where AssertionError is expected.
     return (
@@ -83,7 +83,7 @@ def _raising(example: doctest.Example) -> str:
 
 
 def _printing(example: doctest.Example) -> str:
-    body = "\n".join(f"    {line}" for line in example.source.splitlines())
+    body = "\n".join(f"    {line}" for line in example.source.split("\n"))
     head = "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as printed:"
     if example.options:
         return f"{head}\n{body}\n{_checked(example, 'printed.getvalue().rstrip()')}"

@@ -108,9 +108,9 @@ class Functions:
         arguments = [*(f"{name}={name}" for name in wanted), "**given"]
         lines = [f"def {_RUN}{label}(**given):", "    with contextlib.ExitStack() as open_fixtures:"]
         lines += [f"        {name} = {self._value(name)}" for name in needed]
-        lines += [f"        {line}" for line in before.splitlines()]
+        lines += [f"        {line}" for line in before.split("\n")]
         lines += ["        try:", f"            {call}({', '.join(arguments)})", "        finally:"]
-        lines += [f"            {line}" for line in (after or "pass").splitlines()]
+        lines += [f"            {line}" for line in (after or "pass").split("\n")]
         wrapper = ast.parse("\n".join(["import contextlib", *lines])).body
         return plain, [*wrapper, *_calls(f"{_RUN}{label}", marks.rows)]
 
