@@ -382,15 +382,6 @@ def test_two_worker_deaths_are_infrastructure():
         assert pool.run(ADD, ADDS).passed
 
 
-def test_judge_death_is_repaired():
-    with LocalSandbox(num_workers=1) as pool:
-        tests = AssertTests("import ctypes\nx = add(1, 2)\nctypes.string_at(0)\nassert x == 3", entry_point="add")
-        outcome = pool.run(ADD, tests)
-        assert outcome.status is Status.INFRASTRUCTURE
-        assert "judge died" in outcome.message
-        assert pool.run(ADD, ADDS).passed
-
-
 def test_a_silent_worker_is_noticed(monkeypatch):
     class Grace:
         """Short for the program whose worker is stopped, and without an end for its second try."""

@@ -79,14 +79,15 @@ class Filters:
 
     def __init__(self, plan: Plan) -> None:
         files = seccomp.FILES if plan.files else []
-        self.program = self.judge = None
+        self.program = self.judge = self.tests = None
         if plan.seccomp:
             try:
                 self.program = seccomp.Filter(seccomp.COMPUTE + files)
-                self.judge = seccomp.Filter(seccomp.COMPUTE + files + seccomp.JUDGE)
+                self.judge = seccomp.Filter(seccomp.COMPUTE + files + seccomp.JUDGE + seccomp.FORK)
+                self.tests = seccomp.Filter(seccomp.COMPUTE + files + seccomp.JUDGE)
             except OSError as error:
                 raise LayerFailed("seccomp", error) from error
-            for filter_ in (self.program, self.judge):
+            for filter_ in (self.program, self.judge, self.tests):
                 _try_filter(filter_)
 
 

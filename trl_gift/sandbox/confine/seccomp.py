@@ -55,6 +55,9 @@ FILES = _words("""
 # The judge receives the ends of channels and makes memory files for standard input and output.
 JUDGE = ["sendmsg", "recvmsg", "sendto", "recvfrom", "memfd_create", "ftruncate"]
 
+# The judge runs the tests' own code in a fork, which loses these calls.
+FORK = ["fork", "clone", "wait4", "kill", "pidfd_open", "prctl"]
+
 # Compiled languages: Landlock lets them execute only their own file.
 EXECUTE = ["execve", "chdir", "mlock", "munlock"]
 

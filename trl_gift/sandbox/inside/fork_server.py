@@ -28,8 +28,20 @@ if TYPE_CHECKING:
 _JUDGE_MEMORY = 2 << 30
 _JUDGE_FILES = 64
 _JUDGE_GRACE_S = 1.0
+_ENDING_S = 0.5  # a process closes its channel before it has ended
 _JUDGE_PROGRAMS = 5000  # a new judge after this many programs limits what leaking tests can use up
 _MAX_REQUEST = 4096
+
+
+def ended_within(pid: int, seconds: float) -> bool:
+    """Whether a child ends within `seconds`; it stays to be reaped."""
+    watch = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(watch, select.POLLIN)
+        return bool(poll.poll(1000 * seconds))
+    finally:
+        os.close(watch)
 
 
 class ForkServer:
@@ -102,7 +114,7 @@ class ForkServer:
         allowance.apply(self.address_space)
         if self.filters.judge is not None:
             self.filters.judge.install()
-        judge.serve(duty)
+        judge.serve(duty, self.filters.tests)
 
     def stop_judge(self) -> None:
         """End the judge at once."""
@@ -118,13 +130,13 @@ class ForkServer:
             fds: The memory files of the source, the tests and the standard output.
 
         Returns:
-            How the program ended (see `watch`), its exit status, CPU and wall time in seconds, peak memory in KiB.
+            How the program ended (see `watch`), whether its process did so by itself, its exit status, CPU and wall time in seconds, peak memory in KiB.
         """
         source, exam, stdout = fds
         stdio = job["kind"] == "stdio"
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if stdio else socket.SOCK_STREAM)
         # The judge reads the tests and sends its first question while the program is being forked.
-        socket.send_fds(self.duty, [judge.TASK.pack(job["stop"])], [ours.fileno(), exam])
+        socket.send_fds(self.duty, [judge.TASK.pack(job["stop"], job["budget"][0])], [ours.fileno(), exam])
         ours.close()
         os.close(exam)
         started = time.monotonic()
@@ -135,6 +147,8 @@ class ForkServer:
         os.close(source)
         os.close(stdout)
         end = self.watch(job, pid, started)
+        by_itself = end == "gone" and ended_within(pid, _ENDING_S)
+        end = "done" if end == "gone" else end
         os.kill(pid, signal.SIGKILL)  # safe for an ended program: it is reaped below, so no other process has its pid
         # A judge whose program has ended reports the results so far and is done; if it is not, it hangs itself.
         judge_idle = end == "done" or (end in ("cpu", "wall", "cancelled") and self.judge_done_within(_JUDGE_GRACE_S))
@@ -150,6 +164,7 @@ class ForkServer:
         return {
             "id": job["id"],
             "end": end,
+            "by_itself": by_itself,
             "status": status,
             "cpu_s": cpu,
             "wall_s": wall,
@@ -160,7 +175,7 @@ class ForkServer:
         """Wait for the judge.
 
         Returns:
-            `done`; or why the wait ended early: `cpu` or `wall` (the program reached that limit), `judge` (the judge
+            `done`; `gone` if the program ended before it answered; or why the wait ended early: `cpu` or `wall` (the program reached that limit), `judge` (the judge
             reached the CPU limit), `judge-died`, `cancelled`, `hung-up` (the trainer closed the connection).
         """
         cpu_limit, wall_limit = job["budget"]
@@ -178,7 +193,7 @@ class ForkServer:
                 return "cpu" if cpu_left <= 0 else "judge" if judge_left <= 0 else "wall"
             ready = dict(poll.poll(1000 * min(wall_left, cpu_left, judge_left) + 1))
             if self.duty.fileno() in ready:
-                return "done" if self.duty.recv(16) == judge.DONE else "judge-died"
+                return {judge.DONE: "done", judge.GONE: "gone"}.get(self.duty.recv(16), "judge-died")
             if self.control.fileno() in ready:
                 message = self.control.recv(_MAX_REQUEST)
                 if not message:
@@ -190,7 +205,7 @@ class ForkServer:
         """Whether the judge finishes within `seconds` after its program was ended."""
         poll = select.poll()
         poll.register(self.duty, select.POLLIN)
-        return bool(poll.poll(1000 * seconds)) and self.duty.recv(16) == judge.DONE
+        return bool(poll.poll(1000 * seconds)) and self.duty.recv(16) in (judge.DONE, judge.GONE)
 
     def reap_orphans(self) -> None:
         """Reap the children that an ended runner left; never the judge, which `stop_judge` reaps."""

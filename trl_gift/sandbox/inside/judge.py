@@ -3,46 +3,137 @@
 For each program it receives its end of the channel and a memory file with the exam (the encoded tests). It replaces the
 content of that file by its report and sends "done". The report reaches the trainer through the file, never through the
 fork server, because the next program inherits the fork server's memory.
+
+Tests that run code of their own run in a fork of the judge, one for each program: what they change (`math.isclose`, the
+random stream, an alarm) ends with the fork, and every program meets the same judge. Tests without such code, calls with
+expected values and plain assertions, run in the judge itself. Parsed and compiled tests stay in the judge for all programs.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
+import select
+import signal
 import socket
 import struct
 import sys
+import time
 from functools import lru_cache
 from typing import Any, NoReturn
 
+from trl_gift.sandbox import statements
+from trl_gift.sandbox.confine import kernel
+from trl_gift.sandbox.confine.seccomp import Filter
 from trl_gift.sandbox.inside.judge_calls import Report, examine
 from trl_gift.sandbox.inside.judge_stdio import examine_runs
 from trl_gift.sandbox.inside.program import read_all
+from trl_gift.sandbox.status import Status
 from trl_gift.sandbox.values import codec
 
-TASK = struct.Struct("<?")
+TASK = struct.Struct("<?d")  # whether to stop at the first failing test, CPU time for the tests in seconds
 DONE = b"done"
+GONE = b"gone"
+"""Sent in the place of `DONE` after a program that ended before it answered."""
+_GONE = 77  # how a fork says so
 _SMALL = 1 << 16
 
 
-def serve(duty: socket.socket) -> NoReturn:
-    """Judge programs until the fork server closes the connection."""
+def serve(duty: socket.socket, strict: Filter | None) -> NoReturn:
+    """Judge programs until the fork server closes the connection.
+
+    Args:
+        duty: The connection to the fork server.
+        strict: The filter of a fork that runs the tests' own code; None where there is no seccomp.
+    """
     sys.setrecursionlimit(10_000)  # values may be nested as deep as the codec allows, and tests recurse over them
     while True:
         message, fds, _, _ = socket.recv_fds(duty, TASK.size, 2)
         if not message:
             os._exit(0)
-        channel, exam = fds
-        (stop,) = TASK.unpack(message)
-        _write_report(exam, _judge(channel, read_all(exam), stop))
+        channel, file = fds
+        stop, cpu_s = TASK.unpack(message)
+        exam = _decoded(read_all(file))
+        if _runs_code(exam):
+            gone = _judge_in_fork(exam, channel, file, stop, cpu_s, strict)
+        else:
+            report = _judge(exam, channel, stop)
+            _write_report(file, report)
+            gone = bool(report.get("gone"))
         os.close(channel)
-        os.close(exam)
-        duty.send(DONE)
+        os.close(file)
+        duty.send(GONE if gone else DONE)
 
 
-def _judge(channel: int, data: bytes, stop: bool) -> Report:
+def _runs_code(exam: dict[str, Any]) -> bool:
+    """Whether the tests run code of their own in the judge."""
+    if exam["kind"] == "stdio":
+        return bool(exam["checker"])
+    if exam["kind"] == "call" or exam["shared"]:
+        return False
+    statements.steps(exam["source"])  # compiled here, for all programs
+    return bool(exam["prelude"].strip()) or not statements.is_plain(exam["source"], exam["entry_point"])
+
+
+def _judge_in_fork(
+    exam: dict[str, Any], channel: int, file: int, stop: bool, cpu_s: float, strict: Filter | None
+) -> bool:
+    """Runs the tests in a fork, which ends with them; a fork that cannot finish is a verdict on the program.
+
+    Returns:
+        Whether the program ended before it answered.
+    """
+    me = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            kernel.die_with_parent(me)
+            random.seed(0)
+            if strict is not None:
+                strict.install()
+            report = _judge(exam, channel, stop)
+            _write_report(file, report)
+            os._exit(_GONE if report.get("gone") else 0)
+        finally:
+            os._exit(1)  # a fork must not return into the judge's loop
+    out_of_time = _wait(pid, cpu_s)
+    _, status, _ = os.wait4(pid, 0)
+    if out_of_time:
+        words = f"checking its answers took more than {cpu_s:g} s of CPU time"
+        _write_report(file, {"marks": [(Status.TIMEOUT, words)], "gone": False})
+    elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == _GONE:
+        return True
+    elif status:
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            os._exit(1)  # killed from outside: no verdict
+        _write_report(
+            file, {"marks": [(Status.ERROR, "its answers ended the process that judges them")], "gone": False}
+        )
+    return False
+
+
+def _wait(pid: int, cpu_s: float) -> bool:
+    """Waits for a fork and ends it at its limit; whether it has reached the limit."""
+    watch = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(watch, select.POLLIN)
+        clock = kernel.cpu_clock(pid)
+        while not poll.poll(1):
+            left = cpu_s - time.clock_gettime(clock)
+            if left <= 0:
+                os.kill(pid, signal.SIGKILL)
+                return True
+            if poll.poll(1000 * left + 1):
+                break
+    finally:
+        os.close(watch)
+    return False
+
+
+def _judge(exam: dict[str, Any], channel: int, stop: bool) -> Report:
     """The report for one program."""
-    exam = _decoded(data)
     if exam["kind"] == "stdio":
         return examine_runs(exam, channel, stop)
     return examine(exam, channel, stop)
@@ -67,6 +158,8 @@ def _decoded(data: bytes) -> Any:
 
 def _write_report(fd: int, report: Report) -> None:
     """Replace the exam by the report."""
-    body = json.dumps(report).encode()
+    body = memoryview(json.dumps(report).encode())
     os.ftruncate(fd, 0)
-    os.pwrite(fd, body, 0)
+    place = 0
+    while place < len(body):
+        place += os.pwrite(fd, body[place:], place)

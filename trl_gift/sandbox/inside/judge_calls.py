@@ -30,6 +30,8 @@ Mark = tuple[str, str]  # status, message
 Report = dict[str, Any]
 
 _ACT_ON_IMPORT = ("antigravity", "this", "idlelib", "turtledemo", "test")
+# Of what a program says about itself, a message holds this many characters; of its own names, this many.
+_WORDS, _NAME = 2000, 100
 _CONTROL_FLOW = (StopIteration, StopAsyncIteration, GeneratorExit)
 
 
@@ -99,15 +101,17 @@ class Program:
         match reply:
             case ("value", value, changed):
                 self.last_call += f" returned {show(value)}"
-                if isinstance(changed, list) and len(changed) == len(args):
+                if self.by_reference and isinstance(changed, list) and len(changed) == len(args):
                     _write_back(args, changed)
+                elif changed is not None:
+                    raise self.violation("changed arguments, which nobody has asked for")
                 return value
             case ("raised", list() as names, str() as words, list() as arguments):
-                self.last_call += f" raised {_named(names)}: {words}"
+                self.last_call += f" raised {_named(names)}: {words[:_WORDS]}"
                 self.raised, self.raised_status = _as_builtin(names, words, arguments)
                 raise self.raised
             case ("uncrossable", str() as reason):
-                raise Refused(Status.ERROR, f"{self.last_call} returned {reason}")
+                raise Refused(Status.ERROR, f"{self.last_call} returned {reason[:_WORDS]}")
         self.broken = (Status.VIOLATION, "the program sent a reply of an unknown form")
         raise ProgramGone
 
@@ -127,10 +131,10 @@ class Program:
             case {"state": "ready", "names": dict() as found}:
                 pass
             case {"state": "syntax_error", "message": str() as message}:
-                raise Refused(Status.SYNTAX_ERROR, message)
+                raise Refused(Status.SYNTAX_ERROR, message[:_WORDS])
             case {"state": "raised", "error": ("raised", list() as names, str() as words, list() as arguments)}:
                 _, status = _as_builtin(names, words, arguments)
-                raise Refused(status, f"{_named(names)} on import: {words}")
+                raise Refused(status, f"{_named(names)} on import: {words[:_WORDS]}")
             case _:
                 raise self.violation("names of an unknown form")
         namespace: dict[str, Any] = {}
@@ -142,9 +146,9 @@ class Program:
                     namespace[name] = value
                     self.asked += name == required
                 case ("uncrossable", str() as reason) if name == required:
-                    raise Refused(Status.ERROR, f"{name} is {reason}")
+                    raise Refused(Status.ERROR, f"{name} is {reason[:_WORDS]}")
                 case ("raised", list(), str() as words, list()) if name == required:
-                    raise Refused(Status.ERROR, f"{name} cannot be reached: {words}")
+                    raise Refused(Status.ERROR, f"{name} cannot be reached: {words[:_WORDS]}")
                 case ("missing",) if name == required:
                     raise Refused(Status.ERROR, f"the program does not define {name}")
                 case _ if name in sys.stdlib_module_names and name not in _ACT_ON_IMPORT:
@@ -174,6 +178,7 @@ def _write_back(args: tuple[Any, ...], changed: list[Any]) -> None:
 
 def _as_builtin(names: list[Any], words: str, arguments: list[Any]) -> tuple[BaseException, Status]:
     """The exception to raise for one that the program raised, and the status if the tests do not catch it."""
+    words = words[:_WORDS]
     for name in names:
         cls = getattr(builtins, name, None) if isinstance(name, str) else None
         if not (isinstance(cls, type) and issubclass(cls, Exception)) or issubclass(cls, _CONTROL_FLOW):
@@ -185,13 +190,13 @@ def _as_builtin(names: list[Any], words: str, arguments: list[Any]) -> tuple[Bas
             status = Status.VIOLATION
         try:
             return cls(*arguments), status
-        except TypeError:
+        except Exception:  # noqa: BLE001  classes such as ExceptionGroup take few arguments, and raise what they like
             return ProgramError(f"{name}: {words}"), status
     return ProgramError(f"{_named(names)}: {words}"), Status.ERROR
 
 
 def _named(names: list[Any]) -> str:
-    return names[0][:100] if names and isinstance(names[0], str) else "an exception"
+    return names[0][:_NAME] if names and isinstance(names[0], str) else "an exception"
 
 
 def examine(exam: dict[str, Any], channel: int, stop: bool) -> Report:
@@ -218,11 +223,14 @@ def examine(exam: dict[str, Any], channel: int, stop: bool) -> Report:
         marks.append((refusal.status, str(refusal)))
     except ProgramGone:
         pass  # `broken` says why
+    except Exception as error:  # noqa: BLE001  no answer of a program may end its judge and so avoid a verdict
+        marks.append((Status.ERROR, f"its answers cannot be judged ({type(error).__name__})"))
     if program.broken:
         marks = [mark for mark in marks if mark[0] == Status.PASSED]
         marks.append((program.broken[0], program.broken[1] + (f" ({program.last_call})" if program.last_call else "")))
     elif not program.asked and all(status == Status.PASSED for status, _ in marks):
         marks = [(Status.INFRASTRUCTURE, "the tests never called the program, so passing them proves nothing")]
+    marks = [(status, message[:_WORDS]) for status, message in marks]
     return {"marks": marks, "gone": bool(program.broken and program.broken[0] is Status.ERROR)}
 
 
@@ -280,14 +288,18 @@ def _assertions(exam: dict[str, Any], program: Program, stop: bool, marks: list[
 def _blame(error: BaseException, program: Program, line: str) -> Mark:
     if error is program.raised:
         return program.raised_status, program.last_call
-    detail = f": {_show_error(error)}" if str(error) or not isinstance(error, AssertionError) else ""
+    detail = "" if isinstance(error, AssertionError) and not error.args else f": {_show_error(error)}"
     call = f" [{program.last_call}]" if program.last_call and program.last_call != line else ""
     return Status.FAILED, f"{line}{detail}{call}"
 
 
 def _show_error(error: BaseException) -> str:
     """One line for an exception raised by test code."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001  an error about a hostile value may not be printable
+        words = "(an error that cannot be printed)"
+    return " ".join(f"{type(error).__name__}: {words[:_WORDS]}".split())[:500]
 
 
 def _shared(exam: dict[str, Any], program: Program, stop: bool, marks: list[Mark]) -> None:

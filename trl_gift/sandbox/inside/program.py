@@ -167,7 +167,7 @@ class Answers:
 
 def raised(error: BaseException) -> tuple[str, list[str], str, list[Any]]:
     """An exception as plain values: the names of its classes, its message with the line, its plain arguments."""
-    names = [cls.__name__ for cls in type(error).__mro__ if cls is not object]
+    names = [cls.__name__[:200] for cls in type(error).__mro__[:50] if cls is not object]
     arguments = [item for item in error.args if type(item) in (str, int, float, bool)]
     try:
         words = str(error)

@@ -43,14 +43,20 @@ def outcome_from(
     finished = report.startswith(b'{"marks"')
     if end == "judge-died" or (end == "done" and not finished):
         raise JudgeDied("the judge died while it tested the program")
-    marks = json.loads(report) if finished else {"marks": []}
-    results = [
-        TestResult(index, Status(verdict), _printable(message[:_MESSAGE_LIMIT]), cpu)
-        for index, ((verdict, message), cpu) in enumerate(
-            zip(marks["marks"], _padded(marks.get("tests_cpu_s", ()), len(marks["marks"])), strict=True)
-        )
-    ]
+    try:
+        marks = json.loads(report) if finished else {"marks": []}
+        results = [
+            TestResult(index, Status(verdict), _printable(message[:_MESSAGE_LIMIT])[:_MESSAGE_LIMIT], cpu)
+            for index, ((verdict, message), cpu) in enumerate(
+                zip(marks["marks"], _padded(marks.get("tests_cpu_s", ()), len(marks["marks"])), strict=True)
+            )
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise JudgeDied(f"the judge's report is damaged ({type(error).__name__})") from error
     if end == "done" and marks.get("gone"):
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if killed and reply["by_itself"] and reply["cpu_s"] < limits.cpu_s:
+            raise JudgeDied("the program was killed from outside, perhaps because the machine ran out of memory")
         verdict, message = _process_end(status, reply["cpu_s"], limits)
         if results and not results[-1].passed:
             message += results[-1].message.removeprefix("the program ended before it answered")
