@@ -92,11 +92,11 @@ $(VENV)/docs: $(VENV)/core
 	touch $@
 
 $(VENV)-min/ready: $(VENV)-min/python pyproject.toml constraints-min.txt
-	$(@D)/bin/python -m pip install --quiet -c constraints-min.txt -e ".[bitsandbytes]" pytest scipy
+	$(@D)/bin/python -m pip install --quiet -c constraints-min.txt -e ".[bitsandbytes]" pytest pytest-xdist scipy
 	$(@D)/bin/python -m pip list
 	touch $@
 
 $(VENV)-latest/ready: $(VENV)-latest/python pyproject.toml
-	$(@D)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e ".[bitsandbytes]" pytest scipy "$(TORCH)"
+	$(@D)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e ".[bitsandbytes]" pytest pytest-xdist scipy "$(TORCH)"
 	$(@D)/bin/python -m pip list
 	touch $@

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
+import itertools
 import os
 
 # Two threads on a shared machine are many times slower than one.
@@ -19,6 +21,7 @@ pytest.register_assert_rewrite("tests.support")
 from tests import own_warnings  # noqa: E402
 from tests.support.models import make_model  # noqa: E402
 
+_NUMBERS = itertools.count()
 CORPUS = [
     'def solve(xs):\n    """Sum of the squares of xs."""\n    return sum(x * x for x in xs)\n',
     "### Code\ndef solve(xs):\n    total = 0\n    for x in xs:\n        total += x\n    return total\n### Description\nAdd all.",
@@ -35,6 +38,14 @@ if importlib.util.find_spec("hypothesis"):  # the contract tests do without it
         "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
     hypothesis.settings.load_profile("any machine")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """A process for each CPU, at most four of a gigabyte; a selection runs in this one, which is ready sooner."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword:
+        return 0
+    return min(len(os.sched_getaffinity(0)), 4)
 
 
 def _watched():
@@ -58,13 +69,21 @@ def pytest_runtest_call(item):
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_cache_of_the_user(tmp_path_factory):
-    os.environ["TRL_GIFT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["TRL_GIFT_CACHE"] = folder = str(tmp_path_factory.mktemp("cache"))
+    return folder
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(_no_cache_of_the_user, tmp_path_factory, monkeypatch):
-    """No test finds what another test has measured."""
-    monkeypatch.setenv("TRL_GIFT_CACHE", str(tmp_path_factory.mktemp("cache")))
+def _own_cache(_no_cache_of_the_user, monkeypatch):
+    """No test finds what another test has measured. The folder is made by whoever first writes into it."""
+    monkeypatch.setenv("TRL_GIFT_CACHE", os.path.join(_no_cache_of_the_user, str(next(_NUMBERS))))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_no_garbage():
+    """Each training collects garbage, for half a second if it searches a million objects of imported libraries."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 import signal
@@ -23,6 +22,7 @@ from tests.support.whole_runs import (
     assert_equal,
     assert_same_samples,
     finish,
+    finish_together,
     launch,
     losses_of,
     result_of,
@@ -43,7 +43,7 @@ ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 # accelerate looks for a free port by itself if it is told 0; torchrun, if it is told to stand alone.
 LAUNCHERS = {
-    "accelerate": ((*ACCELERATE, "--main_process_port", "0"), ENVIRONMENT),
+    "accelerate": ((*ACCELERATE, "--mawhole_runs_port", "0"), ENVIRONMENT),
     "torchrun": (TORCHRUN, ENVIRONMENT | {"ACCELERATE_USE_CPU": "true"}),
 }
 
@@ -65,12 +65,17 @@ def finished(trainer):
 # Several processes train as one ---------------------------------------------------------------------------------
 
 
-def test_two_processes_train_as_one(tmp_path):
+@pytest.mark.parametrize("launcher", ["none", pytest.param("accelerate", marks=pytest.mark.slow)])
+def test_two_processes_train_as_one(tmp_path, launcher):
     """The same samples, selection and losses, also where the data do not fill the last batch: 24 pairs, 10 a step."""
     alone = make_trainer(tmp_path / "one", num_rounds=1, per_device_train_batch_size=10)
     alone.train()
     one = finished(alone)
-    both = finish(tmp_path / "two", "num_rounds=1", "per_device_train_batch_size=5", **two("accelerate"))
+    options = ("num_rounds=1", "per_device_train_batch_size=5")
+    if launcher == "none":
+        both = finish_together(tmp_path / "two", *options)
+    else:
+        both = finish(tmp_path / "two", *options, **two(launcher))
     assert_trained_alike(tmp_path, one, both)
     assert one[1]["round-1"]["pairs"] % 10 == 4, "this test wants a last batch that the second process only fills up"
 
@@ -142,34 +147,21 @@ def test_quickstart_in_two_processes(tmp_path):
 # One round in each process ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def in_process(tmp_path_factory):
-    """Runs of two rounds in one process, full and LoRA, made when first asked for."""
-
-    @functools.cache
-    def get(lora):
-        trainer = make_trainer(tmp_path_factory.mktemp("whole"), lora)
-        trainer.train()
-        return finished(trainer)
-
-    return get
-
-
 @pytest.mark.parametrize("lora", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_one_round_per_process(tmp_path, in_process, lora):
+def test_one_round_per_process(tmp_path, whole_runs, lora):
     for number in (1, 2):
         trainer = make_trainer(tmp_path, lora, one_round_per_process=True)
         assert len(trainer.train(resume_from_checkpoint=True).rounds) == number
         assert trainer.is_finished == (number == 2)
-    assert_equal(finished(trainer), in_process(lora))
+    assert_equal(finished(trainer), whole_runs(lora)[0])
     again = make_trainer(tmp_path, lora, one_round_per_process=True)
     steps = trainer.state.global_step
     assert again.train(resume_from_checkpoint=True).global_step == steps, "nothing is left to do"
-    assert_equal(finished(again), in_process(lora))
+    assert_equal(finished(again), whole_runs(lora)[0])
 
 
 @pytest.mark.parametrize("lora", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_round_in_two_processes_as_with_sharded_weights(tmp_path, in_process, monkeypatch, lora):
+def test_a_round_in_two_processes_as_with_sharded_weights(tmp_path, whole_runs, monkeypatch, lora):
     """What DeepSpeed and FSDP need, without them: sampling apart from training, and no reset of weights in place."""
 
     def stage(name):
@@ -189,7 +181,7 @@ def test_a_round_in_two_processes_as_with_sharded_weights(tmp_path, in_process, 
         stage("train")  # which has nothing to do: the round is not measured yet
     trainer = stage("sample")
     assert trainer.is_finished
-    assert_equal(finished(trainer), in_process(lora))
+    assert_equal(finished(trainer), whole_runs(lora)[0])
 
 
 def test_a_round_without_pairs_is_passed_over(tmp_path, monkeypatch, model_factory, tokenizer):
@@ -425,7 +417,7 @@ def test_the_command_runs_the_rounds_of_one_process(tmp_path, how):
         one = train("one", "--per_device_train_batch_size", "4")
         assert_equal(train("each", "--per_device_train_batch_size", "4", "--one_round_per_process", "true"), one)
         return
-    arguments = ["--num_processes", "2", "--main_process_port", "0", "--per_device_train_batch_size", "2"]
+    arguments = ["--num_processes", "2", "--mawhole_runs_port", "0", "--per_device_train_batch_size", "2"]
     both = train("two", *arguments)
     assert_equal(train("each", *arguments, "--one_round_per_process", "true"), both)
 

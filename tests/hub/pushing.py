@@ -7,6 +7,7 @@ A process of its own, because the Hub's address and token are read when its clie
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import sys
@@ -107,6 +108,7 @@ def train_and_push(case, sandbox):
 
 def main():
     torch.set_num_threads(1)
+    gc.freeze()  # each training collects garbage
     with LocalSandbox(num_workers=1) as sandbox:
         results = [run(case, sandbox) for case in json.loads(Path(sys.argv[1]).read_text())]
     if torch.distributed.is_initialized():

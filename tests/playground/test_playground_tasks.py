@@ -9,7 +9,15 @@ import pytest
 
 from trl_gift.errors import ConfigError
 from trl_gift.playground import playground_tasks
-from trl_gift.playground.tasks import NUM_TASKS, TASK_LENGTHS, TASK_WORDINGS, mutants, task_intention
+from trl_gift.playground.tasks import (
+    NUM_TASKS,
+    TASK_LENGTHS,
+    TASK_WORDINGS,
+    _intentions,
+    _task,
+    mutants,
+    task_intention,
+)
 from trl_gift.playground.world import behaviour, describe, signature, split_of, write_code
 
 SPLITS = ("train", "validation", "test")
@@ -25,6 +33,8 @@ def cases(task):
 @pytest.mark.parametrize("split", SPLITS)
 def test_tasks_are_the_same_every_time_and_a_limit_takes_the_first(split):
     some = playground_tasks(split, 20)
+    for remembers in (_task, _intentions):
+        remembers.cache_clear()
     assert some == playground_tasks(split, 20)
     assert some == playground_tasks(split, 30)[:20]
     assert len({task.task_id for task in some}) == 20

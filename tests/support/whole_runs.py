@@ -33,6 +33,13 @@ def finish(output, *arguments, **keywords):
     return result_of(output)
 
 
+def finish_together(output, *arguments):
+    """Two processes that train as one."""
+    for process in warm.run_together("tests.support.run_trainer", [str(model_path()), str(output), *arguments]):
+        assert process.returncode == 0, process.stderr[-3000:]
+    return result_of(output)
+
+
 def result_of(output):
     """Everything that must be equal between two runs: samples without their times, metrics, and weights."""
     samples = {}

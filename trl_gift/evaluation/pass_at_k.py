@@ -15,6 +15,7 @@ Interval = tuple[float, float]
 
 _Z95 = 1.959963984540054
 _RESAMPLES = 10_000
+_DRAWN_AT_ONCE = 1 << 20  # 8 MB; the draws are the same however many are made at once
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
@@ -64,6 +65,10 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0) -> Interval:
         raise ValueError("an interval needs at least one task.")
     array = np.asarray(values, dtype=np.float64)
     random = np.random.Generator(np.random.Philox(key=seed))
-    means = [array[random.integers(len(array), size=len(array))].mean() for _ in range(_RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
+    at_once = max(1, _DRAWN_AT_ONCE // len(array))
+    means = [
+        array[random.integers(len(array), size=(min(at_once, _RESAMPLES - done), len(array)))].mean(axis=1)
+        for done in range(0, _RESAMPLES, at_once)
+    ]
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return float(low), float(high)

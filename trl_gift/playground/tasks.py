@@ -72,6 +72,7 @@ def _wording(number: int) -> int:
     return TASK_WORDINGS[number % len(TASK_WORDINGS)]
 
 
+@cache
 def _task(split: str, number: int, intention: Intention, with_reference: bool) -> Task:
     wording = _wording(number)
     rng = random.Random(f"task {_STREAM_NAMES[split]} {number}")
