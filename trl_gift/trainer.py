@@ -11,6 +11,7 @@ as they were loaded.
 
 from __future__ import annotations
 
+import copy
 import datetime
 import os
 import secrets
@@ -168,6 +169,7 @@ class GiFTTrainer(RoundTrainer):
         args = args or GiFTConfig("gift-output")
         if not isinstance(args, GiFTConfig):
             raise ConfigError(f"args is a {type(args).__name__}; give a GiFTConfig, which takes the same options.")
+        args = copy.copy(args)  # what is not given is filled in below, and the caller's options stay as they are
         model = as_model(model, processing_class)
         if isinstance(model, str):
             check_model(model, args.model_init_kwargs or {}, args.trust_remote_code, processing_class is None)
@@ -513,8 +515,8 @@ class GiFTTrainer(RoundTrainer):
 
     def _fitting(self, tasks: Sequence[Task], kind: str) -> list[Task]:
         """The tasks whose prompt and completion fit into the model; prints how many do not."""
-        kept, left_out = fitting(tasks, self.prompts, self.args.max_completion_length, self._positions)
-        if line := left_out_line(left_out, len(tasks), kind, self._positions):
+        kept, left_out = fitting(tasks, self.prompts, self.args.completion_length, self._positions)
+        if line := left_out_line([task.task_id for task in left_out], len(tasks), kind, self._positions):
             self.say(line)
         return kept
 
@@ -564,7 +566,7 @@ class GiFTTrainer(RoundTrainer):
         rounds = "one round" if args.num_rounds == 1 else f"each of {args.num_rounds} rounds"
         return (
             f"{rounds}: {count:,} tasks × {args.num_steps} steps × {args.num_generations} completions = {total:,} completions "
-            f"of at most {args.max_completion_length} tokens"
+            f"of at most {args.completion_length} tokens"
             f"{f' (the model has {self._positions} positions)' if self._is_shortened else ''}; `trl-gift estimate` says how "
             "long that takes."
         )

@@ -224,9 +224,9 @@ def memory_options(
     write, read = max(prompts.longest_write, prompts.longest_hinted, prompts.longest_evaluation), 0
     if describes:
         write = max(write, math.ceil(prompts.write_frame) + config.max_description_length)
-        shown = 0 if config.sampler == "rewrite" else config.max_completion_length
+        shown = 0 if config.sampler == "rewrite" else config.completion_length
         read = math.ceil(prompts.read_frame) + shown
-    longest_row = max(write + config.max_completion_length, read + config.max_description_length if describes else 0)
+    longest_row = max(write + config.completion_length, read + config.max_description_length if describes else 0)
     tiled = Version(version("trl")) >= Version(_TILED_LOSS_SINCE) and config.label_smoothing_factor == 0
     return MemoryOptions(
         weight_bytes=weight_bytes,
@@ -239,7 +239,7 @@ def memory_options(
         longest_prompt=max(write, read),
         longest_row=longest_row,
         truncated=config.top_p < 1.0 or (describes and config.description_top_p < 1.0),
-        max_length=config.max_length or write + config.max_completion_length,
+        max_length=config.max_length or write + config.completion_length,
         train_batch=config.per_device_train_batch_size,
         accumulation=config.gradient_accumulation_steps,
         checkpointing=bool(config.gradient_checkpointing),

@@ -90,9 +90,8 @@ def write(
 ) -> list[Attempt]:
     """Lets a loaded model write programs for a task; the other arguments and the result are those of `generate`."""
     greedy = not temperature
-    fit, _ = fitted(loaded, {"generating": [task]}, args)
     settings = replace(
-        fit,
+        fitted(loaded, {"generating": [task]}, args).settings,
         greedy=greedy,
         num_generations=num_generations - greedy,
         temperature=SAMPLING_TEMPERATURE if temperature is None else temperature,

@@ -102,7 +102,7 @@ def save_evaluation(
     Args:
         folder: An existing folder.
         evaluations: The evaluation of each set by its name.
-        sets: The tasks of each set.
+        sets: The tasks of each set that were attempted.
         facts: What was measured.
         settings: How completions were drawn.
         execution: How programs were run, for the record.
@@ -121,6 +121,7 @@ def save_evaluation(
                     "tasks": {"count": len(sets[name]), "fingerprint": fingerprint(sets[name])},
                     "convention": found.convention,
                     "metrics": found.metrics(),
+                    "left_out": list(found.left_out),
                     "outcomes": found.outcomes,
                     "tokens": found.tokens,
                     "seconds": found.seconds,
@@ -150,7 +151,9 @@ def read_evaluation(folder: str | Path) -> dict[str, Evaluation]:
         attempts[row.pop("dataset")].append(Attempt(code=row.pop("program"), **row))
     k = tuple(content["options"]["k"])
     return {
-        name: Evaluation(tuple(attempts[name]), k, found["convention"], found["seconds"])
+        name: Evaluation(
+            tuple(attempts[name]), k, found["convention"], found["seconds"], tuple(found.get("left_out", ()))
+        )
         for name, found in content["sets"].items()
     }
 
