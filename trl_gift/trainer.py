@@ -47,6 +47,7 @@ from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoin
 from trl_gift.run.samples import RoundSamples, ends_of_chains, read_rounds
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
+from trl_gift.run.weights import LoadedAs
 from trl_gift.sampling.curation import Curation, measure_rates
 from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
@@ -419,7 +420,9 @@ class GiFTTrainer(RoundTrainer):
             folder = Path(output_dir or self.args.output_dir)
             self.create_model_card()
             self.publisher.copy_card(folder)
-            write_json(folder / SAVED_MARK, {"run": self.run_key, "round": self.run.final_round or self._round})
+            weights = LoadedAs.of(self.accelerator.unwrap_model(self.model)).to_record()
+            mark = {"run": self.run_key, "round": self.run.final_round or self._round, "weights": weights}
+            write_json(folder / SAVED_MARK, mark)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Creates the model's repository and, with `push_samples`, that of the samples, unless they exist.
@@ -485,6 +488,7 @@ class GiFTTrainer(RoundTrainer):
             args.seeds(),
             args.training_options(),
             prompts=prompts_fingerprint(self.prompts, self._given_tasks),
+            weights=LoadedAs.of(self.accelerator.unwrap_model(self.model)).to_record(),
         )
         exists = self._agreed(self.run.exists)
         if isinstance(resume, Path) and not exists:

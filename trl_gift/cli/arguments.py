@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
 PLAYGROUND = "playground"
+_QUANTIZING = {"load_in_4bit", "load_in_8bit"}
 _NAMED_SET = re.compile(r"(?P<name>[\w.+-]+)=(?P<place>.+)")
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
 # What `--help` lists; `--help-all` lists all.
@@ -415,12 +416,23 @@ def make_trainer(
         )
 
 
-def load_model(source: ModelSource, config: GiFTConfig, model: ModelConfig) -> LoadedModel:
-    """Loads a model, or an adapter on its base, as these options ask for."""
+def load_model(
+    source: ModelSource, config: GiFTConfig, model: ModelConfig, asked: Collection[str] = ()
+) -> LoadedModel:
+    """Loads a model, or an adapter on its base, as these options ask for, and else as in its training.
+
+    Args:
+        source: What to load.
+        config: The options of the evaluation.
+        model: The options of the model.
+        asked: The names of the options that were given.
+    """
+    if source.adapter is not None:
+        model = replace(model, dtype=model.dtype or source.loaded.dtype)
     options = _model_init_kwargs(config, model)
     options.pop("revision", None)  # the source has it
     quantization = quantization_of(config, model)
-    if quantization is not None:
+    if quantization is not None or _QUANTIZING & {*asked}:
         options["quantization_config"] = quantization
     with _said_about(model):
         return load(source, config, **options)

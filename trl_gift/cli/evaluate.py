@@ -50,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
         earlier, path = _earlier(own.compare, source)
         sets, several = measured_sets(arguments)
         folder = _folder(own.save, source)
-        loaded = load_model(source, config, model)
+        loaded = load_model(source, config, model, own.flags | own.file)
         fit = fitted(loaded, sets, config)
         check_comparable(fit.sets if earlier else {}, loaded.prompts(config).convention, earlier, path)
         for line in _other_lengths(earlier, fit.settings, path):

@@ -76,13 +76,17 @@ def _generate(options: argparse.Namespace) -> dict[str, Any]:
         isolation=options.isolation,
         trust_remote_code=options.trust_remote_code,
     )
+    source = find_source(name, options.base, options.revision)
     kinds: dict[str, Any] = {"dtype": options.dtype} if options.dtype else {}
-    if options.load_in_4bit:
+    if options.load_in_4bit == "true":
         from transformers import BitsAndBytesConfig
 
-        compute = options.dtype or default_dtype(trains_weights=False, on_gpu=False if on_cpu else None)
+        compute = options.dtype or source.loaded.dtype
+        compute = compute or default_dtype(trains_weights=False, on_gpu=False if on_cpu else None)
         kinds["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=compute)
-    loaded = load(find_source(name, options.base, options.revision), config, **kinds)
+    elif options.load_in_4bit == "false":
+        kinds["quantization_config"] = None
+    loaded = load(source, config, **kinds)
     attempts = write(loaded, task, options.n, options.temperature, config)
     if task.signature is None:
         attempts = [_whole(attempt) for attempt in attempts]
@@ -186,9 +190,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dtype",
         choices=("auto", "float32", "bfloat16", "float16"),
-        help="of the weights; by default bfloat16 on a GPU that has it, else float32",
+        help="of the weights; by default that of the adapter's training, else bfloat16 on a GPU that has it, else float32",
     )
-    parser.add_argument("--load_in_4bit", action="store_true", help="load the model, or the adapter's base, in 4 bits")
+    parser.add_argument(
+        "--load_in_4bit",
+        nargs="?",
+        const="true",
+        choices=("true", "false"),
+        help="load the model, or the adapter's base, in 4 bits, or unquantised; by default an adapter's base is loaded as in "
+        "its training",
+    )
     parser.add_argument("--trust_remote_code", action="store_true", help="run code of the model's repository")
     parser.add_argument("--use_cpu", action="store_true", help="run on the CPU also where there is a GPU")
     parser.add_argument(

@@ -71,8 +71,9 @@ def evaluate(
         processing_class: The tokenizer; loaded with the model if not given.
         sandbox: Runs the programs; a `LocalSandbox` with the options' limits if not given. A given sandbox is not closed.
         base: The base of an adapter; the one that the adapter names if not given.
-        model_init_kwargs: Arguments of `from_pretrained`, such as `dtype`, `revision` or `quantization_config`. If no
-            `dtype` is given, the weights are loaded as bfloat16 on a GPU that has it, else as float32.
+        model_init_kwargs: Arguments of `from_pretrained`, such as `dtype`, `revision` or `quantization_config`. The base of an
+            adapter is loaded as in its training unless these say otherwise; `quantization_config=None` loads it unquantised.
+            If no `dtype` is given or recorded, the weights are loaded as bfloat16 on a GPU that has it, else as float32.
 
     Returns:
         All attempts; `metrics()` gives `pass@1` and `sampled_pass@k` with their 95 % intervals. For several sets, the

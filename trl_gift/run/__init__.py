@@ -3,7 +3,7 @@
 Public modules: `ending` (how a run went, in words), `folder` (where artefacts lie, when a run may start or continue),
 `methods` (what a sampler makes of a run, in words), `next_step` (what a run does next), `resuming` (what a run continues
 from), `samples` (the samples of the rounds, read once), `summary` (what a round did), `tracking` (TensorBoard, Weights &
-Biases, trackio).
+Biases, trackio), `weights` (how the model was loaded).
 """
 
-__all__ = ["ending", "folder", "methods", "next_step", "resuming", "samples", "summary", "tracking"]
+__all__ = ["ending", "folder", "methods", "next_step", "resuming", "samples", "summary", "tracking", "weights"]

@@ -102,6 +102,10 @@ class RunFolder:
                 f"prompts {now}, before {before}), so samples would mix. Use the same tokenizer, chat template and version of "
                 "trl_gift, or give another output_dir."
             )
+        # The type of the weights follows the device, which may be another; an older run does not say how they are quantised.
+        before, now = (part.get("weights", {}).get("quantization", "") for part in (recorded, description))
+        if before != now and "weights" in recorded:
+            raise self._changed("the quantisation of the model", before, now)
         # The seed of the samples is compared as it is resolved: it may be that of the run or one of its own.
         ignored = {*may_change, *description["seeds"]}
         for part in ("seeds", "options"):
@@ -166,6 +170,7 @@ def describe_run(
     seeds: Mapping[str, int] | None = None,
     training: Mapping[str, Any] | None = None,
     prompts: str = "",
+    weights: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `run.json` records of a run.
 
@@ -177,6 +182,7 @@ def describe_run(
         seeds: The resolved seeds by the names of their options. All samples depend on them.
         training: The options of `SFTConfig` that the weights depend on.
         prompts: Fingerprint of the model's prompts.
+        weights: How the model was loaded, by `LoadedAs`.
     """
     return {
         "options": dict(options),
@@ -184,6 +190,7 @@ def describe_run(
         "training": dict(training or {}),
         "model": model,
         "prompts": prompts,
+        "weights": dict(weights or {}),
         "tasks": {"count": len(tasks), "fingerprint": fingerprint(tasks)},
         "eval_tasks": {"count": len(eval_tasks), "fingerprint": fingerprint(eval_tasks)},
         "versions": {"python": platform.python_version(), "trl_gift": __version__}
