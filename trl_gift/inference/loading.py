@@ -19,8 +19,7 @@ from accelerate import PartialState, init_empty_weights
 from accelerate.utils import extract_model_from_parallel
 from huggingface_hub import try_to_load_from_cache
 from peft import PeftModel, load_peft_weights
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-from transformers.quantizers import AutoQuantizationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 
 from trl_gift.common.models import as_model
 from trl_gift.config import GiFTConfig
@@ -212,12 +211,12 @@ def _as_trained(source: ModelSource, given: Mapping[str, Any], engine: str) -> d
     options = dict(given)
     if source.adapter is not None and source.loaded.dtype is not None:
         options.setdefault("dtype", source.loaded.dtype)
-    # A server has weights of its own. A checkpoint that is quantised itself says how.
+    # A server has weights of its own. A checkpoint that is quantised itself says how; others are quantised by bitsandbytes.
     recorded = None if engine == "server" else source.loaded.quantization_config
     if "quantization_config" not in options and recorded is not None:
         trusts = bool(options.get("trust_remote_code"))
         if not load_config(source.model, source.revision, trusts).to_dict().get("quantization_config"):
-            options["quantization_config"] = AutoQuantizationConfig.from_dict(dict(recorded))
+            options["quantization_config"] = BitsAndBytesConfig.from_dict(dict(recorded))
     if options.get("quantization_config", ...) is None:
         del options["quantization_config"]
     return options
