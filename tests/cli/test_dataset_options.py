@@ -56,7 +56,7 @@ def test_seeds_are_filtered_decontaminated_and_recorded(tmp_path, seeds, capsys)
     # Other seeds are another run, whatever made them others.
     capsys.readouterr()
     assert main(["sample", *arguments, "--resume", "--decontaminate", "false"]) == 2
-    assert "tasks was {'count': 2" in capsys.readouterr().err
+    assert "it was begun with 2 training tasks, and there are 4 now; give the same tasks" in capsys.readouterr().err
 
 
 MISTAKES = [

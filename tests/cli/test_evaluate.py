@@ -359,7 +359,7 @@ def test_what_cannot_be_compared(refused, evaluate, run, tmp_path):
     assert "measured other tasks: 4 are shared, of 4 of 'playground' here and 6 there" in line
     assert "measured other tasks: 4 are shared" in refused(run, "--compare", "base", options=fewer)
     line = refused(run, "--compare", "base", "--prompt_tests", "1", options=(*CPU, *TASKS))
-    assert f"asked otherwise ({CONVENTION}; here: base prompts, 1 test shown" in line
+    assert f"asked otherwise ({CONVENTION}; here: base prompts, at most 1 test shown" in line
     assert "with 6 shared tasks" in line
     rows = [{**task.to_row(), "description": "Other."} for task in playground_tasks("test", HELD_OUT)]
     (tmp_path / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -95,8 +95,9 @@ class TaskArguments:
     """Split of the training tasks. A file has only the split 'train'."""
 
     eval_dataset_name: list[str] | None = None
-    """Evaluation tasks, in the same forms. If not given, and dataset_test_split is, dataset_name is used; `evaluate`
-    always uses it then. `evaluate` takes several names, also in the form name=dataset; the option may be repeated."""
+    """Evaluation tasks, in the same forms; several names, also in the form name=dataset, are sets that are measured one after
+    the other. The option may be repeated. If not given, and dataset_test_split is, dataset_name is used; `evaluate` always
+    uses it then."""
 
     dataset_test_split: str | None = None
     """Split of the evaluation tasks: 'test' if only eval_dataset_name is given, all tasks if that is a file. If neither is
@@ -261,11 +262,11 @@ def train_tasks(arguments: TaskArguments, require_tests: bool = True) -> list[Ta
     return _tasks(arguments, str(arguments.dataset_name), split, arguments.filter, arguments.limit, require_tests)
 
 
-def eval_tasks(arguments: TaskArguments) -> list[Task] | None:
-    """Loads the evaluation tasks; None if there are none.
+def eval_tasks(arguments: TaskArguments) -> list[Task] | dict[str, list[Task]] | None:
+    """Loads the evaluation tasks: of several names, or of a set that the user has named, by name; None if there are none.
 
     Raises:
-        ConfigError: for a filter or a limit of evaluation tasks that no option names.
+        ConfigError: for a filter or a limit of evaluation tasks that no option names, and as `measured_sets`.
     """
     if arguments.eval_dataset_name is None and arguments.dataset_test_split is None:
         for name, value in (("eval_filter", arguments.eval_filter), ("eval_limit", arguments.eval_limit)):
@@ -275,13 +276,8 @@ def eval_tasks(arguments: TaskArguments) -> list[Task] | None:
                     "eval_dataset_name, or leave it out."
                 )
         return None
-    names = arguments.eval_dataset_name or []
-    if len(names) > 1:
-        raise ConfigError(
-            f"eval_dataset_name={names!r}: a run measures on one set of tasks; name one, and measure on the others with "
-            "`trl-gift evaluate`."
-        )
-    return _measured(arguments, names[0] if names else None)
+    sets, several = measured_sets(arguments)
+    return sets if several else next(iter(sets.values()))
 
 
 def measured_sets(arguments: TaskArguments) -> tuple[dict[str, list[Task]], bool]:
@@ -394,13 +390,17 @@ def _mapping(value: dict[str, Any] | str | None) -> dict[str, str] | None:
 
 def name_datasets(trainer: GiFTTrainer, arguments: TaskArguments) -> None:
     """Gives a trainer the names of its datasets, for the cards; the playground, which is not on the Hub, is not named."""
-    names = [arguments.dataset_name, (arguments.eval_dataset_name or [str(arguments.dataset_name)])[0]]
+    measured = (arguments.eval_dataset_name or [str(arguments.dataset_name)])[0]
+    names = [arguments.dataset_name, _named(measured)[1]]
     publisher = trainer.publisher
     publisher.dataset_name, publisher.eval_dataset_name = (None if name == PLAYGROUND else name for name in names)
 
 
 def make_trainer(
-    config: GiFTConfig, model: ModelConfig, tasks: Sequence[Task], measured: Sequence[Task] | None
+    config: GiFTConfig,
+    model: ModelConfig,
+    tasks: Sequence[Task],
+    measured: Sequence[Task] | Mapping[str, Sequence[Task]] | None,
 ) -> GiFTTrainer:
     """Makes a trainer as TRL's scripts make theirs."""
     check_trackers(config.report_to)

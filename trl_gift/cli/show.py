@@ -77,7 +77,7 @@ def overview(run: RunFolder) -> str:
     if final is None:
         lines.append(f"Not finished: {len(rounds)} of {recorded['options']['num_rounds']} rounds are measured.")
     if rounds:
-        lines += ["", run_text(base, rounds, final, verified)]
+        lines += ["", run_text(base, rounds, final, verified, recorded.get("left_out", {}).get("tasks", ()))]
     task = ""
     for folder in round_folders(run):
         statuses: Counter[str] = Counter()

@@ -79,7 +79,7 @@ class RunParts:
             model_config=model.config,
             tokenizer=trainer.processing_class,
             tasks=trainer.tasks,
-            eval_tasks=trainer.eval_tasks,
+            eval_tasks=[task for tasks in trainer.eval_sets.values() for task in tasks],
             dtype=model.dtype if model.dtype.is_floating_point else torch.float32,
             peft_config=adapter,
             end_ids=end_ids(model, trainer.processing_class),

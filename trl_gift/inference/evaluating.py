@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 from trl_gift.evaluation import Evaluation, EvaluationSettings, evaluate_sets
 from trl_gift.inference.loading import LoadedModel, check_args, load, settings_of
 from trl_gift.sampling.lengths import default_length, fitting, left_out_line, positions_of
-from trl_gift.tasks import Task, tasks_from_rows
+from trl_gift.tasks import Task, is_task_sets, tasks_from_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -90,7 +90,7 @@ def evaluate(
         print(result.metrics()["pass@1"])
         ```
     """
-    several = isinstance(tasks, Mapping) and len(tasks) > 0
+    several = is_task_sets(tasks)
     given: Any = tasks
     sets = (
         {str(name): tasks_from_rows(rows, f"tasks[{name!r}]", split="test") for name, rows in given.items()}

@@ -4,7 +4,7 @@ Public modules: `filters`, `decontamination` and `overlap` (which tasks are left
 which reading of a row is right), `validate` (whether the tests of a task can be trusted).
 """
 
-from trl_gift.tasks.loaders import filter_tasks, load_tasks, tasks_from_rows
+from trl_gift.tasks.loaders import filter_tasks, is_task_sets, load_tasks, task_sets, tasks_from_rows
 from trl_gift.tasks.sources import HUB_NAMES
 from trl_gift.tasks.task import Reading, Task, fingerprint
 
@@ -16,9 +16,11 @@ __all__ = [
     "filter_tasks",
     "filters",
     "fingerprint",
+    "is_task_sets",
     "load_tasks",
     "overlap",
     "references",
+    "task_sets",
     "tasks_from_rows",
     "validate",
 ]

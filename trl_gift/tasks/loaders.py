@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -143,6 +144,29 @@ def tasks_from_rows(
     return _tasks(
         _candidates(numbered(items, f"{what}, row"), require_tests), what, as_filter(None), None, skip_invalid=False
     )
+
+
+def is_task_sets(given: object) -> bool:
+    """Whether a dataset is several sets of tasks by name, `{"mbpp": ..., "humaneval": ...}`, and not columns."""
+    return isinstance(given, Mapping) and len(given) > 0 and as_rows(given) is given
+
+
+def task_sets(given: Any, what: str = "eval_dataset", split: str = "test") -> dict[str, list[Task]]:
+    """The evaluation tasks of a trainer: one set, which has the empty name, or several by name.
+
+    Args:
+        given: What `tasks_from_rows` takes, or a dictionary of that.
+        what: The name of the argument in error messages.
+        split: The split of a dataset on the Hub.
+
+    Raises:
+        TaskError: as `tasks_from_rows`; also for a `DatasetDict`, whose splits for training are no evaluation tasks.
+    """
+    loaded = sys.modules.get("datasets")  # whoever has a DatasetDict has imported it
+    is_splits = loaded is not None and isinstance(given, loaded.DatasetDict)
+    if is_splits or not is_task_sets(given):
+        return {"": tasks_from_rows(given, what, split=split)}
+    return {str(name): tasks_from_rows(rows, f"{what}[{name!r}]", split=split) for name, rows in given.items()}
 
 
 def filter_tasks(tasks: Iterable[Task], filter: str | Filter | None, limit: int | None = None) -> list[Task]:
