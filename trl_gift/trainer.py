@@ -17,7 +17,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -152,6 +152,7 @@ class GiFTTrainer(RoundTrainer):
 
     args: GiFTConfig
     control: Any
+    phrase: Callable[[str], str] = str  # a command names options as its users give them
 
     def __init__(
         self,
@@ -531,9 +532,9 @@ class GiFTTrainer(RoundTrainer):
         self.begin_again()
         self._track(checkpoint, continued=bool(resume and exists))
         if self.is_finished:
+            measured = "its round is" if args.num_rounds == 1 else f"all {args.num_rounds} rounds are"
             self.say(
-                f"The run in {args.output_dir} is finished: all of its {args.num_rounds} rounds are measured. A larger num_rounds "
-                "continues it."
+                f"The run in {args.output_dir} is finished: {measured} measured. A larger num_rounds continues it."
             )
             return checkpoint
         self.say(f"training {training_line(self.args, self.accelerator.unwrap_model(self.model))}.")
@@ -932,7 +933,7 @@ class GiFTTrainer(RoundTrainer):
     def say(self, line: str) -> None:
         """Prints a line for people, once, beside the progress bars."""
         if self.accelerator.is_main_process:
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(self.phrase(line), file=sys.stderr)
 
 
 def _make_output_dir(args: GiFTConfig) -> None:

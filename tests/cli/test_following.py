@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import warnings
 
@@ -70,7 +71,16 @@ def test_from_an_adapter_of_ones_own_on(here, capsys):
     }  # fmt: skip
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
     sets = ["--eval_dataset_name", "one=playground", "two=playground"]
-    commands = printed(run(capsys, "train", *flags, *sets).err)
+    output = run(capsys, "train", *flags, *sets, "--logging_steps", "1")
+    said = output.out + output.err
+    assert "{'" not in said, "no dictionaries"
+    assert "Loading weights" not in said
+    assert "step 1: loss " in said
+    assert not re.search(r"\w+='\w+'", said), "options are named as on the command line"
+    commands = printed(output.err)
+    finished = run(capsys, "train", *flags, *sets, "--resume").err
+    assert "The run in my runs/out is finished: its round is measured." in finished
+    assert "completions of at most" not in finished, "nothing is going to be sampled"
     assert list(commands) == ["show", "evaluate", "generate", "merge"]
     for name in ("show", "generate"):
         assert run(capsys, *commands[name]).out.strip()

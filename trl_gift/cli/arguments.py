@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,9 +10,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import transformers
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from trl_gift.cli.launch import FLAGS, add_launch_arguments
+from trl_gift.cli.lines import read_mapping
 from trl_gift.cli.parser import HelpAll, RunParser, read_options
 from trl_gift.common.options import Stage, described, options_of
 from trl_gift.config import GiFTConfig
@@ -367,25 +368,9 @@ def _tasks(
         streaming=arguments.dataset_streaming,
         skip_invalid=arguments.skip_invalid,
         require_tests=require_tests,
-        column_mapping=_mapping(arguments.column_mapping),
+        column_mapping=read_mapping(arguments.column_mapping),
         output_comparison=arguments.output_comparison,
     )
-
-
-def _mapping(value: dict[str, Any] | str | None) -> dict[str, str] | None:
-    """The value of `column_mapping`, from a YAML file or a JSON text."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ConfigError(
-                f'column_mapping={value!r} is not JSON ({error}); write it as \'{{"yours": "description"}}\'.'
-            ) from error
-    if value is not None and (
-        not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values())
-    ):
-        raise ConfigError(f"column_mapping={value!r} does not map names to names; write {{'yours': 'description'}}.")
-    return value
 
 
 def name_datasets(trainer: GiFTTrainer, arguments: TaskArguments) -> None:
@@ -461,7 +446,8 @@ def _model_init_kwargs(config: GiFTConfig, model: ModelConfig) -> dict[str, Any]
 
 @contextmanager
 def _said_about(model: ModelConfig) -> Iterator[None]:
-    """Errors that the libraries raise while they load a model are about the model that they were given."""
+    """Errors that the libraries raise while they load a model are about the model; their bars of loading are not drawn."""
+    transformers.logging.disable_progress_bar()
     try:
         yield
     except UserError:

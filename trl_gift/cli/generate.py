@@ -113,20 +113,20 @@ def _whole(attempt: Attempt) -> Attempt:
     return replace(attempt, code=None, status="no_code", message=message)
 
 
-def _tests(given: Sequence[str] | None) -> list[str] | None:
-    """The assertions: each text is a file of them, or is one itself."""
+def _tests(given: Sequence[str] | None) -> list[str] | str | None:
+    """The tests: each text is a file, or is what a file would hold; one alone may be any form that a task takes."""
     if given is None:
         return None
     texts = []
     for item in given:
         path = Path(item)
-        if path.suffix == ".py" or (len(item) < 256 and path.is_file()):
+        if path.suffix in (".py", ".json") or (len(item) < 256 and path.is_file()):
             if not path.is_file():
                 raise ConfigError(f"--tests {item}: no such file; check the path, or give assertions.")
             texts.append(path.read_text(encoding="utf-8"))
         else:
             texts.append(item)
-    return texts
+    return texts[0] if len(texts) == 1 else texts
 
 
 def _verdict(record: dict[str, Any]) -> str:
@@ -171,7 +171,8 @@ def _parser() -> argparse.ArgumentParser:
         "--tests",
         nargs="+",
         metavar="TEST",
-        help="assertions that the program must pass, or files that hold assertions",
+        help="what the program must pass, in the forms that a task takes: assertions, the path or source of a test file "
+        "(pytest, unittest, doctests), or JSON of calls or of standard input and output",
     )
     parser.add_argument(
         "-n", type=int, default=1, help="write N programs; with --tests, the first that passes is shown"

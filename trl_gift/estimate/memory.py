@@ -209,7 +209,13 @@ def optimizer_bytes(trained: Trained, options: MemoryOptions) -> tuple[float, bo
 
 
 def memory_options(
-    config: GiFTConfig, prompts: PromptLengths, weight_bytes: int, quantization: Quantization, device: Device
+    config: GiFTConfig,
+    prompts: PromptLengths,
+    weight_bytes: int,
+    quantization: Quantization,
+    device: Device,
+    num_tasks: int,
+    num_eval_tasks: int = 0,
 ) -> MemoryOptions:
     """The options of a run that memory depends on.
 
@@ -219,7 +225,12 @@ def memory_options(
         weight_bytes: Bytes of a weight as loaded.
         quantization: Kind of quantization of the weights.
         device: The device that it has to fit on.
+        num_tasks: Number of tasks to sample for.
+        num_eval_tasks: Number of evaluation tasks.
     """
+    # A small run never has as many completions at once as the engine would take.
+    asked = max(num_tasks * config.num_generations, num_eval_tasks * (1 + config.eval_num_generations))
+    asked = math.ceil(asked / config.world_size)
     describes = config.sampler in ("gibbs", "rewrite")
     write, read = max(prompts.longest_write, prompts.longest_hinted, prompts.longest_evaluation), 0
     if describes:
@@ -233,7 +244,7 @@ def memory_options(
         quantization=quantization,
         autocast=bool(config.bf16 or config.fp16),
         engine=config.generation_engine,
-        rows=config.engine_batch_size or DEFAULT_ROWS,
+        rows=min(config.engine_batch_size or DEFAULT_ROWS, max(1, asked)),
         token_budget=config.engine_token_budget,
         num_generations=config.num_generations,
         longest_prompt=max(write, read),

@@ -226,7 +226,9 @@ def estimate_run(
     )
     assumed = work.assumed_lengths(config, prompts)
     lengths = calibration.lengths(assumed).cut(config) if calibration else assumed
-    options = memory_options(config, prompts, parts.dtype.itemsize, quantization, device)
+    options = memory_options(
+        config, prompts, parts.dtype.itemsize, quantization, device, len(parts.tasks), len(parts.eval_tasks)
+    )
     sampling = work.sampling_work(config, len(parts.tasks), prompts, lengths)
     evaluation = work.evaluation_work(config, len(parts.eval_tasks), prompts, lengths)
     num_references = sum(task.reference is not None for task in parts.tasks)

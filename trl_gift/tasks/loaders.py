@@ -54,6 +54,7 @@ def load_tasks(
     require_tests: bool = True,
     column_mapping: Mapping[str, str] | None = None,
     output_comparison: str | None = None,
+    on_skipped: Callable[[str], object] | None = None,
 ) -> list[Task]:
     """Tasks from a dataset whose columns are known.
 
@@ -76,6 +77,7 @@ def load_tasks(
             `{"question": "description"}`.
         output_comparison: How printed output is compared, instead of the rule of the set: a rule of `StdioTests` such as
             `"tokens"`, with a tolerance for decimal numbers as in `"lines:1e-6"`. A row's own `checker` still decides.
+        on_skipped: Called with the reason for each row that `skip_invalid` leaves out; the reason names the row.
 
     Returns:
         The tasks, in the order of the rows.
@@ -95,7 +97,7 @@ def load_tasks(
         rows = _renamed(rows, column_mapping)
     if isinstance(source, str | Path) and (path := Path(source).expanduser()).is_file():
         rows = _with_test_files(rows, path.parent)
-    tasks = _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid, unreadable)
+    tasks = _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid, unreadable, on_skipped)
     return tasks if comparison is None else [_compared_by(task, comparison) for task in tasks]
 
 
@@ -266,6 +268,7 @@ def _tasks(
     limit: int | None,
     skip_invalid: bool,
     unreadable: Sequence[TaskError] = (),
+    on_skipped: Callable[[str], object] | None = None,
 ) -> list[Task]:
     tasks: dict[str, Task] = {}
     skipped: list[str] = []
@@ -288,6 +291,9 @@ def _tasks(
             break
     skipped = [*map(str, unreadable), *skipped]  # it has grown while the rows were read
     seen += len(unreadable)
+    if on_skipped is not None:
+        for reason in skipped:
+            on_skipped(reason)
     if skipped:
         _logger.warning("%s: %d of %d rows left out; the first error: %s", what, len(skipped), seen, skipped[0])
     together = [task for task in tasks.values() if isinstance(task.tests, AssertTests) and task.tests.shared]
