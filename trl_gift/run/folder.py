@@ -103,7 +103,7 @@ class RunFolder:
                 raise self._other_tasks(kind, before["count"], now["count"])
         if recorded["model"] != description["model"]:
             raise self._changed("the model", recorded["model"], description["model"])
-        if (before := recorded.get("prompts", description["prompts"])) != (now := description["prompts"]):
+        if (before := recorded.get("prompts") or description["prompts"]) != (now := description["prompts"]):
             raise ResumeError(
                 f"cannot continue the run in {self.root.parent}: the model is asked in other words now (fingerprint of the "
                 f"prompts {now}, before {before}), so samples would mix. Use the same tokenizer, chat template and version of "
