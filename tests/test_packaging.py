@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import email
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -25,7 +28,7 @@ def text(name: str) -> str:
 
 
 def test_the_version_stands_in_one_place():
-    assert PROJECT["project"]["dynamic"] == ["version"]
+    assert "version" in PROJECT["project"]["dynamic"]
     assert PROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "trl_gift.__version__"}
     # A plain text, so that setuptools reads it without importing the package.
     assert f'\n__version__ = "{trl_gift.__version__}"\n' in text("trl_gift/__init__.py")
@@ -38,13 +41,44 @@ def test_the_command_prints_the_version_without_loading_libraries():
     assert process.stdout.strip() == trl_gift.__version__
 
 
-def test_the_readme_has_only_absolute_links():
-    """A package registry renders the README without the repository around it."""
-    targets = re.findall(r"\]\(([^)\s]+)", text("README.md")) + re.findall(
-        r'(?:src|href)="([^"]+)"', text("README.md")
+def links(readme):
+    return re.findall(r"\]\(([^)\s]+)", readme) + re.findall(r'(?:src|href)="([^"]+)"', readme)
+
+
+def test_relative_links_of_the_readme_lead_to_files():
+    relative = [target for target in links(text("README.md")) if not target.startswith("https://")]
+    assert "docs/assets/report.png" in relative
+    assert [target for target in relative if not (REPOSITORY / target).is_file()] == []
+
+
+@pytest.mark.parametrize("repository", [None, "https://example.org/owner/name/"])
+def test_the_index_gets_a_readme_with_absolute_links_alone(repository):
+    """A package index renders the README without the repository around it."""
+    made = runpy.run_path(str(REPOSITORY / "setup.py"))["for_the_index"](text("README.md"), repository)
+    assert links(made)
+    assert all(target.startswith("https://") for target in links(made))
+    picture = "https://example.org/owner/name/raw/main/docs/assets/report.png"
+    assert (picture in links(made)) == (repository is not None)
+    assert "The report of a quickstart: pass@1 after each round" in made
+
+
+def test_the_metadata_hold_this_readme(tmp_path):
+    """setuptools writes it into the wheel; without a public address no address is made up."""
+    code = "import sys; from setuptools.build_meta import prepare_metadata_for_build_wheel as make; print(make(sys.argv[1]))"
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    (tmp_path / "trl_gift").mkdir()
+    shutil.copy(REPOSITORY / "trl_gift/__init__.py", tmp_path / "trl_gift")
+    (tmp_path / "made").mkdir()
+    process = subprocess.run(
+        [sys.executable, "-c", code, "made"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    assert targets
-    assert all(target.startswith("https://") for target in targets), targets
+    folder = process.stdout.strip().splitlines()[-1]
+    found = email.message_from_string((tmp_path / "made" / folder / "METADATA").read_text())
+    assert found["Description-Content-Type"] == "text/markdown"
+    assert found["Name"] == "trl-gift"
+    made = runpy.run_path(str(REPOSITORY / "setup.py"))["for_the_index"]
+    assert found.get_payload().strip() == made(text("README.md"), PROJECT["project"]["urls"].get("Repository")).strip()
 
 
 @pytest.mark.parametrize("entry", re.findall(r"^- (.+)$", text("CHANGELOG.md"), re.MULTILINE))

@@ -27,7 +27,7 @@ from trl_gift.presets import preset_options
 from trl_gift.prompts import Pinned, PromptFormat, prompt_format
 from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.curation import CurationSettings
-from trl_gift.sampling.lengths import default_length
+from trl_gift.sampling.lengths import DEFAULT_LENGTH, default_length
 from trl_gift.sampling.rollouts import RolloutSettings
 from trl_gift.sandbox import Limits
 from trl_gift.tasks.decontamination import CleaningSettings
@@ -143,8 +143,9 @@ class GiFTConfig(SFTConfig):
     repetition_penalty: Annotated[float, Bounds(above=0)] = 1.0
     """Penalty on tokens that occur in the prompt or in the program so far, for sampling programs. 1 disables it."""
 
-    max_completion_length: Annotated[int, Bounds(low=1)] = 512
-    """Maximum number of tokens of a sampled program, in sampling and in evaluation."""
+    max_completion_length: Annotated[int | None, Bounds(low=1)] = None
+    """Maximum number of tokens of a sampled program, in sampling and in evaluation. If not given: 512, or half of the model's
+    positions if that is less."""
 
     description_temperature: Annotated[float, Bounds(low=0)] = 1.0
     """Temperature for sampling descriptions. 0 is greedy."""
@@ -539,21 +540,24 @@ class GiFTConfig(SFTConfig):
             return 0
         return sys.maxsize if self.num_completions_to_print is None else self.num_completions_to_print
 
+    @property
+    def completion_length(self) -> int:
+        """`max_completion_length`, or its default if it is not given."""
+        return self.max_completion_length or DEFAULT_LENGTH
+
     def choose_completion_length(self, positions: int | None) -> bool:
-        """Lowers the default of `max_completion_length` for a model that has no room for it beside a prompt.
+        """Sets `max_completion_length`, if it is not given, so that the model has room for a prompt beside it.
 
         Args:
             positions: Number of tokens that the model can take; None if that is not known.
 
         Returns:
-            Whether it was lowered. Any other value than the default stays as it is.
+            Whether it is less than the default. A given value stays as it is.
         """
-        default = options_of(GiFTConfig)["max_completion_length"].default
-        length = default_length(default, positions)
-        if self.max_completion_length != default or length == default:
+        if self.max_completion_length is not None:
             return False
-        self.max_completion_length = length
-        return True
+        self.max_completion_length = default_length(positions)
+        return self.max_completion_length < DEFAULT_LENGTH
 
     def choose_learning_rate(self, has_adapter: bool) -> None:
         """Sets `learning_rate`, if it is not given, by what is trained."""
@@ -582,7 +586,7 @@ class GiFTConfig(SFTConfig):
             num_steps=self.num_steps,
             num_generations=self.num_generations,
             code_params=SamplingParams(
-                self.max_completion_length,
+                self.completion_length,
                 temperature if isinstance(self.temperature, str) else self.temperature,
                 self.top_p,
                 self.top_k,
@@ -622,7 +626,7 @@ class GiFTConfig(SFTConfig):
     def evaluation_settings(self) -> EvaluationSettings:
         """The options of the evaluation stage."""
         return EvaluationSettings(
-            max_completion_length=self.max_completion_length,
+            max_completion_length=self.completion_length,
             num_generations=self.eval_num_generations,
             k=tuple(self.eval_k),
             temperature=self.eval_temperature,

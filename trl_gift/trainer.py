@@ -11,12 +11,13 @@ as they were loaded.
 
 from __future__ import annotations
 
+import copy
 import datetime
 import os
 import secrets
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from trl_gift.common.models import as_model
 from trl_gift.common.randomness import stream_key
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
-from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_rollouts
+from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
 from trl_gift.generation import default_dtype, end_ids
 from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
@@ -44,8 +45,10 @@ from trl_gift.run.folder import SAVED_MARK, RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
 from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoint, refuse_other_checkpoints
 from trl_gift.run.samples import RoundSamples, ends_of_chains, read_rounds
+from trl_gift.run.sets import attempts_record, base_record
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
+from trl_gift.run.weights import LoadedAs
 from trl_gift.sampling.curation import Curation, measure_rates
 from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
@@ -53,7 +56,7 @@ from trl_gift.sampling.progress import no_dataset_bars
 from trl_gift.sampling.rollouts import Rollouts
 from trl_gift.sampling.store import is_complete, write_parquet
 from trl_gift.sandbox import Sandbox
-from trl_gift.tasks import Task, tasks_from_rows
+from trl_gift.tasks import Task, is_task_sets, task_sets, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
 from trl_gift.tasks.references import check_references, with_readings
 from trl_gift.training.checks import (
@@ -115,7 +118,8 @@ class GiFTTrainer(RoundTrainer):
             `datasets.Dataset`, a pandas `DataFrame`, rows, columns, a file, or the Hub name of a dataset, of which the split
             "train" is taken. Tasks that overlap with `eval_dataset` are left out, see `decontaminate`.
         eval_dataset: Tasks to measure on, in the same forms; of a dataset on the Hub the split "test". They are never sampled
-            for training.
+            for training. Several sets by name, `{"mbpp": ..., "humaneval": ...}`, are measured one after the other, and their
+            metrics carry the name: `eval_mbpp_pass@1`. The first set chooses the best round (`keep_best_round`).
         processing_class: The tokenizer; loaded with the model if not given.
         callbacks: As for `SFTTrainer`.
         quantization_config: As for `SFTTrainer`; with `peft_config` for 4-bit LoRA.
@@ -148,13 +152,14 @@ class GiFTTrainer(RoundTrainer):
 
     args: GiFTConfig
     control: Any
+    phrase: Callable[[str], str] = str  # a command names options as its users give them
 
     def __init__(
         self,
         model: str | os.PathLike[str] | PreTrainedModel,
         args: GiFTConfig | None = None,
         train_dataset: Tasks | None = None,
-        eval_dataset: Tasks | None = None,
+        eval_dataset: Tasks | Mapping[str, Tasks] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         callbacks: list[TrainerCallback] | None = None,
         quantization_config: BitsAndBytesConfig | None = None,
@@ -168,20 +173,20 @@ class GiFTTrainer(RoundTrainer):
         args = args or GiFTConfig("gift-output")
         if not isinstance(args, GiFTConfig):
             raise ConfigError(f"args is a {type(args).__name__}; give a GiFTConfig, which takes the same options.")
+        args = copy.copy(args)  # what is not given is filled in below, and the caller's options stay as they are
         model = as_model(model, processing_class)
         if isinstance(model, str):
             check_model(model, args.model_init_kwargs or {}, args.trust_remote_code, processing_class is None)
             check_trainable(quantization_config, peft_config)
             dtype = default_dtype(trains_weights=peft_config is None, on_gpu=False if args.use_cpu else None)
             args.model_init_kwargs = {"dtype": dtype, **(args.model_init_kwargs or {})}
-        self.eval_tasks = (
-            tasks_from_rows(eval_dataset, "eval_dataset", split="test") if eval_dataset is not None else []
-        )
+        self.eval_sets = task_sets(eval_dataset) if eval_dataset is not None else {}
         tasks = tasks_from_rows(train_dataset, "train_dataset", require_tests=args.verify)
-        self.cleaning = clean(tasks, self.eval_tasks, args.cleaning_settings())
+        measured = [task for those in self.eval_sets.values() for task in those]
+        self.cleaning = clean(tasks, measured, args.cleaning_settings())
         self.tasks = list(self.cleaning.kept)
         self.repositories = Repositories(args)
-        check_evaluations(args, bool(self.eval_tasks))
+        check_evaluations(args, list(self.eval_sets))
         args.choose_learning_rate(peft_config is not None or isinstance(model, PeftModel))
         _make_output_dir(args)
         # SFTTrainer sets the seed only after it has built the adapter, and a resumed run needs the very same adapter.
@@ -193,7 +198,7 @@ class GiFTTrainer(RoundTrainer):
                 model=model,
                 args=args,
                 train_dataset=placeholder,
-                eval_dataset=placeholder if self.eval_tasks else None,
+                eval_dataset=placeholder if self.eval_sets else None,
                 processing_class=processing_class,
                 callbacks=callbacks,
                 quantization_config=quantization_config,
@@ -231,8 +236,13 @@ class GiFTTrainer(RoundTrainer):
         self.examples = load_examples(args.description_examples)
         self._positions = positions_of(model_now.config)
         self._is_shortened = args.choose_completion_length(self._positions)
-        self.tasks = self._given_tasks = self._fitting(self.tasks, "training tasks")
-        self.eval_tasks = self._fitting(self.eval_tasks, "evaluation tasks")
+        self.tasks, too_long = self._fitting(self.tasks, "training tasks")
+        self._given_tasks = self.tasks
+        self.eval_sets, self._left_out = self._fitting_sets(self.eval_sets)
+        self._too_long = {
+            "tasks": too_long,
+            **{f"eval_dataset {name}".strip(): those for name, those in self._left_out.items()},
+        }
         self.tracking = Tracking(self.callback_handler.callbacks, args, self.accelerator.is_main_process)
         self.clock = StageClock()
         self._tokens_per_second: float | None = None
@@ -264,7 +274,11 @@ class GiFTTrainer(RoundTrainer):
             ),
         )
         self.publisher.dataset_name = dataset_origin(train_dataset)
-        self.publisher.eval_dataset_name = dataset_origin(eval_dataset)
+        several = is_task_sets(eval_dataset)
+        first: Any = (
+            next(iter(eval_dataset.values())) if several and isinstance(eval_dataset, Mapping) else eval_dataset
+        )
+        self.publisher.eval_dataset_name = dataset_origin(first)
         self.add_callback(PushCheckpoints(self.publisher))
         # A command that saves the model itself says more.
         self.says_what_follows = True
@@ -292,7 +306,7 @@ class GiFTTrainer(RoundTrainer):
             self._curate()
             self._train_sampled_round(checkpoint)
             return self._end()
-        with self.rollouts.executing(self.args.verify or bool(self.eval_tasks)):
+        with self.rollouts.executing(self.args.verify or bool(self.eval_sets)):
             checkpoint = self._begin(resume_from_checkpoint)
             self._check_references()
             self._curate()
@@ -340,35 +354,40 @@ class GiFTTrainer(RoundTrainer):
         return self.run.round(step.round)
 
     @property
+    def eval_tasks(self) -> list[Task]:
+        """The tasks to measure on; with several sets those of the first, which chooses the best round."""
+        return next(iter(self.eval_sets.values()), [])
+
+    @property
     def is_finished(self) -> bool:
         """Whether all rounds are trained and measured."""
         return next_step(self.run, None, self.args.num_rounds).stage is Stage.DONE
 
     def evaluate(
         self,
-        eval_dataset: Tasks | None = None,
+        eval_dataset: Tasks | Mapping[str, Tasks] | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """pass@1 of greedy programs and, with `eval_num_generations`, the unbiased pass@k of sampled programs.
 
         Args:
-            eval_dataset: Tasks to measure on; those of the trainer if not given.
+            eval_dataset: Tasks to measure on, or several sets of them by name; those of the trainer if not given.
             ignore_keys: Not used; part of the method's signature in transformers.
             metric_key_prefix: Begins each key.
 
         Returns:
             `eval_pass@1`, the bounds of its 95 % interval `eval_pass@1_low` and `eval_pass@1_high`, and
-            `eval_sampled_pass@k` likewise.
+            `eval_sampled_pass@k` likewise. With several sets, the name of the set follows the prefix: `eval_mbpp_pass@1`.
         """
-        tasks = (
-            self.eval_tasks if eval_dataset is None else tasks_from_rows(eval_dataset, "eval_dataset", split="test")
-        )
-        if not tasks:
+        sets, left_out = self.eval_sets, self._left_out
+        if eval_dataset is not None:
+            sets, left_out = self._fitting_sets(task_sets(eval_dataset))
+        if not any(sets.values()):
             raise ConfigError("there is nothing to evaluate on; give eval_dataset.")
-        result = self._attempt(self._fitting(tasks, "evaluation tasks"), "evaluating")
+        results = self._attempt(sets, "evaluating", left_out)
         with self._tracked_apart():
-            return self._report_evaluation(result, metric_key_prefix)
+            return self._report_evaluations(results, metric_key_prefix)
 
     def predict(self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test") -> Any:
         """Not offered: it would return the logits of fixed texts, and what is measured here is generated programs.
@@ -417,7 +436,9 @@ class GiFTTrainer(RoundTrainer):
             folder = Path(output_dir or self.args.output_dir)
             self.create_model_card()
             self.publisher.copy_card(folder)
-            write_json(folder / SAVED_MARK, {"run": self.run_key, "round": self.run.final_round or self._round})
+            weights = LoadedAs.of(self.accelerator.unwrap_model(self.model)).to_record()
+            mark = {"run": self.run_key, "round": self.run.final_round or self._round, "weights": weights}
+            write_json(folder / SAVED_MARK, mark)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Creates the model's repository and, with `push_samples`, that of the samples, unless they exist.
@@ -483,6 +504,9 @@ class GiFTTrainer(RoundTrainer):
             args.seeds(),
             args.training_options(),
             prompts=prompts_fingerprint(self.prompts, self._given_tasks),
+            weights=LoadedAs.of(self.accelerator.unwrap_model(self.model)).to_record(),
+            eval_sets={name: those for name, those in self.eval_sets.items() if name},
+            left_out={kind: names for kind, names in self._too_long.items() if names},
         )
         exists = self._agreed(self.run.exists)
         if isinstance(resume, Path) and not exists:
@@ -507,16 +531,33 @@ class GiFTTrainer(RoundTrainer):
         self.run_key = self.run.key
         self.begin_again()
         self._track(checkpoint, continued=bool(resume and exists))
+        if self.is_finished:
+            measured = "its round is" if args.num_rounds == 1 else f"all {args.num_rounds} rounds are"
+            self.say(
+                f"The run in {args.output_dir} is finished: {measured} measured. A larger num_rounds continues it."
+            )
+            return checkpoint
         self.say(f"training {training_line(self.args, self.accelerator.unwrap_model(self.model))}.")
         self.say(self._plan())
         return checkpoint
 
-    def _fitting(self, tasks: Sequence[Task], kind: str) -> list[Task]:
-        """The tasks whose prompt and completion fit into the model; prints how many do not."""
-        kept, left_out = fitting(tasks, self.prompts, self.args.max_completion_length, self._positions)
+    def _fitting(self, tasks: Sequence[Task], kind: str) -> tuple[list[Task], tuple[str, ...]]:
+        """The tasks whose prompt and completion fit into the model, and the names of the others; prints how many."""
+        kept, others = fitting(tasks, self.prompts, self.args.completion_length, self._positions)
+        left_out = tuple(task.task_id for task in others)
         if line := left_out_line(left_out, len(tasks), kind, self._positions):
             self.say(line)
-        return kept
+        return kept, left_out
+
+    def _fitting_sets(
+        self, sets: Mapping[str, Sequence[Task]]
+    ) -> tuple[dict[str, list[Task]], dict[str, tuple[str, ...]]]:
+        """As `_fitting`, for the evaluation tasks of each set."""
+        found = {
+            name: self._fitting(tasks, f"evaluation tasks{f' of {name}' if name else ''}")
+            for name, tasks in sets.items()
+        }
+        return {name: kept for name, (kept, _) in found.items()}, {name: names for name, (_, names) in found.items()}
 
     def _check_references(self) -> None:
         """Runs the references, once for a run, which decides between the readings of a row.
@@ -564,7 +605,7 @@ class GiFTTrainer(RoundTrainer):
         rounds = "one round" if args.num_rounds == 1 else f"each of {args.num_rounds} rounds"
         return (
             f"{rounds}: {count:,} tasks × {args.num_steps} steps × {args.num_generations} completions = {total:,} completions "
-            f"of at most {args.max_completion_length} tokens"
+            f"of at most {args.completion_length} tokens"
             f"{f' (the model has {self._positions} positions)' if self._is_shortened else ''}; `trl-gift estimate` says how "
             "long that takes."
         )
@@ -655,7 +696,8 @@ class GiFTTrainer(RoundTrainer):
         self._write("final.json", {"round": kept})
         self.write_card()
         base = self.run.read("base.json") if self.run.has("base.json") else None
-        self.say(f"\n{run_text(base, rounds, kept, self.args.verify)}\n")
+        left_out = self.run.read("run.json").get("left_out", {}).get("tasks", ())
+        self.say(f"\n{run_text(base, rounds, kept, self.args.verify, left_out)}\n")
         if self.accelerator.is_main_process:
             self._write_report()
         if self.says_what_follows:
@@ -708,30 +750,42 @@ class GiFTTrainer(RoundTrainer):
 
     def _evaluate_base(self) -> None:
         """Measures the untrained model, against which every round is compared."""
-        if self.eval_tasks and not self._agreed(self.run.has("base.json")):
-            result = self._measure_base()
-            measured = {"metrics": result.metrics(), "convention": result.convention, "greedy": result.greedy}
-            self._write("base.json", {**measured, "attempts": [attempt.to_record() for attempt in result.attempts]})
-            self._report_evaluation(result, "eval")
+        if self.eval_sets and not self._agreed(self.run.has("base.json")):
+            results = self._measure_base()
+            self._write("base.json", base_record(results))
+            self._report_evaluations(results, "eval")
         self.clock.take()  # this time belongs to no round
 
-    def _measure_base(self) -> Evaluation:
+    def _measure_base(self) -> dict[str, Evaluation]:
         heading = "evaluating base"
         # Verdicts of a sandbox that was given, and completions of a server, depend on more than this run knows.
         known = self.rollouts.makes_sandbox and self.args.generation_engine != "server"
         if not (known and self.args.cache_base_evaluation):
-            return self._attempt(self.eval_tasks, heading)
-        result, measured = evaluate_once(self.rollouts, self.eval_tasks, self.args.evaluation_settings(), heading)
-        if measured is not None:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(measured))
-            self.say(
-                f"base: measured on {when} with the same weights, tasks, prompts and options; not measured again."
+            return self._attempt(self.eval_sets, heading, self._left_out)
+        found = {}
+        for name, tasks in self.eval_sets.items():
+            result, measured = evaluate_once(
+                self.rollouts, tasks, self.args.evaluation_settings(), f"{heading} {name}".strip()
             )
-        return result
+            found[name] = replace(result, left_out=self._left_out[name])
+            if measured is not None:
+                when = time.strftime("%Y-%m-%d %H:%M", time.localtime(measured))
+                self.say(
+                    f"{f'base on {name}' if name else 'base'}: measured on {when} with the same weights, tasks, prompts and "
+                    "options; not measured again."
+                )
+        return found
 
     @timed("evaluation")
-    def _attempt(self, tasks: Sequence[Task], heading: str) -> Evaluation:
-        return evaluate_rollouts(self.rollouts, tasks, self.args.evaluation_settings(), heading)
+    def _attempt(
+        self, sets: Mapping[str, Sequence[Task]], heading: str, left_out: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, Evaluation]:
+        """Measures on each set, and returns the evaluations by the names of the sets."""
+        headings = {name: f"{heading} {name}".strip() for name in sets}
+        found = evaluate_sets(
+            self.rollouts, {headings[name]: tasks for name, tasks in sets.items()}, self.args.evaluation_settings()
+        )
+        return {name: replace(found[headings[name]], left_out=left_out[name]) for name in sets}
 
     @timed("sampling")
     def _sample(self, round_index: int) -> RoundSamples:
@@ -832,16 +886,14 @@ class GiFTTrainer(RoundTrainer):
             return
         summary = summarise(round_index, samples, selected, pairs, len(self.tasks))
         self.say(summary.line(self.args.verify))
-        result = None
-        if self.eval_tasks:
-            result = self._attempt(self.eval_tasks, f"round {round_index}: evaluating")
-            summary = summary.with_evaluation(result, self.run.read("base.json")["greedy"])
-            attempts = [attempt.to_record() for attempt in result.attempts]
-            self._write(f"round-{round_index}/evaluation.json", {"attempts": attempts})
+        results: dict[str, Evaluation] = {}
+        if self.eval_sets:
+            results = self._attempt(self.eval_sets, f"round {round_index}: evaluating", self._left_out)
+            summary = summary.with_evaluations(results, self.run.read("base.json"))
+            self._write(f"round-{round_index}/evaluation.json", attempts_record(results))
         summary = replace(summary, seconds={**self.clock.take(), "total": time.monotonic() - started})
         self.log(summary.logged(self._tokens_per_second))
-        if result:
-            self._report_evaluation(result, "eval")
+        self._report_evaluations(results, "eval")
         self.tracking.publish(round_index, samples.chain, samples.shown, self.state.global_step)
         self._hold_if_best(round_index, summary.metrics.get("pass@1") if summary.metrics else None)
         self._write(name, summary.to_record())
@@ -850,11 +902,16 @@ class GiFTTrainer(RoundTrainer):
 
     # Parts of the stages ----------------------------------------------------------------------------------------
 
-    def _report_evaluation(self, result: Evaluation, prefix: str) -> dict[str, float]:
-        metrics = {f"{prefix}_{name}": value for name, value in result.metrics().items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+    def _report_evaluations(self, results: Mapping[str, Evaluation], prefix: str) -> dict[str, float]:
+        """Logs the figures of each set, as transformers does, and returns all of them."""
+        found: dict[str, float] = {}
+        for name, result in results.items():
+            start = f"{prefix}_{name}" if name else prefix
+            metrics = {f"{start}_{figure}": value for figure, value in result.metrics().items()}
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            found |= metrics
+        return found
 
     def _model_name(self) -> str:
         return str(self.accelerator.unwrap_model(self.model).config.name_or_path)
@@ -876,7 +933,7 @@ class GiFTTrainer(RoundTrainer):
     def say(self, line: str) -> None:
         """Prints a line for people, once, beside the progress bars."""
         if self.accelerator.is_main_process:
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(self.phrase(line), file=sys.stderr)
 
 
 def _make_output_dir(args: GiFTConfig) -> None:

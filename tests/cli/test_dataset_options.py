@@ -56,7 +56,7 @@ def test_seeds_are_filtered_decontaminated_and_recorded(tmp_path, seeds, capsys)
     # Other seeds are another run, whatever made them others.
     capsys.readouterr()
     assert main(["sample", *arguments, "--resume", "--decontaminate", "false"]) == 2
-    assert "tasks was {'count': 2" in capsys.readouterr().err
+    assert "it was begun with 2 training tasks, and there are 4 now; give the same tasks" in capsys.readouterr().err
 
 
 MISTAKES = [
@@ -106,3 +106,23 @@ def test_validate_takes_the_same_filters(tmp_path, seeds, capsys):
     path = str(tmp_path / "seeds.jsonl")
     assert main(["validate", path, "--filter", "level == 2", "--json", "--workers", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["tasks"] == 1
+
+
+def test_validate_reads_own_columns_and_lists_the_rows_that_it_leaves_out(tmp_path, capsys):
+    rows = [
+        {"task_id": "a", "question": "Add.", "signature": "def f(a, b):", "tests": ["assert f(1, 2) == 3"]},
+        {"task_id": "b", "question": "Nothing.", "signature": "def f(a, b):", "tests": []},
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = ["--column_mapping", '{"question": "description"}', "--skip-invalid", "--workers", "1"]
+    assert main(["validate", str(path), *own, "--json", "--report", str(tmp_path / "report.json")]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["tasks"], record["valid"]) == (1, 1)
+    (reason,) = record["skipped"]
+    assert reason.startswith(f"{path}, line 2: field 'tests': []: any program would pass an empty list")
+    assert json.loads((tmp_path / "report.json").read_text()) == record
+    assert main(["validate", str(path), *own]) == 0
+    assert f"left out, because they are not valid tasks (1):\n  {reason}" in capsys.readouterr().out
+    assert main(["validate", str(path), "--column_mapping", "question"]) == 2
+    assert "column_mapping='question' is not JSON" in capsys.readouterr().err

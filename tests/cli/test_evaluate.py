@@ -14,8 +14,10 @@ from tests.support.completion_server import serve
 from tests.support.trained import HELD_OUT, make_adapter, make_run, playground
 from trl_gift import GiFTConfig
 from trl_gift.cli.main import main
+from trl_gift.errors import ResumeError
 from trl_gift.evaluation import Evaluation
 from trl_gift.inference.saved import read_evaluation
+from trl_gift.inference.sources import find_source
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.sandbox import LocalSandbox
 
@@ -182,12 +184,33 @@ def test_a_4_bit_run_is_measured_as_it_measured_itself(evaluate, tmp_path, capfd
     )
     trainer.train()
     capfd.readouterr()
-    record, _ = evaluate(tmp_path / "out", "--load_in_4bit", "--dtype", "bfloat16", "--compare", "round-1")
-    assert record["measured"]["quantization"] == "4-bit nf4, computed in bfloat16"
+    record, _ = evaluate(tmp_path / "out", "--compare", "round-1")
+    how = {"quantization": "4-bit nf4, computed in bfloat16", "dtype": "bfloat16"}
+    assert how.items() <= record["measured"].items(), "the run has recorded it"
     assert record["measured"]["round"] == 1
     found = read_evaluation(tmp_path / "out/evaluation")["playground"]
     kept = json.loads((tmp_path / "out/_gift/round-1/evaluation.json").read_text())["attempts"]
     assert [attempt.to_record() for attempt in found.attempts] == kept
+
+    # A checkpoint by its path, and a saved adapter that was copied away from its run, say it, too.
+    (checkpoint,) = (tmp_path / "out").glob("checkpoint-*")
+    trainer.save_model(str(tmp_path / "copied"))
+    for adapter in (checkpoint, tmp_path / "copied"):
+        source = find_source(str(adapter))
+        assert (source.loaded.quantization, source.loaded.dtype) == (how["quantization"], how["dtype"])
+    # What the user says wins.
+    plain, _ = evaluate(tmp_path / "out", "--load_in_4bit", "false", "--dtype", "float32")
+    assert (plain["measured"]["quantization"], plain["measured"]["dtype"]) == (None, "float32")
+    again, _ = evaluate(tmp_path / "out", "--load_in_4bit", "--dtype", "float32")
+    assert again["measured"]["quantization"] == "4-bit nf4, computed in float32"
+    # The samples of one run come from one kind of weights.
+    unquantised = GiFTTrainer(
+        str(model_path()), args, playground_tasks("train", 2, with_reference=True), playground_tasks("test", HELD_OUT),
+        peft_config=LORA,
+    )  # fmt: skip
+    with pytest.raises(ResumeError, match="the quantisation of the model was '4-bit nf4, computed in bfloat16' and is now "
+                       "None"):  # fmt: skip
+        unquantised.train(resume_from_checkpoint=True)
 
 
 def test_a_run_is_measured_as_it_measured_itself(evaluate, run):
@@ -336,7 +359,7 @@ def test_what_cannot_be_compared(refused, evaluate, run, tmp_path):
     assert "measured other tasks: 4 are shared, of 4 of 'playground' here and 6 there" in line
     assert "measured other tasks: 4 are shared" in refused(run, "--compare", "base", options=fewer)
     line = refused(run, "--compare", "base", "--prompt_tests", "1", options=(*CPU, *TASKS))
-    assert f"asked otherwise ({CONVENTION}; here: base prompts, 1 test shown" in line
+    assert f"asked otherwise ({CONVENTION}; here: base prompts, at most 1 test shown" in line
     assert "with 6 shared tasks" in line
     rows = [{**task.to_row(), "description": "Other."} for task in playground_tasks("test", HELD_OUT)]
     (tmp_path / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import warnings
 
@@ -69,12 +70,23 @@ def test_from_an_adapter_of_ones_own_on(here, capsys):
         "use_cpu": "true", "report_to": "none", "disable_tqdm": "true",
     }  # fmt: skip
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-    commands = printed(run(capsys, "train", *flags).err)
+    sets = ["--eval_dataset_name", "one=playground", "two=playground"]
+    output = run(capsys, "train", *flags, *sets, "--logging_steps", "1")
+    said = output.out + output.err
+    assert "{'" not in said, "no dictionaries"
+    assert "Loading weights" not in said
+    assert "step 1: loss " in said
+    assert not re.search(r"\w+='\w+'", said), "options are named as on the command line"
+    commands = printed(output.err)
+    finished = run(capsys, "train", *flags, *sets, "--resume").err
+    assert "The run in my runs/out is finished: its round is measured." in finished
+    assert "completions of at most" not in finished, "nothing is going to be sampled"
     assert list(commands) == ["show", "evaluate", "generate", "merge"]
     for name in ("show", "generate"):
         assert run(capsys, *commands[name]).out.strip()
     measured = json.loads(run(capsys, *commands["evaluate"], "--json").out)
-    assert measured["eval_num_tasks"] == 3
+    assert [measured[f"eval_{name}_num_tasks"] for name in ("one", "two")] == [3, 3]
+    assert set(measured["comparison"]) == {"one", "two"}, "each set is compared with the same set of the run"
     assert commands["merge"][-1] == "my runs/out-merged"
     run(capsys, *commands["merge"])
     model = AutoModelForCausalLM.from_pretrained("my runs/out-merged")
@@ -106,6 +118,9 @@ def test_the_tasks_to_measure_on_are_named_again(tmp_path):
     ]  # fmt: skip
     assert measured_flags(TaskArguments(dataset_name="x", eval_dataset_name=[str(path)])) == [
         "--eval_dataset_name", str(path),
+    ]  # fmt: skip
+    assert measured_flags(TaskArguments(dataset_name="x", eval_dataset_name=[f"mine={path}"])) == [
+        "--eval_dataset_name", f"mine={path}",
     ]  # fmt: skip
     assert measured_flags(TaskArguments(dataset_name="x", eval_dataset_name=["humaneval"])) == [
         "--eval_dataset_name", "humaneval", "--dataset_test_split", "test",

@@ -8,10 +8,13 @@ import pytest
 
 from tests.support.trained import make_adapter, make_run, playground
 from trl_gift import GiFTConfig
+from trl_gift.cli.generate import _tests as read_given
 from trl_gift.cli.main import main
 from trl_gift.errors import ConfigError
 from trl_gift.inference import generate
+from trl_gift.inference.generating import make_task
 from trl_gift.playground import model_path, playground_tasks
+from trl_gift.sandbox import LocalSandbox
 
 (EASY,) = playground_tasks("test", 1)  # the embedded model solves it greedily
 SIGNED = [EASY.description, "--signature", EASY.signature, "--max_completion_length", "64"]
@@ -109,8 +112,14 @@ def test_an_adapter_and_a_model_in_memory(tmp_path):
         (["playground", "x", "--temperature", "0", "-n", "2"], "greedy decoding writes the same program 2 times"),
         (["playground", "x", "--signature", "solve(xs)"], "signature='solve(xs)' is not the start of a function"),
         (["playground", "x", "--tests", "absent.py"], "--tests absent.py: no such file; check the path"),
-        (["playground", "x", "--tests", "solve(1"], "tests='solve(1' is not Python; give assertions, such as"),
-        (["playground", "x", "--tests", "y = 1"], "no statement can fail, so every program would pass"),
+        (
+            ["playground", "x", "--tests", "solve(1"],
+            "the tests: field 'tests': 'solve(1': must be Python source such as 'assert add(1, 2) == 3'",
+        ),
+        (
+            ["playground", "x", "--tests", "y = 1"],
+            "'y = 1': the assertions call no function that could be the tested one",
+        ),
         (["playground", "x", "--test", "y"], "--test is not an option of `trl-gift generate`; did you mean --tests?"),
         (["./absent", "x"], "model_name_or_path='./absent' does not exist; check the path"),
         (["nobody/no-such-model", "x"], "'nobody/no-such-model': its config cannot be read"),
@@ -136,3 +145,35 @@ def test_a_part_of_a_program_is_no_program(capsys):
     printed = capsys.readouterr()
     assert printed.out.strip() == ""
     assert "what the model wrote is not a whole program; give --signature" in printed.err
+
+
+CASES = {"entry_point": "solve", "inputs": [[[1]]], "outputs": [[2]]}
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (["assert solve([1]) == [2]", "assert solve([2]) == [3]"], "assert"),
+        (["def test_one():\n    assert solve([1]) == [2]\n"], "assert"),
+        (["test_solve.py"], "assert"),
+        ([">>> solve([1])\n[2]\n"], "assert"),
+        ([json.dumps(CASES)], "call"),
+        (["cases.json"], "call"),
+        ([json.dumps({"stdin": ["1"], "stdout": ["2"]})], "stdio"),
+    ],
+)
+def test_tests_take_the_forms_that_tasks_take(tmp_path, monkeypatch, given, kind):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cases.json").write_text(json.dumps(CASES))
+    (tmp_path / "test_solve.py").write_text(
+        "import pytest\n\n@pytest.mark.parametrize('x, y', [([1], [2]), ([2], [3])])\n"
+        "def test_solve(x, y):\n    assert solve(x) == y\n"
+    )
+    signature = None if kind == "stdio" else "def solve(xs):"
+    task = make_task("Add one to each.", signature, read_given(given))
+    assert task.tests.kind == kind
+    if kind != "stdio":
+        assert task.tests.entry_point == "solve"
+        with LocalSandbox(num_workers=1) as sandbox:
+            assert sandbox.run("def solve(xs):\n    return [x + 1 for x in xs]", task.tests).passed
+            assert not sandbox.run("def solve(xs):\n    return xs", task.tests).passed

@@ -17,7 +17,7 @@ def test_a_report_is_written_and_told(folder, tmp_path, capsys):
     assert main(["report", str(folder)]) == 0
     path = folder / "_gift/report.html"
     size = path.stat().st_size
-    assert capsys.readouterr().out == f"{path}: {size / 1e6:.1f} MB, 36 samples\n"
+    assert capsys.readouterr().out == f"{path}: {size / 1e3:.0f} kB, 36 samples\n"
     other = tmp_path / "other.html"
     assert main(["report", str(folder / "_gift"), "--output", str(other), "--max-samples", "20", "--json"]) == 0
     written = json.loads(capsys.readouterr().out)

@@ -62,7 +62,8 @@ def test_filters_and_limits(folder, capsys):
     listing = shown(capsys, folder, "--round", 2, "--status", "failed", "passed", "--limit", 2)
     wanted = [one.sample_id for one in every if one.round == 2][:2]
     assert [line[3:] for line in listing.splitlines() if line.startswith("== ")] == wanted
-    assert "no sample of" in shown(capsys, folder, "--task", "unknown")
+    assert "no sample of" in shown(capsys, folder, "--status", "memory")
+    assert shown(capsys, folder, "--status", "memory", "--json") == ""
 
 
 def test_what_steers_a_terminal_is_not_printed(folder, tmp_path, capsys):
@@ -101,3 +102,15 @@ def test_it_needs_no_torch(folder):
         f"assert main(['show', {str(folder)!r}]) == 0; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_task_that_the_run_does_not_have_is_a_mistake(capsys, folder, form):
+    name = samples(folder)[0].task_id
+    for given, hint in ((f"{name}x", f"did you mean {name}?"), ("nope", "the run has ")):
+        assert main(["show", str(folder), "--task", given, *form]) == 2
+        captured = capsys.readouterr()
+        (line,) = captured.err.splitlines()
+        assert line.startswith(f"trl-gift: --task {given!r}: the run has no sample of this task; ")
+        assert hint in line
+        assert captured.out == ""

@@ -9,11 +9,13 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
+from trl_gift import GiFTConfig
 from trl_gift.estimate import memory
 from trl_gift.estimate.advice import Candidate, changes_that_fit
-from trl_gift.estimate.device import GIB
-from trl_gift.estimate.memory import UNCERTAINTY, MemoryOptions, sampling_memory, training_memory
+from trl_gift.estimate.device import GIB, this_device
+from trl_gift.estimate.memory import UNCERTAINTY, MemoryOptions, memory_options, sampling_memory, training_memory
 from trl_gift.estimate.model import Trained, model_shape, quantization_kind, trained_part
+from trl_gift.estimate.work import PromptLengths
 from trl_gift.training.checks import load_dtype
 
 KINDS = ["llama", "qwen2", "gpt2"]
@@ -248,3 +250,13 @@ def test_dtypes():
     assert load_dtype(config, "float16") == torch.float16
     with pytest.raises(ValueError, match="dtype='int8' is unknown"):
         load_dtype(config, "int8")
+
+
+@pytest.mark.parametrize(("given", "tasks", "measured", "rows"), [
+    ({}, 2, 0, 6), ({}, 2, 9, 9), ({"eval_num_generations": 3}, 2, 9, 36), ({}, 1000, 0, 256),
+    ({"engine_batch_size": 4}, 1000, 0, 4), ({"engine_batch_size": 40}, 2, 0, 6),
+])  # fmt: skip
+def test_a_small_run_has_no_more_completions_at_once_than_it_asks_for(given, tasks, measured, rows):
+    config = GiFTConfig("out", use_cpu=True, bf16=False, num_generations=3, **given)
+    lengths = PromptLengths(10, 5, 20, 5, None, 12, 10, 12, 10, 12)
+    assert memory_options(config, lengths, 4, "none", this_device(True), tasks, measured).rows == rows

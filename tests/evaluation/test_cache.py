@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import PartialState
-from peft import LoraConfig, get_peft_model
+from peft import IA3Config, LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from trl_gift import GiFTConfig, GiFTTrainer
@@ -48,6 +48,31 @@ def rollouts_of(model, tokenizer, prompts=None, **settings):
 
 def lora(model, **options):
     return get_peft_model(AutoModelForCausalLM.from_pretrained(model_path()), replace(LORA, **options))
+
+
+def ia3(model):
+    config = IA3Config(
+        target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"], task_type="CAUSAL_LM"
+    )
+    return get_peft_model(AutoModelForCausalLM.from_pretrained(model_path()), config)
+
+
+def scaled(adapted, part):
+    """An adapter with one changed tensor, of those whose name holds `part`."""
+    tensor = next(value for name, value in adapted.named_parameters() if part in name)
+    with torch.no_grad():
+        tensor.mul_(1.5)
+    return adapted
+
+
+@pytest.mark.parametrize("make", [
+    lora, lambda model: lora(model, use_dora=True), lambda model: lora(model, target_modules=["embed_tokens"]), ia3,
+    lambda model: lora(model, modules_to_save=["lm_head"]),
+])  # fmt: skip
+def test_a_fresh_adapter_changes_nothing(parts, make):
+    model, ids = parts[0], torch.arange(3, 19).reshape(2, 8)
+    with torch.inference_mode():
+        assert torch.equal(make(model).eval()(input_ids=ids).logits, model.eval()(input_ids=ids).logits)
 
 
 def reconfigured(rope_theta=None, end=None):
@@ -88,6 +113,23 @@ def test_the_key_is_of_all_that_the_figures_depend_on(parts, tasks):
         "tasks in another order": (rollouts, tasks[::-1], settings),
         "another seed, all greedy": (rollouts, tasks, replace(settings, seed=9, temperature=0.3)),
         "a fresh adapter": (rollouts_of(lora(model), tokenizer), tasks, settings),
+        "a fresh DoRA": (rollouts_of(lora(model, use_dora=True), tokenizer), tasks, settings),
+        "a fresh adapter of the embedding": (
+            rollouts_of(lora(model, target_modules=["embed_tokens"]), tokenizer),
+            tasks,
+            settings,
+        ),
+        "modules that are saved whole": (
+            rollouts_of(lora(model, modules_to_save=["lm_head"]), tokenizer),
+            tasks,
+            settings,
+        ),
+        "a fresh (IA)³": (rollouts_of(ia3(model), tokenizer), tasks, settings),
+        "other references": (
+            rollouts,
+            [replace(task, reference="def solve(xs):\n    return 0\n") for task in tasks],
+            settings,
+        ),
         "other sizes of batches": (rollouts_of(model, tokenizer, batch_size=3, token_budget=4000), tasks, settings),
         "another k": (rollouts, tasks, replace(settings, k=(2,))),
     }
@@ -99,6 +141,14 @@ def test_the_key_is_of_all_that_the_figures_depend_on(parts, tasks):
         "precision": (rollouts_of(AutoModelForCausalLM.from_pretrained(model_path(), dtype=torch.bfloat16), tokenizer),
                       tasks, settings),
         "a trained adapter": (rollouts_of(trained_lora(model), tokenizer), tasks, settings),
+        "a trained DoRA": (rollouts_of(scaled(lora(model, use_dora=True), "magnitude"), tokenizer), tasks, settings),
+        "a trained (IA)³": (rollouts_of(scaled(ia3(model), "ia3_l"), tokenizer), tasks, settings),
+        "a trained module": (rollouts_of(scaled(lora(model, modules_to_save=["lm_head"]), "modules_to_save"), tokenizer),
+                             tasks, settings),
+        "imports of references": (
+            rollouts_of(model, tokenizer, BasePrompts(tokenizer, pinned=Pinned(imports=True))),
+            [replace(task, reference=f"import math\n{task.signature}\n    return 0\n") for task in tasks], settings,
+        ),
         "tasks": (rollouts, tasks[:3], settings),
         "tests": (rollouts, [replace(tasks[0], tests=tasks[1].tests), *tasks[1:]], settings),
         "prompts": (rollouts_of(model, tokenizer, BasePrompts(tokenizer, pinned=Pinned(tests=0))), tasks, settings),

@@ -54,3 +54,12 @@ def test_intervals_need_data():
         wilson_interval(0, 0)
     with pytest.raises(ValueError):
         bootstrap_interval([])
+
+
+@pytest.mark.parametrize("trials", [*range(1, 60), 164, 400, 974])
+def test_an_interval_ends_exactly_at_none_and_at_all(trials):
+    """Rounding left a lower bound of 2.8e-17."""
+    assert wilson_interval(0, trials)[0] == 0.0
+    assert wilson_interval(trials, trials)[1] == 1.0
+    assert 0 < wilson_interval(0, trials)[1] < 1
+    assert 0 < wilson_interval(trials, trials)[0] < 1

@@ -9,6 +9,7 @@ import pytest
 from tests.support.worlds import TableEngine, joint_world, make_task, sample
 from trl_gift.sampling.hints import MAX_TEST_CHARACTERS, hint_for, show_test
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests
+from trl_gift.tasks import read_tests
 
 CHECK = "def check(candidate):\n    assert candidate(1) == 2\n"
 
@@ -29,6 +30,59 @@ CHECK = "def check(candidate):\n    assert candidate(1) == 2\n"
 )  # fmt: skip
 def test_a_test_is_shown_as_a_person_would_write_it(tests, index, shown):
     assert show_test(tests, index) == shown.strip()
+
+
+PYTEST = """
+import pytest
+
+@pytest.fixture
+def numbers():
+    return [1, 2, 6]
+
+@pytest.mark.parametrize("more, expected", [([], 3), ([3], 3)])
+def test_mean(numbers, more, expected):
+    assert mean(numbers + more) == expected
+
+def test_empty():
+    assert mean([]) == 0
+
+class TestMore:
+    def setup_method(self):
+        self.x = 3
+
+    def test_one(self):
+        assert mean([self.x]) == 3
+"""
+UNITTEST = """
+import unittest
+
+class TestMean(unittest.TestCase):
+    def setUp(self):
+        self.x = [1]
+
+    def test_one(self):
+        self.assertEqual(mean(self.x), 1)
+
+    def test_two(self):
+        self.assertEqual(mean([1, 2]), 1.5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "index", "shown"),
+    [
+        (PYTEST, 0, "def test_mean(numbers, more, expected):\n    assert mean(numbers + more) == expected\n\n"
+                    "test_mean(more=[], expected=3)"),
+        (PYTEST, 1, "def test_mean(numbers, more, expected):\n    assert mean(numbers + more) == expected\n\n"
+                    "test_mean(more=[3], expected=3)"),
+        (PYTEST, 2, "def test_empty():\n    assert mean([]) == 0\n\ntest_empty()"),
+        (PYTEST, 3, "class TestMore:\n    def test_one(self):\n        assert mean([self.x]) == 3"),
+        (UNITTEST, 0, "class TestMean:\n    def test_one(self):\n        self.assertEqual(mean(self.x), 1)"),
+        (UNITTEST, 1, "class TestMean:\n    def test_two(self):\n        self.assertEqual(mean([1, 2]), 1.5)"),
+    ],
+)  # fmt: skip
+def test_a_test_of_a_test_file_is_shown_without_what_runs_it(source, index, shown):
+    assert show_test(read_tests(source, "The mean.", "def mean(xs):"), index) == shown
 
 
 def test_huge_tests_are_cut():

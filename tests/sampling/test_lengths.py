@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import json
+
 import pytest
+from peft import LoraConfig
 from transformers import GPT2Config, LlamaConfig, MambaConfig
 
 from tests.support.engines import ScriptedEngine
@@ -13,6 +17,10 @@ from tests.support.worlds import TablePrompts, make_task, sample
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.errors import ConfigError
 from trl_gift.generation import SamplingParams
+from trl_gift.inference import evaluate
+from trl_gift.inference.evaluating import fitted
+from trl_gift.inference.loading import load
+from trl_gift.inference.saved import check_comparable, compare_sets, read_earlier, read_evaluation, save_evaluation
 from trl_gift.prompts import BasePrompts
 from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
 from trl_gift.tasks import Task
@@ -40,7 +48,7 @@ def test_tasks_whose_prompt_leaves_no_room_are_left_out(tokenizer):
     with pytest.raises(ConfigError, match="take another model"):
         fitting(tasks, prompts, 50, 2)
     assert left_out_line([], 3, "tasks", 9) == ""
-    assert left_out_line(tasks[1:], 3, "training tasks", 9).startswith(
+    assert left_out_line(["t20", "t200"], 3, "training tasks", 9).startswith(
         "2 of 3 training tasks are left out (t20, t200): "
     )
 
@@ -62,17 +70,71 @@ def test_a_trainer_leaves_them_out_and_says_so(tokenizer, capsys):
 
 
 @pytest.mark.parametrize(("given", "positions", "length"), [
-    ({}, None, 512), ({}, 2048, 512), ({}, 1024, 512), ({}, 1000, 500), ({}, 512, 256),
-    ({"max_completion_length": 500}, 512, 500),
+    (None, None, 512), (None, 2048, 512), (None, 1024, 512), (None, 1000, 500), (None, 512, 256),
+    (500, 512, 500), (512, 512, 512), (512, 1000, 512),
 ])  # fmt: skip
 def test_the_default_length_is_lowered_for_a_small_model_and_a_chosen_one_is_not(given, positions, length):
-    config = GiFTConfig("out", use_cpu=True, bf16=False, **given)
-    assert config.choose_completion_length(positions) == (length != config_length(given))
-    assert config.max_completion_length == length
+    config = GiFTConfig("out", use_cpu=True, bf16=False, max_completion_length=given)
+    assert config.to_dict()["max_completion_length"] == given
+    assert config.completion_length == (given or 512)
+    assert config.choose_completion_length(positions) == (given is None and length < 512)
+    assert config.max_completion_length == config.completion_length == length
 
 
-def config_length(given):
-    return given.get("max_completion_length", 512)
+def test_a_chosen_length_that_equals_the_default_is_refused_where_the_default_is_lowered(tokenizer):
+    sandbox = InstantSandbox(lambda program, tests: True)
+    options = {name: value for name, value in SMALL.items() if name != "max_completion_length"}
+    trainer = GiFTTrainer(make_model(tokenizer, "gpt2"), GiFTConfig("unused", **options), training_tasks(), None, tokenizer,
+                          sandbox=sandbox)  # fmt: skip
+    assert trainer.args.max_completion_length == 256
+    with pytest.raises(ConfigError, match="max_completion_length=512 leaves no room for a prompt: the model has 512"):
+        GiFTTrainer(make_model(tokenizer, "gpt2"), GiFTConfig("unused", max_completion_length=512, **options), training_tasks(),
+                    None, tokenizer, sandbox=sandbox)  # fmt: skip
+    for given, match in ((None, None), (512, "max_completion_length=512 leaves no room")):
+        config = GiFTConfig("unused", max_completion_length=given, **options)
+        loaded = load(make_model(tokenizer, "gpt2"), config, tokenizer)
+        if match is None:
+            assert fitted(loaded, {"some": training_tasks()}, config).settings.max_completion_length == 256
+        else:
+            with pytest.raises(ConfigError, match=match):
+                fitted(loaded, {"some": training_tasks()}, config)
+
+
+def test_a_trainer_leaves_the_options_of_its_caller_as_they_are(model_folder, tokenizer):
+    """One object of options serves several trainers: what is chosen for the one does not stay for the next."""
+    options = {name: value for name, value in SMALL.items() if name not in ("max_completion_length", "learning_rate")}
+    config = GiFTConfig("unused", **options)
+    before = copy.deepcopy(config.to_dict())
+    sandbox = InstantSandbox(lambda program, tests: True)
+    trainer = GiFTTrainer(str(model_folder), config, training_tasks(), None, sandbox=sandbox)
+    adapted = GiFTTrainer(str(model_folder), config, training_tasks(), None, sandbox=sandbox, peft_config=LoraConfig())
+    trainer.evaluate(training_tasks())
+    assert config.to_dict() == before
+    assert (trainer.args.learning_rate, adapted.args.learning_rate) == (2e-5, 2e-4)
+    assert trainer.args.max_completion_length == 512
+    assert trainer.args.model_init_kwargs["dtype"] is not None
+
+
+def test_an_evaluation_names_the_tasks_that_it_left_out(tokenizer, tmp_path):
+    model = make_model(tokenizer)
+    long = Task("long", "word " * 1200, training_tasks()[0].tests)
+    config = GiFTConfig("unused", **SMALL)
+    sandbox = InstantSandbox(lambda program, tests: True)
+    result = evaluate(model, {"some": [*training_tasks(), long], "more": training_tasks()}, config, tokenizer, sandbox)
+    assert result["some"].left_out == ("long",)
+    assert result["more"].left_out == ()
+    assert result["some"].metrics()["left_out"] == 1.0
+    assert result["some"].metrics()["num_tasks"] == len(training_tasks())
+    assert "left_out" not in result["more"].metrics()
+    loaded = load(model, config, tokenizer)
+    fit = fitted(loaded, {"some": [*training_tasks(), long], "more": training_tasks()}, config)
+    save_evaluation(tmp_path, result, fit.sets, loaded.facts, fit.settings, {})
+    assert read_evaluation(tmp_path)["some"] == result["some"]
+    content = json.loads((tmp_path / "evaluation.json").read_text())["sets"]
+    assert [content[name]["left_out"] for name in ("some", "more")] == [["long"], []]
+    earlier = read_earlier(tmp_path)
+    check_comparable(fit.sets, loaded.prompts(config).convention, earlier, str(tmp_path))
+    assert compare_sets(result, fit.sets, earlier)["some"].tasks == len(training_tasks())
 
 
 class Lengthy(TablePrompts):

@@ -24,6 +24,13 @@ def test_perplexity_is_of_the_mean_token():
     assert a_sample(logprob_sum=None, num_scored=0).perplexity is None
 
 
+def test_what_is_not_a_number_is_no_perplexity():
+    """It would make the mean of its step and of its round, and the weights of its pool, not numbers either."""
+    broken = a_sample(logprob_sum=math.nan, num_scored=4)
+    assert broken.perplexity is None
+    assert broken.to_record()["perplexity"] is None
+
+
 def test_a_huge_perplexity_is_a_number():
     for logprob_sum in (-1e4, -1e300, -math.inf):
         perplexity = a_sample(logprob_sum=logprob_sum, num_scored=1).perplexity

@@ -92,7 +92,7 @@ class RecordedRun:
         summary = summarise(number, samples, selected, TrainingPairs([], 0, 0, 0, 0), self.tasks)
         if self.measured:
             result = self.evaluation(number)
-            summary = summary.with_evaluation(result, base.greedy)
+            summary = summary.with_evaluations({"": result}, {"greedy": base.greedy})
             attempts = [attempt.to_record() for attempt in result.attempts]
             run.write(f"round-{number}/evaluation.json", {"attempts": attempts})
         record = summary.to_record() | {"seconds": {"sampling": 61.5, "training": 30.0, "total": 95.0}}

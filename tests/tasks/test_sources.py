@@ -266,3 +266,10 @@ def test_lines_that_cannot_be_read_are_left_out_and_counted_on_demand(tmp_path, 
     assert ids(path, skip_invalid=True) == ["a", "b"]
     assert "3 of 5 rows left out; the first error:" in caplog.text
     assert "line 2: not JSON" in caplog.text
+
+
+def test_the_playground_is_a_name_of_the_command_line():
+    with pytest.raises(
+        TaskError, match=r"in Python, trl_gift.playground.playground_tasks\('train'\) returns its tasks"
+    ):
+        load_tasks("playground")

@@ -64,10 +64,24 @@ def test_within_a_round_perplexities_count_from_their_round_s_lowest():
     assert list(softmax_weights([2.0, 3.0], 1.0, 9.0, [1, 1])) == list(softmax_weights([2.0, 3.0], 1.0, 9.0))
 
 
-def test_unknown_perplexities_are_refused_unless_unweighted():
-    with pytest.raises(ValueError, match="no perplexity"):
-        softmax_weights([1.0, None], 2.0, 2.0)
-    assert list(softmax_weights([1.0, None], 0.0, 2.0)) == [0.5, 0.5]
+@pytest.mark.parametrize("unknown", [None, math.nan, math.inf, -math.inf])
+def test_an_unknown_perplexity_counts_as_the_lowest_and_leaves_the_others_alone(unknown):
+    known = softmax_weights([1.5, 1.5, 2.0], 2.0, 2.0)
+    assert list(softmax_weights([unknown, 1.5, 2.0], 2.0, 2.0)) == list(known)
+    assert list(softmax_weights([unknown, unknown], 2.0, 2.0)) == [0.5, 0.5]
+    assert list(softmax_weights([1.0, unknown], 0.0, 2.0)) == [0.5, 0.5]
+    # A round of which nothing is known is as ordinary as the lowest of the other rounds.
+    apart = softmax_weights([unknown, unknown, 1.5, 2.0], 1.0, 9.0, [1, 1, 2, 2])
+    assert list(apart) == list(softmax_weights([1.5, 1.5, 1.5, 2.0], 1.0, 9.0))
+
+
+def test_a_sample_of_a_broken_model_is_drawn_like_the_most_ordinary_one():
+    samples = make_samples([1.5, 1.5, 2.0])
+    samples[0] = replace(samples[0], logprob_sum=math.nan)
+    ordinary = select({"t": make_samples([1.5, 1.5, 2.0])}, SelectionSettings(num_selected=8))
+    chosen = select({"t": samples}, SelectionSettings(num_selected=8))
+    assert [one.weight for one in chosen] == [one.weight for one in ordinary]
+    assert [one.count for one in chosen] == [one.count for one in ordinary]
 
 
 def test_draws_depend_on_names_alone():

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import transformers
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from trl_gift.cli.launch import FLAGS, add_launch_arguments
+from trl_gift.cli.lines import read_mapping
 from trl_gift.cli.parser import HelpAll, RunParser, read_options
 from trl_gift.common.options import Stage, described, options_of
 from trl_gift.config import GiFTConfig
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
 PLAYGROUND = "playground"
+_QUANTIZING = {"load_in_4bit", "load_in_8bit"}
 _NAMED_SET = re.compile(r"(?P<name>[\w.+-]+)=(?P<place>.+)")
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
 # What `--help` lists; `--help-all` lists all.
@@ -94,8 +96,9 @@ class TaskArguments:
     """Split of the training tasks. A file has only the split 'train'."""
 
     eval_dataset_name: list[str] | None = None
-    """Evaluation tasks, in the same forms. If not given, and dataset_test_split is, dataset_name is used; `evaluate`
-    always uses it then. `evaluate` takes several names, also in the form name=dataset; the option may be repeated."""
+    """Evaluation tasks, in the same forms; several names, also in the form name=dataset, are sets that are measured one after
+    the other. The option may be repeated. If not given, and dataset_test_split is, dataset_name is used; `evaluate` always
+    uses it then."""
 
     dataset_test_split: str | None = None
     """Split of the evaluation tasks: 'test' if only eval_dataset_name is given, all tasks if that is a file. If neither is
@@ -260,11 +263,11 @@ def train_tasks(arguments: TaskArguments, require_tests: bool = True) -> list[Ta
     return _tasks(arguments, str(arguments.dataset_name), split, arguments.filter, arguments.limit, require_tests)
 
 
-def eval_tasks(arguments: TaskArguments) -> list[Task] | None:
-    """Loads the evaluation tasks; None if there are none.
+def eval_tasks(arguments: TaskArguments) -> list[Task] | dict[str, list[Task]] | None:
+    """Loads the evaluation tasks: of several names, or of a set that the user has named, by name; None if there are none.
 
     Raises:
-        ConfigError: for a filter or a limit of evaluation tasks that no option names.
+        ConfigError: for a filter or a limit of evaluation tasks that no option names, and as `measured_sets`.
     """
     if arguments.eval_dataset_name is None and arguments.dataset_test_split is None:
         for name, value in (("eval_filter", arguments.eval_filter), ("eval_limit", arguments.eval_limit)):
@@ -274,13 +277,8 @@ def eval_tasks(arguments: TaskArguments) -> list[Task] | None:
                     "eval_dataset_name, or leave it out."
                 )
         return None
-    names = arguments.eval_dataset_name or []
-    if len(names) > 1:
-        raise ConfigError(
-            f"eval_dataset_name={names!r}: a run measures on one set of tasks; name one, and measure on the others with "
-            "`trl-gift evaluate`."
-        )
-    return _measured(arguments, names[0] if names else None)
+    sets, several = measured_sets(arguments)
+    return sets if several else next(iter(sets.values()))
 
 
 def measured_sets(arguments: TaskArguments) -> tuple[dict[str, list[Task]], bool]:
@@ -370,36 +368,24 @@ def _tasks(
         streaming=arguments.dataset_streaming,
         skip_invalid=arguments.skip_invalid,
         require_tests=require_tests,
-        column_mapping=_mapping(arguments.column_mapping),
+        column_mapping=read_mapping(arguments.column_mapping),
         output_comparison=arguments.output_comparison,
     )
 
 
-def _mapping(value: dict[str, Any] | str | None) -> dict[str, str] | None:
-    """The value of `column_mapping`, from a YAML file or a JSON text."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ConfigError(
-                f'column_mapping={value!r} is not JSON ({error}); write it as \'{{"yours": "description"}}\'.'
-            ) from error
-    if value is not None and (
-        not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values())
-    ):
-        raise ConfigError(f"column_mapping={value!r} does not map names to names; write {{'yours': 'description'}}.")
-    return value
-
-
 def name_datasets(trainer: GiFTTrainer, arguments: TaskArguments) -> None:
     """Gives a trainer the names of its datasets, for the cards; the playground, which is not on the Hub, is not named."""
-    names = [arguments.dataset_name, (arguments.eval_dataset_name or [str(arguments.dataset_name)])[0]]
+    measured = (arguments.eval_dataset_name or [str(arguments.dataset_name)])[0]
+    names = [arguments.dataset_name, _named(measured)[1]]
     publisher = trainer.publisher
     publisher.dataset_name, publisher.eval_dataset_name = (None if name == PLAYGROUND else name for name in names)
 
 
 def make_trainer(
-    config: GiFTConfig, model: ModelConfig, tasks: Sequence[Task], measured: Sequence[Task] | None
+    config: GiFTConfig,
+    model: ModelConfig,
+    tasks: Sequence[Task],
+    measured: Sequence[Task] | Mapping[str, Sequence[Task]] | None,
 ) -> GiFTTrainer:
     """Makes a trainer as TRL's scripts make theirs."""
     check_trackers(config.report_to)
@@ -415,12 +401,23 @@ def make_trainer(
         )
 
 
-def load_model(source: ModelSource, config: GiFTConfig, model: ModelConfig) -> LoadedModel:
-    """Loads a model, or an adapter on its base, as these options ask for."""
+def load_model(
+    source: ModelSource, config: GiFTConfig, model: ModelConfig, asked: Collection[str] = ()
+) -> LoadedModel:
+    """Loads a model, or an adapter on its base, as these options ask for, and else as in its training.
+
+    Args:
+        source: What to load.
+        config: The options of the evaluation.
+        model: The options of the model.
+        asked: The names of the options that were given.
+    """
+    if source.adapter is not None:
+        model = replace(model, dtype=model.dtype or source.loaded.dtype)
     options = _model_init_kwargs(config, model)
     options.pop("revision", None)  # the source has it
     quantization = quantization_of(config, model)
-    if quantization is not None:
+    if quantization is not None or _QUANTIZING & {*asked}:
         options["quantization_config"] = quantization
     with _said_about(model):
         return load(source, config, **options)
@@ -449,7 +446,8 @@ def _model_init_kwargs(config: GiFTConfig, model: ModelConfig) -> dict[str, Any]
 
 @contextmanager
 def _said_about(model: ModelConfig) -> Iterator[None]:
-    """Errors that the libraries raise while they load a model are about the model that they were given."""
+    """Errors that the libraries raise while they load a model are about the model; their bars of loading are not drawn."""
+    transformers.logging.disable_progress_bar()
     try:
         yield
     except UserError:

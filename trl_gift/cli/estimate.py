@@ -145,9 +145,9 @@ def parts_from_arguments(
     Raises:
         ConfigError: for a model whose config or tokenizer cannot be read.
     """
-    given = config.model_init_kwargs or {}
+    options = config.model_init_kwargs or {}
     name = str(model_path()) if model.model_name_or_path == PLAYGROUND else str(model.model_name_or_path)
-    trust = bool(given.get("trust_remote_code", config.trust_remote_code))
+    trust = bool(options.get("trust_remote_code", config.trust_remote_code))
     model_config = load_config(name, model.model_revision, trust)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=model.model_revision, trust_remote_code=trust)
@@ -157,7 +157,8 @@ def parts_from_arguments(
         tokenizer.eos_token = config.eos_token
     if config.chat_template_path is not None and Path(config.chat_template_path).is_file():
         tokenizer.chat_template = Path(config.chat_template_path).read_text(encoding="utf-8")
-    measured = eval_tasks(arguments) or []
+    given = eval_tasks(arguments) or []
+    measured = [task for those in given.values() for task in those] if isinstance(given, dict) else given
     config = copy.copy(config)  # the run would lower this, too
     config.choose_completion_length(positions_of(model_config))
     peft_config = get_peft_config(model)
@@ -168,7 +169,7 @@ def parts_from_arguments(
         tokenizer=tokenizer,
         tasks=clean(train_tasks(arguments, config.verify), measured, config.cleaning_settings()).kept,
         eval_tasks=measured,
-        dtype=load_dtype(model_config, given.get("dtype", model.dtype or unnamed)),
+        dtype=load_dtype(model_config, options.get("dtype", model.dtype or unnamed)),
         peft_config=peft_config,
         quantization=get_quantization_config(replace(model, dtype=model.dtype or unnamed)),
         name=str(model.model_name_or_path),

@@ -21,8 +21,8 @@ from trl import ModelConfig
 from trl_gift.cli.arguments import load_model, measured_sets, model_name, parse_with_launch
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
-from trl_gift.evaluation import Comparison, Evaluation
-from trl_gift.inference.evaluating import measure
+from trl_gift.evaluation import Comparison, Evaluation, EvaluationSettings
+from trl_gift.inference.evaluating import fitted, measure_fitted
 from trl_gift.inference.loading import ModelFacts, processes
 from trl_gift.inference.saved import (
     EarlierSet,
@@ -50,18 +50,19 @@ def run(argv: Sequence[str]) -> int:
         earlier, path = _earlier(own.compare, source)
         sets, several = measured_sets(arguments)
         folder = _folder(own.save, source)
-        loaded = load_model(source, config, model)
-        check_comparable(sets if earlier else {}, loaded.prompts(config).convention, earlier, path)
-        for line in _other_lengths(earlier, config, path):
+        loaded = load_model(source, config, model, own.flags | own.file)
+        fit = fitted(loaded, sets, config)
+        check_comparable(fit.sets if earlier else {}, loaded.prompts(config).convention, earlier, path)
+        for line in _other_lengths(earlier, fit.settings, path):
             _say(line)
         _say(f"measuring {loaded.facts.line()}")
-        results = measure(loaded, sets, config)
-        compared = compare_sets(results, sets, earlier) if earlier else {}
+        results = measure_fitted(loaded, fit, config)
+        compared = compare_sets(results, fit.sets, earlier) if earlier else {}
         if not processes(config).is_main_process:
             return 0
         if folder is not None:
             execution = {"isolation": config.isolation, "limits": asdict(config.limits())}
-            save_evaluation(folder, results, sets, loaded.facts, config.evaluation_settings(), execution)
+            save_evaluation(folder, results, fit.sets, loaded.facts, fit.settings, execution)
     if own.json:
         print(json.dumps(_record(results, several, loaded.facts, folder, compared, path), indent=2))
     else:
@@ -111,8 +112,8 @@ def _folder(given: str | None, source: ModelSource) -> Path | None:
     return folder
 
 
-def _other_lengths(earlier: Mapping[str, EarlierSet], config: GiFTConfig, path: str) -> list[str]:
-    now = config.max_completion_length
+def _other_lengths(earlier: Mapping[str, EarlierSet], settings: EvaluationSettings, path: str) -> list[str]:
+    now = settings.max_completion_length
     lengths = {found.max_completion_length for found in earlier.values()} - {None, now}
     return [f"warning: completions have at most {now} tokens here and {length} in {path}." for length in lengths]
 
@@ -133,6 +134,7 @@ def _record(
     record["convention"] = next(iter(results.values())).convention
     record["measured"] = facts.to_record()
     for key, values in (
+        ("left_out", {name: list(result.left_out) for name, result in results.items()}),
         ("outcomes", {name: result.outcomes for name, result in results.items()}),
         ("tokens", {name: result.tokens for name, result in results.items()}),
         ("seconds", {name: result.seconds for name, result in results.items()}),
@@ -175,6 +177,10 @@ def _set_lines(name: str, result: Evaluation, config: GiFTConfig) -> list[str]:
         lines.append(f"  {key:<16} {metrics[key]:.1%} [{low:.1%}, {high:.1%}]  {how}")
     outcomes = ", ".join(f"{count} {status}" for status, count in result.outcomes.items())
     lines.append(f"  {'outcomes':<16} {outcomes}")
+    if result.left_out:
+        lines.append(
+            f"  {'left out':<16} {len(result.left_out)}, too long for the model's positions: {_names(result.left_out)}"
+        )
     if result.infrastructure_failures:
         lines.append(f"  {'':<16} {result.infrastructure_failures} could not be executed and are in no figure")
     speed = f" ({result.tokens / result.seconds:,.0f} tokens/s)" if result.seconds > 0 else ""
@@ -190,10 +196,13 @@ def _compared_lines(found: Comparison, path: str) -> list[str]:
         f"with {path}: {words}"
     ]
     for word, names in (("gained", found.gained), ("lost", found.lost)):
-        shown = ", ".join(names[:_MOST_NAMES])
-        rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        lines.append(f"  {word:<16} {len(names)}{': ' if names else ''}{shown}{rest}")
+        lines.append(f"  {word:<16} {len(names)}{': ' if names else ''}{_names(names)}")
     return lines
+
+
+def _names(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + rest
 
 
 def _say(line: str) -> None:

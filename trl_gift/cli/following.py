@@ -53,7 +53,8 @@ def measured_flags(arguments: TaskArguments) -> list[str]:
         return []
     names = arguments.eval_dataset_name or [str(arguments.dataset_name)]
     flags = ["--eval_dataset_name", *names]
-    is_file = any(Path(name).expanduser().is_file() for name in names)
+    # A set may be given as name=place.
+    is_file = any(Path(place).expanduser().is_file() for name in names for place in (name, name.partition("=")[2]))
     options = {
         "dataset_config": arguments.dataset_config,
         "dataset_test_split": arguments.dataset_test_split or (None if is_file else "test"),

@@ -76,13 +76,17 @@ def _generate(options: argparse.Namespace) -> dict[str, Any]:
         isolation=options.isolation,
         trust_remote_code=options.trust_remote_code,
     )
+    source = find_source(name, options.base, options.revision)
     kinds: dict[str, Any] = {"dtype": options.dtype} if options.dtype else {}
-    if options.load_in_4bit:
+    if options.load_in_4bit == "true":
         from transformers import BitsAndBytesConfig
 
-        compute = options.dtype or default_dtype(trains_weights=False, on_gpu=False if on_cpu else None)
+        compute = options.dtype or source.loaded.dtype
+        compute = compute or default_dtype(trains_weights=False, on_gpu=False if on_cpu else None)
         kinds["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=compute)
-    loaded = load(find_source(name, options.base, options.revision), config, **kinds)
+    elif options.load_in_4bit == "false":
+        kinds["quantization_config"] = None
+    loaded = load(source, config, **kinds)
     attempts = write(loaded, task, options.n, options.temperature, config)
     if task.signature is None:
         attempts = [_whole(attempt) for attempt in attempts]
@@ -109,20 +113,20 @@ def _whole(attempt: Attempt) -> Attempt:
     return replace(attempt, code=None, status="no_code", message=message)
 
 
-def _tests(given: Sequence[str] | None) -> list[str] | None:
-    """The assertions: each text is a file of them, or is one itself."""
+def _tests(given: Sequence[str] | None) -> list[str] | str | None:
+    """The tests: each text is a file, or is what a file would hold; one alone may be any form that a task takes."""
     if given is None:
         return None
     texts = []
     for item in given:
         path = Path(item)
-        if path.suffix == ".py" or (len(item) < 256 and path.is_file()):
+        if path.suffix in (".py", ".json") or (len(item) < 256 and path.is_file()):
             if not path.is_file():
                 raise ConfigError(f"--tests {item}: no such file; check the path, or give assertions.")
             texts.append(path.read_text(encoding="utf-8"))
         else:
             texts.append(item)
-    return texts
+    return texts[0] if len(texts) == 1 else texts
 
 
 def _verdict(record: dict[str, Any]) -> str:
@@ -167,7 +171,8 @@ def _parser() -> argparse.ArgumentParser:
         "--tests",
         nargs="+",
         metavar="TEST",
-        help="assertions that the program must pass, or files that hold assertions",
+        help="what the program must pass, in the forms that a task takes: assertions, the path or source of a test file "
+        "(pytest, unittest, doctests), or JSON of calls or of standard input and output",
     )
     parser.add_argument(
         "-n", type=int, default=1, help="write N programs; with --tests, the first that passes is shown"
@@ -186,9 +191,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dtype",
         choices=("auto", "float32", "bfloat16", "float16"),
-        help="of the weights; by default bfloat16 on a GPU that has it, else float32",
+        help="of the weights; by default that of the adapter's training, else bfloat16 on a GPU that has it, else float32",
     )
-    parser.add_argument("--load_in_4bit", action="store_true", help="load the model, or the adapter's base, in 4 bits")
+    parser.add_argument(
+        "--load_in_4bit",
+        nargs="?",
+        const="true",
+        choices=("true", "false"),
+        help="load the model, or the adapter's base, in 4 bits, or unquantised; by default an adapter's base is loaded as in "
+        "its training",
+    )
     parser.add_argument("--trust_remote_code", action="store_true", help="run code of the model's repository")
     parser.add_argument("--use_cpu", action="store_true", help="run on the CPU also where there is a GPU")
     parser.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ _INVALID_CHOICE = re.compile(
 )
 
 # Not the argument of a call, such as `trainer.sample(resume_from_checkpoint=True)`.
-_PYTHON_OPTION = re.compile(r"(?<![\w(.])(?P<name>[a-z]\w*)=(?P<value>True|False|'[^']*')")
+_PYTHON_OPTION = re.compile(r"(?<![\w(.])(?P<name>[a-z]\w*)=(?P<value>True|False|'[^']*'|\d+(\.\d+)?(e-?\d+)?\b)")
 
 
 class LineParser(argparse.ArgumentParser):
@@ -73,6 +74,22 @@ def check_at_least(low: float, **values: float | None) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} {value:g}: must be at least {low:g}.")
 
 
+def read_mapping(value: dict[str, Any] | str | None) -> dict[str, str] | None:
+    """The value of `column_mapping`, from a YAML file or a JSON text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ConfigError(
+                f'column_mapping={value!r} is not JSON ({error}); write it as \'{{"yours": "description"}}\'.'
+            ) from error
+    if value is not None and (
+        not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values())
+    ):
+        raise ConfigError(f"column_mapping={value!r} does not map names to names; write {{'yours': 'description'}}.")
+    return value
+
+
 def complaint(message: str, prog: str) -> ConfigError:
     """Argparse's message as one line that ends with the fix."""
     if (found := _INVALID_CHOICE.fullmatch(message)) is not None:
@@ -80,6 +97,11 @@ def complaint(message: str, prog: str) -> ConfigError:
         if hint := nearest(found["seen"], choices):
             return ConfigError(f"{found['start']}; {hint}")
     return ConfigError(f"{message.removeprefix('argument ')}; `{prog} --help` describes the options.")
+
+
+def as_options(text: str) -> str:
+    """Text of the package with its options as a user of the command line gives them: `--sampler hinted`."""
+    return _PYTHON_OPTION.sub(_flag, text)
 
 
 def as_flags(message: str) -> str:

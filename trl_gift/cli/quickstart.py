@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_gift.cli.following import next_commands
-from trl_gift.cli.lines import LineParser, check_at_least
+from trl_gift.cli.lines import LineParser, as_options, check_at_least
 from trl_gift.errors import ConfigError
 from trl_gift.playground import model_path, playground_tasks
 
@@ -44,8 +44,8 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
     started = time.monotonic()
     _quieten()
     import torch
-    from transformers import PrinterCallback, ProgressCallback
 
+    from trl_gift.cli.logs import quieten_logs
     from trl_gift.config import GiFTConfig
     from trl_gift.sandbox import LocalSandbox
     from trl_gift.trainer import GiFTTrainer
@@ -91,9 +91,8 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
             sandbox=sandbox,
         )
         # The table at the end says what the logs would; the bars stay.
-        trainer.remove_callback(PrinterCallback)
-        if trainer.pop_callback(ProgressCallback):
-            trainer.add_callback(_quiet_bars())
+        quieten_logs(trainer, losses=False)
+        trainer.phrase = as_options
         trainer.says_what_follows = False
         result = trainer.train(resume_from_checkpoint=options.resume)
         trainer.save_model(str(Path(output_dir) / "model"))
@@ -110,18 +109,6 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
     return _summary(trainer.run.read("base.json"), result.rounds) | {
         "seconds": seconds, "output_dir": output_dir, "isolation": isolation, "following": following
     }  # fmt: skip
-
-
-def _quiet_bars() -> Any:
-    from transformers import ProgressCallback
-
-    class QuietBars(ProgressCallback):  # type: ignore[misc]
-        """The training bar without a dictionary of figures at each log."""
-
-        def on_log(self, *args: Any, **kwargs: Any) -> None:
-            pass
-
-    return QuietBars()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,8 +19,12 @@ def run(argv: Sequence[str]) -> int:
         print(json.dumps(written.to_record()))
     else:
         left_out = f", {written.left_out:,} left out" if written.left_out else ""
-        print(f"{written.path}: {written.bytes / 1e6:.1f} MB, {written.samples:,} samples{left_out}")
+        print(f"{written.path}: {_size(written.bytes)}, {written.samples:,} samples{left_out}")
     return 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def _parser() -> argparse.ArgumentParser:

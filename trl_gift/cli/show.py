@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from trl_gift.cli.lines import LineParser, check_at_least
+from trl_gift.cli.lines import LineParser, as_options, check_at_least, nearest
 from trl_gift.errors import ConfigError
 from trl_gift.run.ending import run_text
 from trl_gift.run.folder import RunFolder
@@ -32,9 +32,11 @@ def run(argv: Sequence[str]) -> int:
     unknown = sorted({*(options.status or ())} - {*STATUSES})
     if unknown:
         raise ConfigError(f"--status {unknown[0]}: no such status; use one of {', '.join(STATUSES)}.")
+    _check_task(folder, options.task)
     samples = _chosen(folder, options)
     if options.json:
-        print("\n".join(json.dumps(sample.to_record(), ensure_ascii=False) for sample in samples))
+        for sample in samples:
+            print(json.dumps(sample.to_record(), ensure_ascii=False))
         return 0
     if options.task is None and not options.status and options.round is None and options.limit is None:
         print(overview(folder))
@@ -45,6 +47,24 @@ def run(argv: Sequence[str]) -> int:
         return 0
     print(story(found) if options.task is not None and not options.status else listing(found))
     return 0
+
+
+def _check_task(run: RunFolder, task: str | None) -> None:
+    """Checks that there is a sample of a task; the rounds have the same tasks, so mostly the first of them answers.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if task is None:
+        return
+    known: dict[str, None] = {}
+    for folder in round_folders(run):
+        for sample in read_samples(folder):
+            if sample.task_id == task:
+                return
+            known[sample.task_id] = None
+    hint = nearest(task, known) or (f"the run has {', '.join([*known][:3])}{', …' if len(known) > 3 else ''}.")
+    raise ConfigError(f"--task {task!r}: the run has no sample of this task; {hint}")
 
 
 def open_run(path: str) -> RunFolder:
@@ -77,7 +97,10 @@ def overview(run: RunFolder) -> str:
     if final is None:
         lines.append(f"Not finished: {len(rounds)} of {recorded['options']['num_rounds']} rounds are measured.")
     if rounds:
-        lines += ["", run_text(base, rounds, final, verified)]
+        lines += [
+            "",
+            as_options(run_text(base, rounds, final, verified, recorded.get("left_out", {}).get("tasks", ()))),
+        ]
     task = ""
     for folder in round_folders(run):
         statuses: Counter[str] = Counter()

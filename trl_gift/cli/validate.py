@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from trl_gift.cli.lines import LineParser, check_at_least, printable
+from trl_gift.cli.lines import LineParser, check_at_least, printable, read_mapping
 from trl_gift.errors import ConfigError
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import Limits, LocalSandbox
@@ -25,7 +25,8 @@ def run(argv: Sequence[str]) -> int:
     for option, path in (("--output", options.output), ("--report", options.report)):
         if path is not None and not Path(path).parent.is_dir():
             raise ConfigError(f"{option} {path}: no such folder; make it first.")
-    tasks = _load(options)
+    skipped: list[str] = []
+    tasks = _load(options, skipped)
     limits = Limits(cpu_s=options.cpu_s, wall_s=3 * options.cpu_s)
     programs = number_of_programs(tasks, options.runs)
     with (
@@ -38,9 +39,10 @@ def run(argv: Sequence[str]) -> int:
     if options.output:
         lines = (json.dumps(task.to_row(), ensure_ascii=False) for task in result.clean)
         Path(options.output).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    summary = {**result.summary(), "skipped": skipped}
     if options.report:
-        Path(options.report).write_text(json.dumps(result.summary(), indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result.summary()) if options.json else printable(_text(result)))
+        Path(options.report).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(summary) if options.json else printable(_text(result, skipped)))
     return 0
 
 
@@ -65,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
         "--output-comparison",
         help="how printed output is compared, such as 'tokens' or 'lines:1e-6'; by the set's rule",
     )
+    parser.add_argument(
+        "--column_mapping",
+        metavar="JSON",
+        help='your names of columns, each with the name that it is read under, such as \'{"question": "description"}\'',
+    )
     parser.add_argument("--output", help="write the clean set here, as canonical JSONL")
     parser.add_argument("--report", help="write the report here, as JSON")
     parser.add_argument("--runs", type=int, default=RUNS, help="how often a reference has to pass")
@@ -79,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(options: argparse.Namespace) -> list[Task]:
+def _load(options: argparse.Namespace, skipped: list[str]) -> list[Task]:
     if options.dataset == "playground":
         return filter_tasks(playground_tasks(options.split, with_reference=True), options.filter, options.limit)
     return load_tasks(
@@ -91,10 +98,12 @@ def _load(options: argparse.Namespace) -> list[Task]:
         streaming=options.streaming,
         skip_invalid=options.skip_invalid,
         output_comparison=options.output_comparison,
+        column_mapping=read_mapping(options.column_mapping),
+        on_skipped=skipped.append,
     )
 
 
-def _text(result: Validation) -> str:
+def _text(result: Validation, skipped: Sequence[str]) -> str:
     summary = result.summary()
     lines = [f"{summary['valid']} of {summary['tasks']} tasks are valid."]
     if result.by_reference:
@@ -106,6 +115,9 @@ def _text(result: Validation) -> str:
     if result.notes:
         lines.append("kept, and worth a look:")
         lines.extend(f"  {item.task_id}: {item.note}" for item in result.notes)
+    if skipped:
+        lines.append(f"left out, because they are not valid tasks ({len(skipped)}):")
+        lines.extend(f"  {reason}" for reason in skipped)
     if result.quarantined:
         lines.append("quarantined:")
         lines.extend(f"  {item.task_id}: {' '.join(item.reason.splitlines())}" for item in result.quarantined)

@@ -9,6 +9,8 @@ from trl import ModelConfig
 
 from trl_gift.cli.arguments import TaskArguments, eval_tasks, make_trainer, name_datasets, parse, train_tasks
 from trl_gift.cli.following import measured_flags, next_commands
+from trl_gift.cli.lines import as_options
+from trl_gift.cli.logs import quieten_logs
 from trl_gift.config import GiFTConfig
 
 
@@ -23,6 +25,8 @@ def work(stage: str, arguments: TaskArguments, config: GiFTConfig, model: ModelC
     """Trains, or only samples; saves the model once the run is finished."""
     trainer = make_trainer(config, model, train_tasks(arguments, config.verify), eval_tasks(arguments))
     trainer.says_what_follows = False  # the command does, with its own options
+    trainer.phrase = as_options
+    quieten_logs(trainer)
     name_datasets(trainer, arguments)
     if stage == "sample":
         trainer.sample(resume_from_checkpoint=resume)

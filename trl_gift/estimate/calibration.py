@@ -321,7 +321,7 @@ def _training_speed(
     for task_id, completion in sampled or [(task.task_id, None) for task in tasks]:
         prompt = trainer.prompts.write(by_id[task_id], by_id[task_id].description).ids
         if completion is None:
-            completion = tuple(islice(cycle(prompt), config.max_completion_length))
+            completion = tuple(islice(cycle(prompt), config.completion_length))
         ids = [*prompt, *completion][: config.max_length]
         masked = min(len(prompt), len(ids) - 1)
         pairs.append(TrainingPair(ids, [IGNORED] * masked + ids[masked:]))

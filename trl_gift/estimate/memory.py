@@ -209,7 +209,13 @@ def optimizer_bytes(trained: Trained, options: MemoryOptions) -> tuple[float, bo
 
 
 def memory_options(
-    config: GiFTConfig, prompts: PromptLengths, weight_bytes: int, quantization: Quantization, device: Device
+    config: GiFTConfig,
+    prompts: PromptLengths,
+    weight_bytes: int,
+    quantization: Quantization,
+    device: Device,
+    num_tasks: int,
+    num_eval_tasks: int = 0,
 ) -> MemoryOptions:
     """The options of a run that memory depends on.
 
@@ -219,27 +225,32 @@ def memory_options(
         weight_bytes: Bytes of a weight as loaded.
         quantization: Kind of quantization of the weights.
         device: The device that it has to fit on.
+        num_tasks: Number of tasks to sample for.
+        num_eval_tasks: Number of evaluation tasks.
     """
+    # A small run never has as many completions at once as the engine would take.
+    asked = max(num_tasks * config.num_generations, num_eval_tasks * (1 + config.eval_num_generations))
+    asked = math.ceil(asked / config.world_size)
     describes = config.sampler in ("gibbs", "rewrite")
     write, read = max(prompts.longest_write, prompts.longest_hinted, prompts.longest_evaluation), 0
     if describes:
         write = max(write, math.ceil(prompts.write_frame) + config.max_description_length)
-        shown = 0 if config.sampler == "rewrite" else config.max_completion_length
+        shown = 0 if config.sampler == "rewrite" else config.completion_length
         read = math.ceil(prompts.read_frame) + shown
-    longest_row = max(write + config.max_completion_length, read + config.max_description_length if describes else 0)
+    longest_row = max(write + config.completion_length, read + config.max_description_length if describes else 0)
     tiled = Version(version("trl")) >= Version(_TILED_LOSS_SINCE) and config.label_smoothing_factor == 0
     return MemoryOptions(
         weight_bytes=weight_bytes,
         quantization=quantization,
         autocast=bool(config.bf16 or config.fp16),
         engine=config.generation_engine,
-        rows=config.engine_batch_size or DEFAULT_ROWS,
+        rows=min(config.engine_batch_size or DEFAULT_ROWS, max(1, asked)),
         token_budget=config.engine_token_budget,
         num_generations=config.num_generations,
         longest_prompt=max(write, read),
         longest_row=longest_row,
         truncated=config.top_p < 1.0 or (describes and config.description_top_p < 1.0),
-        max_length=config.max_length or write + config.max_completion_length,
+        max_length=config.max_length or write + config.completion_length,
         train_batch=config.per_device_train_batch_size,
         accumulation=config.gradient_accumulation_steps,
         checkpointing=bool(config.gradient_checkpointing),

@@ -79,7 +79,7 @@ class RunParts:
             model_config=model.config,
             tokenizer=trainer.processing_class,
             tasks=trainer.tasks,
-            eval_tasks=trainer.eval_tasks,
+            eval_tasks=[task for tasks in trainer.eval_sets.values() for task in tasks],
             dtype=model.dtype if model.dtype.is_floating_point else torch.float32,
             peft_config=adapter,
             end_ids=end_ids(model, trainer.processing_class),
@@ -226,7 +226,9 @@ def estimate_run(
     )
     assumed = work.assumed_lengths(config, prompts)
     lengths = calibration.lengths(assumed).cut(config) if calibration else assumed
-    options = memory_options(config, prompts, parts.dtype.itemsize, quantization, device)
+    options = memory_options(
+        config, prompts, parts.dtype.itemsize, quantization, device, len(parts.tasks), len(parts.eval_tasks)
+    )
     sampling = work.sampling_work(config, len(parts.tasks), prompts, lengths)
     evaluation = work.evaluation_work(config, len(parts.eval_tasks), prompts, lengths)
     num_references = sum(task.reference is not None for task in parts.tasks)

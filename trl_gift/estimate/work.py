@@ -43,7 +43,7 @@ class Lengths:
         """The same lengths, cut at the most that the options allow."""
         return replace(
             self,
-            program=min(self.program, config.max_completion_length),
+            program=min(self.program, config.completion_length),
             description=min(self.description, config.max_description_length),
         )
 
@@ -187,7 +187,7 @@ def assumed_lengths(config: GiFTConfig, prompts: PromptLengths) -> Lengths:
     if prompts.reference is not None:
         program, origin = prompts.reference, "as long as the references"
     else:
-        program, origin = config.max_completion_length / 2, "half of max_completion_length"
+        program, origin = config.completion_length / 2, "half of max_completion_length"
     source = f"assumed: programs {origin}, descriptions as long as those of the tasks"
     return Lengths(program, prompts.description, source).cut(config)
 

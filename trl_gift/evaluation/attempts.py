@@ -90,12 +90,14 @@ class Evaluation:
         k: The values of k for pass@k of the sampled programs.
         convention: How the model was asked, in words.
         seconds: Wall time of the measurement; not compared by `==`.
+        left_out: The tasks of the set that were not attempted, because prompt and completion exceed the model's positions.
     """
 
     attempts: tuple[Attempt, ...]
     k: tuple[int, ...]
     convention: str = ""
     seconds: float = field(default=0.0, compare=False)
+    left_out: tuple[str, ...] = ()
 
     @property
     def greedy(self) -> dict[str, bool]:
@@ -118,7 +120,11 @@ class Evaluation:
         return len(self.attempts) - len(self._valid)
 
     def metrics(self) -> dict[str, float]:
-        """`pass@1` of the greedy programs, `sampled_pass@k`, each with its 95 % interval as `_low` and `_high`."""
+        """`pass@1` of the greedy programs, `sampled_pass@k`, each with its 95 % interval as `_low` and `_high`.
+
+        `num_tasks` counts the tasks of these figures. If there are any, `left_out` counts the tasks that were not attempted,
+        and `infrastructure_failures` the attempts that could not be executed.
+        """
         greedy = self.greedy
         figures: dict[str, float] = {"num_tasks": float(len(greedy))}
         if greedy:
@@ -132,6 +138,8 @@ class Evaluation:
                 _put(figures, f"sampled_pass@{k}", sum(values) / len(values), bootstrap_interval(values))
         if self.infrastructure_failures:
             figures["infrastructure_failures"] = float(self.infrastructure_failures)
+        if self.left_out:
+            figures["left_out"] = float(len(self.left_out))
         return figures
 
     @property

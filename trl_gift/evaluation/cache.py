@@ -2,7 +2,8 @@
 
 The key is a hash of all that a measurement depends on: the weights and the configs that give them their meaning, the token ids
 of every prompt, the tests, how completions are drawn and stopped, what a program may use, the engine, and the versions of
-Python, of this package and of the libraries. A fresh adapter, which changes nothing yet, counts as none.
+Python, of this package and of the libraries. A fresh adapter, which changes nothing yet, counts as none. References are in no
+prompt of an evaluation, apart from their imports where these are pinned, and in no verdict.
 
 Each measurement is a file of its own, `$TRL_GIFT_CACHE/evaluations/KEY.json`; without that variable the folder is
 `trl_gift` in the cache of Hugging Face. The files may be deleted at any time.
@@ -16,7 +17,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +39,7 @@ _LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
 _SAYS_NOTHING = ("_name_or_path", "transformers_version")
 _ADAPTER_PART = re.compile(r"\.(lora_|ia3_|modules_to_save|vera_|oft_|adaption_|trainable_tokens)")
 _SCHEMA_VERSION = 4
+_SAVED_MODULE = re.compile(r"\.modules_to_save\.[^.]+\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ def evaluation_key(rollouts: Rollouts, tasks: Sequence[Task], settings: Evaluati
                          rollouts.prompts.convention, sorted(end_ids(model, rollouts.tokenizer)), _config(model, adapted)]))  # fmt: skip
     for task in sorted(tasks, key=lambda task: task.task_id):
         prompt = rollouts.prompts.write(task, task.description)
-        digest.update(_text([task.to_row(), prompt.ids, prompt.left, prompt.stop, prompt.fence]))
+        row = {name: value for name, value in task.to_row().items() if name != "reference"}
+        digest.update(_text([row, prompt.ids, prompt.left, prompt.stop, prompt.fence]))
     for name, tensor in _weights(model, adapted):
         digest.update(_text([name, str(tensor.dtype), list(tensor.shape)]))
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -139,10 +142,33 @@ def _config(model: Any, adapted: bool) -> list[Any]:
 
 
 def _is_effective(model: PeftModel) -> bool:
-    """Whether an adapter may change what the model writes; a fresh LoRA does not, because its second matrix is zero."""
-    trained = {name: value for name, value in model.named_parameters() if _ADAPTER_PART.search(name)}
-    lora = {name: value for name, value in trained.items() if ".lora_A." in name or ".lora_B." in name}
-    return len(lora) < len(trained) or any(".lora_B." in name and bool(value.any()) for name, value in lora.items())
+    """Whether an adapter may change what the model writes; a fresh LoRA, DoRA or (IA)³ does not."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    return any(
+        _changes(model, name, value, parameters) for name, value in parameters.items() if _ADAPTER_PART.search(name)
+    )
+
+
+def _changes(model: PeftModel, name: str, value: torch.Tensor, parameters: Mapping[str, torch.Tensor]) -> bool:
+    """Whether a tensor of an adapter differs from what it begins with, as far as that makes a difference."""
+    if ".lora_A." in name or ".lora_embedding_B." in name:
+        return False  # it is multiplied by the other matrix, which is zero at first
+    if ".lora_B." in name or ".lora_embedding_A." in name:
+        return bool(value.any())
+    if ".ia3_l." in name:
+        return bool((value != 1).any())
+    if ".lora_magnitude_vector." in name:  # DoRA: the norms of the base's weights
+        path, _, adapter = name.partition(".lora_magnitude_vector.")
+        layer = model.get_submodule(path)
+        dora = layer.lora_magnitude_vector[adapter.partition(".")[0]]
+        weight = layer.get_base_layer().weight
+        if not weight.is_floating_point():
+            return True  # quantised weights have no norm of their own; such a model is measured once more
+        return not torch.equal(dora.get_weight_norm(weight, lora_weight=0.0, scaling=0.0), value)
+    if ".modules_to_save." in name:
+        original = parameters[_SAVED_MODULE.sub(".original_module.", name)]
+        return original.shape != value.shape or not torch.equal(original.to(value.dtype), value)
+    return True
 
 
 def _weights(model: Any, adapted: bool) -> list[tuple[str, torch.Tensor]]:
@@ -150,7 +176,8 @@ def _weights(model: Any, adapted: bool) -> list[tuple[str, torch.Tensor]]:
     tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     if isinstance(model, PeftModel) and not adapted:
         tensors = {name: value for name, value in tensors.items() if not _ADAPTER_PART.search(name)}
-    plain = {name.removeprefix("base_model.model.").replace(".base_layer.", "."): name for name in tensors}
+    inside = re.compile(r"\.(base_layer|original_module)\.")
+    plain = {inside.sub(".", name.removeprefix("base_model.model.")): name for name in tensors}
     return [(name, tensors[plain[name]]) for name in sorted(plain)]
 
 

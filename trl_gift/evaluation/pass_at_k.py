@@ -48,7 +48,9 @@ def wilson_interval(successes: int, trials: int) -> Interval:
     denominator = 1 + _Z95**2 / trials
     centre = (share + _Z95**2 / (2 * trials)) / denominator
     half = _Z95 * math.sqrt(share * (1 - share) / trials + _Z95**2 / (4 * trials**2)) / denominator
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the difference is zero but for rounding, which would leave 2.8e-17.
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    return low, 1.0 if successes == trials else min(1.0, centre + half)
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0) -> Interval:

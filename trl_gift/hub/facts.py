@@ -6,11 +6,13 @@ room.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from trl_gift.run.folder import RunFolder
+from trl_gift.run.sets import views
 from trl_gift.tasks.decontamination import MEASURED
 
 
@@ -102,6 +104,8 @@ class RunFacts:
         convention: How the models were asked when they were measured, in words; empty if nothing was measured.
         final_round: The round whose weights the run has ended with; None while it has not ended.
         piloted: The temperature that a pilot has chosen; None if none was run.
+        eval_set: Name of the set that these figures are of; empty if it has none.
+        other_sets: The evaluations on each further set, by its name, that of the base model first.
     """
 
     options: Mapping[str, Any]
@@ -114,6 +118,8 @@ class RunFacts:
     convention: str = ""
     final_round: int | None = None
     piloted: float | None = None
+    eval_set: str = ""
+    other_sets: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
 
     @property
     def temperature(self) -> float:
@@ -138,15 +144,19 @@ class RunFacts:
     @property
     def measured(self) -> list[Measured]:
         """All evaluations of the run, that of the base model first."""
-        base = [Measured("base", self.base)] if self.base else []
-        return base + [
-            Measured(f"round {item.round}", item.metrics, item.gain) for item in self.rounds if item.metrics
-        ]
+        return _measured(self.base, self.rounds)
 
     @property
     def not_executed(self) -> int:
         """Number of evaluation attempts that could not be executed, in all evaluations."""
-        return sum(int(item.metrics.get("infrastructure_failures", 0)) for item in self.measured)
+        measured = [*self.measured, *(item for those in self.other_sets.values() for item in those)]
+        return sum(int(item.metrics.get("infrastructure_failures", 0)) for item in measured)
+
+    @property
+    def left_out(self) -> int:
+        """Number of evaluation tasks that were too long for the model, in all sets."""
+        first = [those[0] for those in (self.measured, *self.other_sets.values()) if those]
+        return sum(int(item.metrics.get("left_out", 0)) for item in first)
 
     @property
     def isolation(self) -> dict[str, int]:
@@ -221,6 +231,12 @@ def run_facts(run: RunFolder) -> RunFacts | None:
         convention=base.get("convention", ""),
         final_round=run.final_round,
         piloted=run.read("pilot.json")["temperature"] if run.has("pilot.json") else None,
+        eval_set=base.get("eval_set", ""),
+        other_sets={
+            name: _measured(view["metrics"], [round_facts(item) for item in records])
+            for name, view, records in islice(views(base, run.measured_rounds()), 1, None)
+            if view is not None
+        },
     )
 
 
@@ -244,6 +260,11 @@ def round_facts(recorded: Mapping[str, Any]) -> RoundFacts:
         metrics=recorded.get("metrics", {}),
         gain=Gain(gain["pass@1"], gain["low"], gain["high"]) if gain else None,
     )
+
+
+def _measured(base: Mapping[str, float], rounds: Sequence[RoundFacts]) -> list[Measured]:
+    found = [Measured("base", base)] if base else []
+    return found + [Measured(f"round {item.round}", item.metrics, item.gain) for item in rounds if item.metrics]
 
 
 def _overlapping(run: RunFolder) -> int | None:

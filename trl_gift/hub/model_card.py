@@ -10,6 +10,7 @@ nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,8 @@ def model_card(trl_card: ModelCard, model: ModelFacts, run: RunFacts | None) -> 
         run=run,
         options=run.options if run else {},
         method=method_of(str(run.options["sampler"])) if run else None,
-        results=_results(run) if run and run.measured else None,
+        results=_results(run.measured, run.final) if run and run.measured else None,
+        others={name: _results(measured, None) for name, measured in run.other_sets.items()} if run else {},
     )
     return ModelCard(text)
 
@@ -97,8 +99,7 @@ def _eval_results(model: ModelFacts, run: RunFacts | None) -> list[EvalResult]:
     ]
 
 
-def _results(run: RunFacts) -> Results:
-    measured = run.measured
+def _results(measured: Sequence[Measured], final: Measured | None) -> Results:
     names = measured[-1].measures
     has_gain = any(item.gain for item in measured)
     rows = []
@@ -111,7 +112,7 @@ def _results(run: RunFacts) -> Results:
     return Results(
         columns=[_title(name) for name in names] + ["gain in greedy pass@1 over base, points"] * has_gain,
         rows=rows,
-        gain=run.final.gain if run.final else None,
+        gain=final.gain if final else None,
         has_sampled=any(name.startswith("sampled") for name in names),
     )
 

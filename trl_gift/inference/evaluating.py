@@ -6,14 +6,14 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from trl_gift.evaluation import Evaluation, EvaluationSettings, evaluate_sets
 from trl_gift.inference.loading import LoadedModel, check_args, load, settings_of
 from trl_gift.sampling.lengths import default_length, fitting, left_out_line, positions_of
-from trl_gift.tasks import Task, tasks_from_rows
+from trl_gift.tasks import Task, is_task_sets, tasks_from_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -71,8 +71,9 @@ def evaluate(
         processing_class: The tokenizer; loaded with the model if not given.
         sandbox: Runs the programs; a `LocalSandbox` with the options' limits if not given. A given sandbox is not closed.
         base: The base of an adapter; the one that the adapter names if not given.
-        model_init_kwargs: Arguments of `from_pretrained`, such as `dtype`, `revision` or `quantization_config`. If no
-            `dtype` is given, the weights are loaded as bfloat16 on a GPU that has it, else as float32.
+        model_init_kwargs: Arguments of `from_pretrained`, such as `dtype`, `revision` or `quantization_config`. The base of an
+            adapter is loaded as in its training unless these say otherwise; `quantization_config=None` loads it unquantised.
+            If no `dtype` is given or recorded, the weights are loaded as bfloat16 on a GPU that has it, else as float32.
 
     Returns:
         All attempts; `metrics()` gives `pass@1` and `sampled_pass@k` with their 95 % intervals. For several sets, the
@@ -89,7 +90,7 @@ def evaluate(
         print(result.metrics()["pass@1"])
         ```
     """
-    several = isinstance(tasks, Mapping) and len(tasks) > 0
+    several = is_task_sets(tasks)
     given: Any = tasks
     sets = (
         {str(name): tasks_from_rows(rows, f"tasks[{name!r}]", split="test") for name, rows in given.items()}
@@ -108,26 +109,48 @@ def measure(
     sandbox: Sandbox | None = None,
 ) -> dict[str, Evaluation]:
     """Measures a loaded model on sets of tasks; the arguments and the result are those of `evaluate`."""
-    settings, fit = fitted(loaded, sets, args)
+    return measure_fitted(loaded, fitted(loaded, sets, args), args, sandbox)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What is measured, once the model is known.
+
+    Attributes:
+        settings: How completions are drawn.
+        sets: The tasks that fit into the model's positions, by the name of their set.
+        left_out: The `task_id` of the others, likewise.
+    """
+
+    settings: EvaluationSettings
+    sets: dict[str, list[Task]]
+    left_out: dict[str, tuple[str, ...]]
+
+
+def measure_fitted(
+    loaded: LoadedModel, fit: Fitted, args: GiFTConfig | None = None, sandbox: Sandbox | None = None
+) -> dict[str, Evaluation]:
+    """Measures a loaded model on what `fitted` returned; the other arguments and the result are those of `evaluate`."""
     with tempfile.TemporaryDirectory(prefix="trl-gift-evaluate-") as folder:
-        return evaluate_sets(loaded.rollouts(args, Path(folder), sandbox), fit, settings)
+        found = evaluate_sets(loaded.rollouts(args, Path(folder), sandbox), fit.sets, fit.settings)
+    return {name: replace(result, left_out=fit.left_out[name]) for name, result in found.items()}
 
 
-def fitted(
-    loaded: LoadedModel, sets: Mapping[str, Sequence[Task]], args: GiFTConfig | None
-) -> tuple[EvaluationSettings, dict[str, list[Task]]]:
+def fitted(loaded: LoadedModel, sets: Mapping[str, Sequence[Task]], args: GiFTConfig | None) -> Fitted:
     """The settings and the tasks that fit into the model's positions, as a run has them; what is left out is logged.
 
     Raises:
         ConfigError: if no task of a set fits.
     """
-    settings, positions = settings_of(args), positions_of(loaded.model.config)
-    default = EvaluationSettings().max_completion_length
-    if settings.max_completion_length == default:
-        settings = replace(settings, max_completion_length=default_length(default, positions))
-    prompts, kept = loaded.prompts(args), {}
+    positions = positions_of(loaded.model.config)
+    settings = settings_of(args)
+    if args is None or args.max_completion_length is None:
+        settings = replace(settings, max_completion_length=default_length(positions))
+    prompts = loaded.prompts(args)
+    kept, omitted = {}, {}
     for name, tasks in sets.items():
         kept[name], left_out = fitting(tasks, prompts, settings.max_completion_length, positions)
-        if line := left_out_line(left_out, len(tasks), f"tasks of {name}", positions):
+        omitted[name] = tuple(task.task_id for task in left_out)
+        if line := left_out_line(omitted[name], len(tasks), f"tasks of {name}", positions):
             _logger.warning(line)
-    return settings, kept
+    return Fitted(settings, kept, omitted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,8 @@ from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Attempt, evaluate_sets
 from trl_gift.inference.evaluating import fitted
 from trl_gift.inference.loading import LoadedModel, check_args, load
-from trl_gift.sandbox import AssertTests, Tests
-from trl_gift.sandbox.statements import free_names
-from trl_gift.tasks import Task
+from trl_gift.sandbox import Tests
+from trl_gift.tasks import Task, read_tests
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,7 +32,7 @@ def generate(
     model: str | os.PathLike[str] | PreTrainedModel,
     description: str,
     signature: str | None = None,
-    tests: Tests | str | Sequence[str] | None = None,
+    tests: Tests | str | Sequence[str] | Mapping[str, Any] | None = None,
     num_generations: int = 1,
     temperature: float | None = None,
     args: GiFTConfig | None = None,
@@ -48,7 +47,8 @@ def generate(
         model: As for `evaluate`.
         description: What the program should do, in words.
         signature: Imports and the open `def` line that the program starts with; None for a whole program.
-        tests: Tests that the programs must pass: assertions, or tests of the sandbox; None runs nothing.
+        tests: Tests that the programs must pass: tests of the sandbox, or what the column `tests` of a task takes, such as
+            assertions or the source of a test file; None runs nothing.
         num_generations: Number of programs.
         temperature: Temperature of all programs; if not given, the first is greedy and the others are sampled at 1.
         args: As for `evaluate`.
@@ -90,9 +90,8 @@ def write(
 ) -> list[Attempt]:
     """Lets a loaded model write programs for a task; the other arguments and the result are those of `generate`."""
     greedy = not temperature
-    fit, _ = fitted(loaded, {"generating": [task]}, args)
     settings = replace(
-        fit,
+        fitted(loaded, {"generating": [task]}, args).settings,
         greedy=greedy,
         num_generations=num_generations - greedy,
         temperature=SAMPLING_TEMPERATURE if temperature is None else temperature,
@@ -103,12 +102,15 @@ def write(
 
 
 def make_task(
-    description: str, signature: str | None = None, tests: Tests | str | Sequence[str] | None = None
+    description: str,
+    signature: str | None = None,
+    tests: Tests | str | Sequence[str] | Mapping[str, Any] | None = None,
 ) -> Task:
     """The task that a description, a signature and tests make; the arguments are those of `generate`.
 
     Raises:
-        ConfigError: for a signature or tests that cannot be used.
+        ConfigError: for a signature that cannot be used.
+        TaskError: for tests that cannot be used.
     """
     if not description.strip():
         raise ConfigError("the description is empty; say in words what the program should do.")
@@ -117,19 +119,6 @@ def make_task(
             f"signature={signature!r} is not the start of a function; give imports and one open def line, such as "
             "'def solve(xs):'."
         )
-    if isinstance(tests, str) or (tests is not None and not isinstance(tests, Tests)):
-        tests = _assertions(tests if isinstance(tests, str) else "\n".join(tests), signature)
+    if tests is not None and not isinstance(tests, Tests):
+        tests = read_tests(tests, description, signature, "the tests")
     return Task(_TASK_ID, description, tests, signature)
-
-
-def _assertions(source: str, signature: str | None) -> AssertTests:
-    entry_point = codetext.entry_point_of(signature) if signature else None
-    if codetext.parse(source) is None:
-        raise ConfigError(f"tests={source!r} is not Python; give assertions, such as 'assert solve([1, 2]) == 3'.")
-    if entry_point is None:
-        names = free_names(source)
-        entry_point = next(iter(names)) if len(names) == 1 else None
-    try:
-        return AssertTests(source, entry_point)
-    except ValueError as error:
-        raise ConfigError(f"tests={source!r}: {error}.") from error

@@ -19,7 +19,7 @@ from accelerate import PartialState, init_empty_weights
 from accelerate.utils import extract_model_from_parallel
 from huggingface_hub import try_to_load_from_cache
 from peft import PeftModel, load_peft_weights
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 
 from trl_gift.common.models import as_model
 from trl_gift.config import GiFTConfig
@@ -28,6 +28,7 @@ from trl_gift.evaluation import EvaluationSettings
 from trl_gift.generation import default_dtype, end_ids
 from trl_gift.inference.sources import ModelSource, find_source
 from trl_gift.prompts import PromptFormat, prompt_format
+from trl_gift.run.weights import quantization_in_words
 from trl_gift.sampling.rollouts import Rollouts, RolloutSettings
 from trl_gift.training.adapters import adapter_tokenizer
 from trl_gift.training.checks import check_model, check_quantization, load_config
@@ -172,7 +173,8 @@ def load(
         args: The options; engine and device are taken from them.
         processing_class: The tokenizer; loaded with the model if not given.
         base: The base of an adapter; the one that the adapter names if not given.
-        model_init_kwargs: Arguments of `from_pretrained`.
+        model_init_kwargs: Arguments of `from_pretrained`. For an adapter of a run, `dtype` and `quantization_config` are those
+            of its training if not given; `quantization_config=None` loads the base unquantised.
 
     Raises:
         ConfigError: for what cannot be loaded.
@@ -194,6 +196,7 @@ def load(
     if args and args.trust_remote_code:
         options.setdefault("trust_remote_code", True)
     source = find_source(model, base, options.pop("revision", None)) if isinstance(model, str) else model
+    options = _as_trained(source, options, engine)
     _check(source, options, engine, processing_class is None)
     tokenizer = processing_class or _tokenizer(source, options)
     if engine == "server" and source.adapter is None:
@@ -201,6 +204,22 @@ def load(
         return LoadedModel(_without_weights(source, options), tokenizer, _facts(source, None, engine, url), True)
     loaded = _load(source, options, engine, processes(args).device)
     return LoadedModel(loaded, tokenizer, _facts(source, loaded, engine, args.vllm_server_base_url if args else None))
+
+
+def _as_trained(source: ModelSource, given: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """The options for an adapter's base: what the caller gives, and else what is recorded of the adapter's training."""
+    options = dict(given)
+    if source.adapter is not None and source.loaded.dtype is not None:
+        options.setdefault("dtype", source.loaded.dtype)
+    # A server has weights of its own. A checkpoint that is quantised itself says how; others are quantised by bitsandbytes.
+    recorded = None if engine == "server" else source.loaded.quantization_config
+    if "quantization_config" not in options and recorded is not None:
+        trusts = bool(options.get("trust_remote_code"))
+        if not load_config(source.model, source.revision, trusts).to_dict().get("quantization_config"):
+            options["quantization_config"] = BitsAndBytesConfig.from_dict(dict(recorded))
+    if options.get("quantization_config", ...) is None:
+        del options["quantization_config"]
+    return options
 
 
 def _check(source: ModelSource, options: Mapping[str, Any], engine: str, with_tokenizer: bool) -> None:
@@ -297,7 +316,9 @@ def _facts(source: ModelSource, model: Any, engine: str, server: str | None) -> 
         round=source.round,
         revision=_commit(source.model, "config.json", source.revision),
         adapter_revision=_commit(source.adapter, "adapter_config.json", source.adapter_revision),
-        quantization=_quantization(model) if model is not None else None,
+        quantization=quantization_in_words(model.config.to_dict().get("quantization_config"))
+        if model is not None
+        else None,
         dtype=str(model.dtype).removeprefix("torch.") if model is not None else None,
         engine=engine,
         server=server,
@@ -311,18 +332,6 @@ def _commit(name: str | None, file: str, revision: str | None) -> str | None:
         return None
     found = try_to_load_from_cache(name, file, revision=revision)
     return Path(found).parent.name if isinstance(found, str) else revision
-
-
-def _quantization(model: Any) -> str | None:
-    content = model.config.to_dict().get("quantization_config")
-    if not content:
-        return None
-    if content.get("load_in_4bit") or content.get("_load_in_4bit"):
-        compute = str(content.get("bnb_4bit_compute_dtype")).removeprefix("torch.")
-        return f"4-bit {content.get('bnb_4bit_quant_type')}, computed in {compute}"
-    if content.get("load_in_8bit") or content.get("_load_in_8bit"):
-        return "8-bit"
-    return f"quantised ({content.get('quant_method', 'unknown')})"
 
 
 def _at(revision: str | None) -> str:

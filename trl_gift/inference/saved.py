@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from trl_gift.common.files import whole_file, write_json
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Attempt, Comparison, Evaluation, EvaluationSettings, compare
 from trl_gift.inference.loading import ModelFacts
+from trl_gift.run.sets import of_set, views
 from trl_gift.tasks import Task, fingerprint
 
 SCHEMA_VERSION = 1
@@ -102,7 +103,7 @@ def save_evaluation(
     Args:
         folder: An existing folder.
         evaluations: The evaluation of each set by its name.
-        sets: The tasks of each set.
+        sets: The tasks of each set that were attempted.
         facts: What was measured.
         settings: How completions were drawn.
         execution: How programs were run, for the record.
@@ -121,6 +122,7 @@ def save_evaluation(
                     "tasks": {"count": len(sets[name]), "fingerprint": fingerprint(sets[name])},
                     "convention": found.convention,
                     "metrics": found.metrics(),
+                    "left_out": list(found.left_out),
                     "outcomes": found.outcomes,
                     "tokens": found.tokens,
                     "seconds": found.seconds,
@@ -150,7 +152,9 @@ def read_evaluation(folder: str | Path) -> dict[str, Evaluation]:
         attempts[row.pop("dataset")].append(Attempt(code=row.pop("program"), **row))
     k = tuple(content["options"]["k"])
     return {
-        name: Evaluation(tuple(attempts[name]), k, found["convention"], found["seconds"])
+        name: Evaluation(
+            tuple(attempts[name]), k, found["convention"], found["seconds"], tuple(found.get("left_out", ()))
+        )
         for name, found in content["sets"].items()
     }
 
@@ -162,7 +166,7 @@ def read_earlier(path: str | Path) -> dict[str, EarlierSet]:
         path: A folder that `save_evaluation` wrote, a run's `_gift/base.json`, or its `_gift/round-N`.
 
     Returns:
-        Its sets by their names; the one set of a run has the empty name.
+        Its sets by their names; an only set of a run may have an empty name.
 
     Raises:
         ConfigError: for anything else.
@@ -175,13 +179,13 @@ def read_earlier(path: str | Path) -> dict[str, EarlierSet]:
             f"{root}/base.json, {root}/round-N, or a folder that --save wrote."
         )
     if place.name == "base.json" and place.is_file():
-        return {"": _of_run(place.parent, _json(place), [_json(place)])}
+        return _of_run(place.parent, _json(place), _json(place))
     if (place / "metrics.json").is_file() and place.parent.name == "_gift":
         found = _json(place / "metrics.json")
         if "greedy" not in found:
             raise ConfigError(f"compare={str(path)!r}: this round was not measured; give another.")
-        attempts = [_json(place / _JSON)] if (place / _JSON).is_file() else []
-        return {"": _of_run(place.parent, found, attempts)}
+        attempts = _json(place / _JSON) if (place / _JSON).is_file() else {}
+        return _of_run(place.parent, found, attempts)
     if (place / _JSON).is_file() and (place / _PARQUET).is_file():
         content = _json(place / _JSON)
         return {
@@ -264,17 +268,22 @@ def _counterpart(name: str, sets: Mapping[str, Any], earlier: Mapping[str, Earli
     return earlier[name]
 
 
-def _of_run(root: Path, found: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> EarlierSet:
-    """From a record of a run; one of an older version holds no attempts."""
+def _of_run(root: Path, found: Mapping[str, Any], attempts: Mapping[str, Any]) -> dict[str, EarlierSet]:
+    """The sets of a record of a run; one of an older version holds no attempts."""
     run = _json(root / "run.json")
-    attempted = {attempt["task_id"] for record in records for attempt in record.get("attempts", ())}
-    return EarlierSet(
-        found["convention"],
-        run["eval_tasks"]["fingerprint"],
-        frozenset(attempted or found["greedy"]),
-        found["greedy"],
-        run["options"].get("max_completion_length"),
-    )
+    sets = {}
+    for name, view, _ in views(found, []):
+        assert view is not None
+        attempted = {attempt["task_id"] for attempt in of_set(attempts, name).get("attempts", ())}
+        tasks = run.get("eval_sets", {}).get(name) or run["eval_tasks"]
+        sets[name] = EarlierSet(
+            found["convention"],
+            tasks["fingerprint"],
+            frozenset(attempted or view["greedy"]),
+            view["greedy"],
+            run["options"].get("max_completion_length"),
+        )
+    return sets
 
 
 def _row(attempt: Attempt) -> dict[str, Any]:

@@ -7,12 +7,13 @@ has ended with, else the last checkpoint that ends a round. Nothing is loaded he
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trl_gift.errors import ConfigError
 from trl_gift.run.folder import SAVED_MARK, RunFolder
+from trl_gift.run.weights import LoadedAs, loaded_as
 from trl_gift.training.adapters import is_adapter, read_adapter
 from trl_gift.training.rounds import end_checkpoint, read_checkpoint
 
@@ -38,6 +39,7 @@ class ModelSource:
         adapter_revision: Of `adapter`, likewise.
         run: The folder of the run that trained it, if the run was named; else None.
         round: The round that trained it, if that is known; else None.
+        loaded: How `model` was loaded while the adapter was trained, as far as that is recorded.
     """
 
     model: str
@@ -46,6 +48,7 @@ class ModelSource:
     adapter_revision: str | None = None
     run: Path | None = None
     round: int | None = None
+    loaded: LoadedAs = field(default_factory=LoadedAs)
 
     def line(self) -> str:
         """What it is, in words."""
@@ -92,7 +95,8 @@ def find_source(name: str, base: str | None = None, revision: str | None = None)
         # A base that is given is another copy; the recorded revision need not exist there.
         own_revision = None if base else settings.revision
         of_base = own_revision if on_hub else revision or own_revision
-        return ModelSource(named, path, of_base, revision if on_hub else None, run, round_index)
+        loaded = LoadedAs() if on_hub else loaded_as(Path(path), RunFolder(run) if run else None)
+        return ModelSource(named, path, of_base, revision if on_hub else None, run, round_index, loaded)
     if base is not None:
         raise ConfigError(f"base={base!r} is for adapters, and {name!r} is a whole model; leave it out.")
     return ModelSource(path, revision=revision, run=run, round=round_index)

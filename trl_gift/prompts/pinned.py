@@ -38,7 +38,9 @@ class Pinned:
         return tuple(map(_as_doctest, task.examples[: self.tests]))
 
     def __str__(self) -> str:
-        shown = "all tests" if self.tests is None else "1 test" if self.tests == 1 else f"{self.tests or 'no'} tests"
+        # A task may have fewer examples than are asked for, or none.
+        shown = f"at most {self.tests} test{'' if self.tests == 1 else 's'}" if self.tests else "no tests"
+        shown = "all tests" if self.tests is None else shown
         return f"{shown} shown, imports of references {'pinned' if self.imports else 'not pinned'}"
 
 

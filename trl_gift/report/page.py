@@ -146,7 +146,7 @@ def _page(run: Run, figures: Figures, payload: Payload, missing: LeftOut) -> str
         figures=figures,
         panels=panels(run, figures),
         state=state(run),
-        troubles=troubles_of(run.measured, run.verified),
+        troubles=[*troubles_of(run.measured, run.verified), *run.left_out],
         total=sum(figures.totals.values()),
         held=sum(payload.held.values()),
         missing=missing,

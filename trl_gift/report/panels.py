@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from trl_gift.report import charts
 from trl_gift.report.figures import OUTCOMES, Figures, RoundFigures, finite
 from trl_gift.report.rendering import duration, number, percent, points
+from trl_gift.report.rounds import RoundLine
 from trl_gift.report.run import Run
 
 _FAINTEST, _STRONGEST = 0.3, 1.0
@@ -39,12 +40,21 @@ class Panel:
 def panels(run: Run, figures: Figures) -> list[Panel]:
     """All charts that the run has figures for."""
     rounds = [item for item in figures.rounds if item.samples.samples]
-    found = [_measured(run), *_chain(run, rounds), _outcomes(rounds), *_selection(rounds), _time(rounds)]
+    further = [_measured(run.lines_of(name), name) for name in run.other_base]
+    found = [
+        _measured(run.lines, run.eval_set),
+        *further,
+        *_chain(run, rounds),
+        _outcomes(rounds),
+        *_selection(rounds),
+        _time(rounds),
+    ]
     return [panel for panel in found if panel]
 
 
-def _measured(run: Run) -> Panel | None:
-    lines = [(line, line.interval) for line in run.lines if line.pass_at_1 is not None]
+def _measured(round_lines: Sequence[RoundLine], name: str) -> Panel | None:
+    """The measures of a set of tasks, whose name may be empty."""
+    lines = [(line, line.interval) for line in round_lines if line.pass_at_1 is not None]
     if not lines:
         return None
     measured = [
@@ -65,12 +75,13 @@ def _measured(run: Run) -> Panel | None:
         for line, interval in lines
     ]
     others = [name.removeprefix("sampled_") + " sampled" for name, *_ in lines[0][0].others]
+    title = f"pass@1 after each round{f', {name}' if name else ''}"
     return Panel(
         "measured",
-        "pass@1 after each round",
+        title,
         "Share of held-out tasks that the greedy program solves. Whiskers are 95 % intervals; the dashed line is the base "
         "model.",
-        charts.interval_chart("pass@1 after each round", f"pass@1: {values}.", measured),
+        charts.interval_chart(title, f"pass@1: {values}.", measured),
         ["", "pass@1", "95 % interval", "gain (points)", "95 % interval", *others],
         rows,
     )

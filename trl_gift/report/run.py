@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from trl_gift.errors import ConfigError
 from trl_gift.report.rendering import render
 from trl_gift.report.rounds import RoundLine, round_lines
+from trl_gift.run.ending import left_out_lines
 from trl_gift.run.folder import SCHEMA_VERSION, RunFolder
+from trl_gift.run.sets import of_set
 from trl_gift.sampling.records import PASSED, CodeSample
 from trl_gift.sampling.store import read_samples
 
@@ -57,6 +59,9 @@ class Run:
         base_greedy: Whether the untrained model's greedy program of each evaluation task passed.
         measured: The content of `metrics.json` of each finished round, in order.
         final_round: The round whose weights the run has ended with; None if it does not say.
+        eval_set: Name of the set that `base`, `base_greedy` and the figures of `measured` are of; empty if it has none.
+        other_base: Figures of the untrained model on each further set, by its name.
+        left_out: A sentence for each set of tasks of which some were too long for the model.
     """
 
     output_dir: Path
@@ -71,6 +76,9 @@ class Run:
     base_greedy: Mapping[str, bool]
     measured: tuple[Record, ...]
     final_round: int | None = None
+    eval_set: str = ""
+    other_base: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -95,6 +103,11 @@ class Run:
         """The base model and each finished round as a line of a table."""
         return round_lines(self.base, self.measured, self.verified, self.final_round)
 
+    def lines_of(self, name: str) -> list[RoundLine]:
+        """The same of a further set."""
+        records = [of_set(record, name) for record in self.measured]
+        return round_lines(self.other_base[name], records, self.verified, self.final_round)
+
     def round_folder(self, number: int) -> Path:
         """The folder of a round."""
         return self.folder / f"round-{number}"
@@ -104,7 +117,7 @@ class Run:
         """One row for each finished round: all figures of its `metrics.json`.
 
         Shares are between 0 and 1. The gain over the base model and its 95 % interval are `gain`, `gain_low` and
-        `gain_high`; wall time in seconds is `seconds_STAGE`.
+        `gain_high`; wall time in seconds is `seconds_STAGE`. The figures of a further set of evaluation tasks begin with its name.
         """
         return _frame([_round_row(record) for record in self.measured], ("round",))
 
@@ -235,6 +248,9 @@ def load_run(output_dir: str | Path) -> Run:
             for number in range(1, folder.num_measured_rounds + 1)
         ),
         final_round=final.get("round"),
+        eval_set=base.get("eval_set", ""),
+        other_base={name: record["metrics"] for name, record in base.get("other_sets", {}).items()},
+        left_out=tuple(left_out_lines(base, run.get("left_out", {}).get("tasks", ()))),
     )
 
 
@@ -279,6 +295,9 @@ def _round_row(record: Record) -> dict[str, Any]:
     row |= metrics
     if gain:
         row |= {"gain": gain["pass@1"], "gain_low": gain["low"], "gain_high": gain["high"]}
+    for name, other in record.get("other_sets", {}).items():
+        gain = {"gain": other["gain"]["pass@1"], "gain_low": other["gain"]["low"], "gain_high": other["gain"]["high"]}
+        row |= {f"{name}_{figure}": value for figure, value in {**other["metrics"], **gain}.items()}
     return row | {f"seconds_{stage}": seconds for stage, seconds in record.get("seconds", {}).items()}
 
 

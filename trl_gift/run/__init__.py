@@ -2,8 +2,8 @@
 
 Public modules: `ending` (how a run went, in words), `folder` (where artefacts lie, when a run may start or continue),
 `methods` (what a sampler makes of a run, in words), `next_step` (what a run does next), `resuming` (what a run continues
-from), `samples` (the samples of the rounds, read once), `summary` (what a round did), `tracking` (TensorBoard, Weights &
-Biases, trackio).
+from), `samples` (the samples of the rounds, read once), `sets` (records of several sets of evaluation tasks), `summary`
+(what a round did), `tracking` (TensorBoard, Weights & Biases, trackio), `weights` (how the model was loaded).
 """
 
-__all__ = ["ending", "folder", "methods", "next_step", "resuming", "samples", "summary", "tracking"]
+__all__ = ["ending", "folder", "methods", "next_step", "resuming", "samples", "sets", "summary", "tracking", "weights"]

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trl_gift.evaluation import paired_difference
+from trl_gift.run.sets import of_set, views
 
 Record = Mapping[str, Any]
 _MOST_NO_CODE = 0.2
 _LABEL = 12
+_NAMES_SHOWN = 5
 
 
 def best_round(rounds: Sequence[Record]) -> int | None:
@@ -24,21 +26,37 @@ def best_round(rounds: Sequence[Record]) -> int | None:
     return int(max(measured, key=lambda item: (item["metrics"]["pass@1"], item["round"]))["round"])
 
 
-def run_text(base: Record | None, rounds: Sequence[Record], kept: int | None = None, verified: bool = True) -> str:
-    """The table, the sentence and the lines, one after the other.
+def run_text(
+    base: Record | None,
+    rounds: Sequence[Record],
+    kept: int | None = None,
+    verified: bool = True,
+    left_out: Sequence[str] = (),
+) -> str:
+    """The table, the sentence and the lines, one after the other. Further sets of tasks have a table and a sentence each.
 
     Args:
         base: Content of `base.json`; None if nothing was measured.
         rounds: Content of each `metrics.json`.
         kept: The round whose weights the model has; None for the last.
         verified: Whether the run executed its samples.
+        left_out: Names of the training tasks that were too long for the model.
     """
-    parts = [table(base, rounds, kept, verified), sentence(rounds, kept)]
-    troubles = troubles_of(rounds, verified)
+    parts = []
+    for place, (name, view, records) in enumerate(views(base, rounds)):
+        parts.append(table(view, records, kept, verified, measures_only=place > 0))
+        parts.append(f"{name}: {sentence(records, kept)}" if name else sentence(records, kept))
+    troubles = [*troubles_of(rounds, verified), *left_out_lines(base, left_out)]
     return "\n\n".join(part for part in (*parts, "\n".join(troubles)) if part)
 
 
-def table(base: Record | None, rounds: Sequence[Record], kept: int | None = None, verified: bool = True) -> str:
+def table(
+    base: Record | None,
+    rounds: Sequence[Record],
+    kept: int | None = None,
+    verified: bool = True,
+    measures_only: bool = False,
+) -> str:
     """One line for the base model and for each round; the round of the final model has a star.
 
     Args:
@@ -46,26 +64,33 @@ def table(base: Record | None, rounds: Sequence[Record], kept: int | None = None
         rounds: Content of each `metrics.json`.
         kept: The round whose weights the model has; None for the last.
         verified: Whether the run executed its samples.
+        measures_only: Whether to leave out the columns about the samples.
     """
     measured = base is not None
-    titles = ["", *(["pass@1", "gain over base"] if measured else []), "tasks solved", "programs passed", "distinct"]
-    rows = [["base", _pass_at_1(base["metrics"]), "", "", "", ""]] if base is not None else []
+    titles = [_set_of(base), *(["pass@1", "gain over base"] if measured else [])]
+    titles += [] if measures_only else ["tasks solved", "programs passed", "distinct"]
+    rows = [["base", _pass_at_1(base["metrics"]), *[""] * (len(titles) - 2)]] if base is not None else []
     kept = kept or (rounds[-1]["round"] if rounds else None)
     for item in rounds:
         cells = [f"round {item['round']}{' *' if item['round'] == kept and len(rounds) > 1 else ''}"]
         if measured:
             gain = item.get("gain")
             cells += [_pass_at_1(item.get("metrics", {})), _gain(gain) if gain else ""]
-        cells += [
-            f"{item['solved_tasks']} of {item['tasks']}" if verified else "not run",
-            f"{item['passed']} of {item['samples']}" if verified else "not run",
-            f"{item['distinct_programs']}",
-        ]
+        cells += (
+            []
+            if measures_only
+            else [
+                f"{item['solved_tasks']} of {item['tasks']}" if verified else "not run",
+                f"{item['passed']} of {item['samples']}" if verified else "not run",
+                f"{item['distinct_programs']}",
+            ]
+        )
         rows.append(cells)
     widths = [max(_LABEL, *(len(row[column]) for row in [titles, *rows])) for column in range(len(titles))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [titles, *rows]]
-    if len(rounds) > 1 and kept is not None:
-        lines.append(f"* the final model{'' if kept == rounds[-1]['round'] else ', the best measured round'}")
+    if len(rounds) > 1 and kept is not None and not measures_only:
+        best = "" if kept == rounds[-1]["round"] else ", the best measured round"
+        lines.append(f"* the final model{best}{f' on {_set_of(base)}' if best and _set_of(base) else ''}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -103,26 +128,58 @@ def troubles_of(rounds: Sequence[Record], verified: bool = True) -> list[str]:
                 f"{name}: no program passed. Likely causes: the tasks are too hard for the model, or the temperature is too "
                 "high; temperature='auto' tries several."
             )
-        gain = item.get("gain")
-        if gain and gain["high"] < 0:
-            lines.append(
-                f"{name}: the model solves fewer tasks than the base model, {_gain(gain)}. Likely causes: a learning_rate "
-                "that is too high, too many epochs, or too few distinct programs to learn from."
+        lines += _measured_troubles(name, before, item)
+        for other in item.get("other_sets", ()):
+            lines += _measured_troubles(
+                f"{name}, {other}", of_set(before, other) if before else None, of_set(item, other)
             )
-        if before is not None and before.get("greedy") and item.get("greedy"):
-            difference, (low, high) = paired_difference(item["greedy"], before["greedy"])
-            if difference < 0:
-                chance = "which may be chance" if high >= 0 else "and the interval lies below zero"
-                lines.append(
-                    f"{name}: pass@1 is lower than in round {before['round']}, {_points(difference, low, high)}, {chance}. "
-                    "Fewer rounds may do."
-                )
     if verified and rounds and (never := rounds[-1]["tasks"] - rounds[-1]["solved_tasks"]) and rounds[-1]["passed"]:
         lines.append(
             f"{never} of {rounds[-1]['tasks']} tasks were never solved, so no program of the model's own was learned for them. "
             "More steps, or sampler='hinted', may solve some."
         )
     return lines
+
+
+def left_out_lines(base: Record | None, tasks: Sequence[str] = ()) -> list[str]:
+    """A line for each set of tasks of which some were too long for the model.
+
+    Args:
+        base: Content of `base.json`; None if nothing was measured.
+        tasks: Names of such training tasks.
+    """
+    found = {"training tasks": list(tasks)}
+    for name, view, _ in views(base, []):
+        found[f"evaluation tasks{f' of {name}' if name else ''}"] = list((view or {}).get("left_out", ()))
+    return [
+        f"{len(names)} {kind} were left out, because prompt and max_completion_length exceed the model's positions: "
+        f"{', '.join(names[:_NAMES_SHOWN])}{', …' if len(names) > _NAMES_SHOWN else ''}."
+        for kind, names in found.items()
+        if names
+    ]
+
+
+def _measured_troubles(name: str, before: Record | None, item: Record) -> list[str]:
+    lines = []
+    gain = item.get("gain")
+    if gain and gain["high"] < 0:
+        lines.append(
+            f"{name}: the model solves fewer tasks than the base model, {_gain(gain)}. Likely causes: a learning_rate "
+            "that is too high, too many epochs, or too few distinct programs to learn from."
+        )
+    if before is not None and before.get("greedy") and item.get("greedy"):
+        difference, (low, high) = paired_difference(item["greedy"], before["greedy"])
+        if difference < 0:
+            chance = "which may be chance" if high >= 0 else "and the interval lies below zero"
+            lines.append(
+                f"{name}: pass@1 is lower than in round {before['round']}, {_points(difference, low, high)}, {chance}. "
+                "Fewer rounds may do."
+            )
+    return lines
+
+
+def _set_of(base: Record | None) -> str:
+    return str((base or {}).get("eval_set", ""))
 
 
 def _pass_at_1(metrics: Mapping[str, float]) -> str:

@@ -92,16 +92,27 @@ class RunFolder:
             raise ResumeError(
                 f"{self.root}/run.json has schema {recorded.get('schema')!r}; this version continues {SCHEMA_VERSION}."
             )
-        for part in ("tasks", "eval_tasks", "model"):
-            before, now = recorded[part], _as_recorded(description[part])
+        sets, named = recorded.get("eval_sets", {}), description["eval_sets"]
+        if list(sets) != list(named):
+            raise self._changed("the sets of evaluation tasks", ", ".join(sets), ", ".join(named))
+        counted = {"training tasks": (recorded["tasks"], description["tasks"])}
+        counted["evaluation tasks"] = (recorded["eval_tasks"], description["eval_tasks"])
+        counted |= {f"evaluation tasks of {name}": (sets[name], named[name]) for name in named}
+        for kind, (before, now) in counted.items():
             if before != now:
-                raise self._changed(part, before, now)
-        if (before := recorded.get("prompts", description["prompts"])) != (now := description["prompts"]):
+                raise self._other_tasks(kind, before["count"], now["count"])
+        if recorded["model"] != description["model"]:
+            raise self._changed("the model", recorded["model"], description["model"])
+        if (before := recorded.get("prompts") or description["prompts"]) != (now := description["prompts"]):
             raise ResumeError(
                 f"cannot continue the run in {self.root.parent}: the model is asked in other words now (fingerprint of the "
                 f"prompts {now}, before {before}), so samples would mix. Use the same tokenizer, chat template and version of "
                 "trl_gift, or give another output_dir."
             )
+        # The type of the weights follows the device, which may be another; an older run does not say how they are quantised.
+        before, now = (part.get("weights", {}).get("quantization") for part in (recorded, description))
+        if before != now and recorded.get("weights"):
+            raise self._changed("the quantisation of the model", before, now)
         # The seed of the samples is compared as it is resolved: it may be that of the run or one of its own.
         ignored = {*may_change, *description["seeds"]}
         for part in ("seeds", "options"):
@@ -117,6 +128,16 @@ class RunFolder:
             for name, now in _as_recorded(description["training"]).items()
             if name in recorded and recorded[name] != now
         ]
+
+    def _other_tasks(self, kind: str, before: int, now: int) -> ResumeError:
+        how = (
+            f"the contents of its {now} {kind} are not the same any more"
+            if before == now
+            else f"it was begun with {before} {kind}, and there are {now} now"
+        )
+        return ResumeError(
+            f"cannot continue the run in {self.root.parent}: {how}; give the same tasks, or give another output_dir."
+        )
 
     def _changed(self, name: str, before: Any, now: Any) -> ResumeError:
         return ResumeError(
@@ -166,6 +187,9 @@ def describe_run(
     seeds: Mapping[str, int] | None = None,
     training: Mapping[str, Any] | None = None,
     prompts: str = "",
+    weights: Mapping[str, Any] | None = None,
+    eval_sets: Mapping[str, Sequence[Task]] | None = None,
+    left_out: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """What `run.json` records of a run.
 
@@ -177,6 +201,9 @@ def describe_run(
         seeds: The resolved seeds by the names of their options. All samples depend on them.
         training: The options of `SFTConfig` that the weights depend on.
         prompts: Fingerprint of the model's prompts.
+        weights: How the model was loaded, by `LoadedAs`.
+        eval_sets: All sets to measure on, if they have names; `eval_tasks` is the first.
+        left_out: Names of the tasks that were too long for the model, by what they were for.
     """
     return {
         "options": dict(options),
@@ -184,11 +211,18 @@ def describe_run(
         "training": dict(training or {}),
         "model": model,
         "prompts": prompts,
-        "tasks": {"count": len(tasks), "fingerprint": fingerprint(tasks)},
-        "eval_tasks": {"count": len(eval_tasks), "fingerprint": fingerprint(eval_tasks)},
+        "weights": dict(weights or {}),
+        "tasks": _counted(tasks),
+        "eval_tasks": _counted(eval_tasks),
+        "eval_sets": {name: _counted(those) for name, those in (eval_sets or {}).items()},
+        "left_out": {kind: list(names) for kind, names in (left_out or {}).items()},
         "versions": {"python": platform.python_version(), "trl_gift": __version__}
         | {library: version(library) for library in _LIBRARIES},
     }
+
+
+def _counted(tasks: Sequence[Task]) -> dict[str, Any]:
+    return {"count": len(tasks), "fingerprint": fingerprint(tasks)}
 
 
 def _as_recorded(value: Any) -> Any:

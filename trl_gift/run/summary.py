@@ -9,6 +9,7 @@ from typing import Any
 from trl_gift.evaluation import Evaluation, paired_difference
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.samples import ChainStep, Executions, RoundSamples
+from trl_gift.run.sets import of_set
 from trl_gift.training.pairs import TrainingPairs
 from trl_gift.training.selection import SelectedSample
 
@@ -33,6 +34,31 @@ class Gain:
     def to_record(self) -> dict[str, float]:
         """A JSON object."""
         return {"pass@1": self.pass_at_1, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSet:
+    """What a round's model solves of one set of tasks.
+
+    Attributes:
+        metrics: pass@1 and pass@k with their intervals.
+        greedy: Whether the greedy program of each task passed.
+        gain: Gain over the base model.
+    """
+
+    metrics: Mapping[str, float]
+    greedy: Mapping[str, bool]
+    gain: Gain
+
+    @classmethod
+    def of(cls, result: Evaluation, base: Mapping[str, bool]) -> MeasuredSet:
+        """The figures of an evaluation, given whether the base model's greedy program of each task passed."""
+        difference, interval = paired_difference(result.greedy, base)
+        return cls(result.metrics(), result.greedy, Gain(difference, *interval))
+
+    def to_record(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {"metrics": dict(self.metrics), "greedy": dict(self.greedy), "gain": self.gain.to_record()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +92,8 @@ class RoundSummary:
         convention: How the model was asked when it was measured, in words; None if nothing was measured.
         greedy: Whether the greedy program of each evaluation task passed; None if nothing was measured.
         gain: Gain over the base model; None if nothing was measured.
+        eval_set: Name of the set that these four are of; None if the only set has no name.
+        other_sets: The figures of the further sets by name; None if there are none.
         seconds: Wall time by stage, and `total`.
     """
 
@@ -94,22 +122,28 @@ class RoundSummary:
     convention: str | None = None
     greedy: Mapping[str, bool] | None = None
     gain: Gain | None = None
+    eval_set: str | None = None
+    other_sets: Mapping[str, MeasuredSet] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
-    def with_evaluation(self, evaluation: Evaluation, base: Mapping[str, bool]) -> RoundSummary:
+    def with_evaluations(self, results: Mapping[str, Evaluation], base: Mapping[str, Any]) -> RoundSummary:
         """Adds the evaluation of the round's model.
 
         Args:
-            evaluation: The evaluation.
-            base: Whether the base model's greedy program of each task passed.
+            results: The evaluation of each set by its name; an only set may have an empty name.
+            base: The content of `base.json`.
         """
-        difference, interval = paired_difference(evaluation.greedy, dict(base))
+        (name, first), *others = (
+            (name, MeasuredSet.of(result, of_set(base, name)["greedy"])) for name, result in results.items()
+        )
         return replace(
             self,
-            metrics=evaluation.metrics(),
-            convention=evaluation.convention,
-            greedy=evaluation.greedy,
-            gain=Gain(difference, *interval),
+            metrics=first.metrics,
+            convention=next(iter(results.values())).convention,
+            greedy=first.greedy,
+            gain=first.gain,
+            eval_set=name or None,
+            other_sets=dict(others) or None,
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -118,6 +152,8 @@ class RoundSummary:
             name: value for name, value in asdict(self).items() if value is not None or name == "mean_perplexity"
         }
         record["chain"] = list(record["chain"])
+        if self.other_sets:
+            record["other_sets"] = {name: found.to_record() for name, found in self.other_sets.items()}
         return record if self.gain is None else {**record, "gain": self.gain.to_record()}
 
     def logged(self, tokens_per_second: float | None) -> dict[str, float]:

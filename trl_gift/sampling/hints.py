@@ -6,16 +6,15 @@ none is at hand, the first test that the latest try failed.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 
-from trl_gift import codetext
 from trl_gift.prompts import Hint
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sandbox import AssertTests, CallTests, Tests
-from trl_gift.sandbox.statements import parse, segment, steps
+from trl_gift.sandbox.statements import steps
 from trl_gift.sandbox.values.show import show
 from trl_gift.tasks import Task
+from trl_gift.tasks.testcode import as_written
 
 HINTS = ("reference", "failing_test")
 MAX_TEST_CHARACTERS = 1000
@@ -48,7 +47,7 @@ def show_test(tests: Tests, index: int) -> str:
         statements = [step.text for step in steps(tests.text) if step.is_test]
         text = statements[min(index, len(statements) - 1)]
         # A statement that only calls the function with the assertions says nothing; show these.
-        return _cut(text if text.startswith("assert") else _called(tests.text, text) or tests.text)
+        return _cut(text if text.startswith("assert") else as_written(tests.text, text) or tests.text)
     case = tests.cases[min(index, len(tests.cases) - 1)]
     if isinstance(tests, CallTests):
         arguments = [show(value, MAX_TEST_CHARACTERS) for value in case.args]
@@ -56,15 +55,6 @@ def show_test(tests: Tests, index: int) -> str:
         call = _cut(f"{tests.entry_point}({', '.join(arguments)})")
         return f"assert {call} == {show(case.expected, MAX_TEST_CHARACTERS)}"
     return f"# Input:\n{_cut(case.stdin or '')}\n# Output:\n{_cut(case.stdout or '')}"
-
-
-def _called(source: str, statement: str) -> str:
-    """The function `test...` or class `Test...` that a statement runs, with the statement; empty if there is none."""
-    names = [name for name in codetext.called_names(statement) if name.lower().startswith("test")]
-    for node in parse(source).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in names:
-            return f"{segment(source, node)}\n\n{statement}"
-    return ""
 
 
 def _cut(text: str) -> str:

@@ -15,6 +15,8 @@ from trl_gift.tasks import Task
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+DEFAULT_LENGTH = 512
+"""`max_completion_length` for a model with room for it, in tokens."""
 _NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 
 
@@ -24,9 +26,9 @@ def positions_of(config: PretrainedConfig) -> int | None:
     return next((int(values[name]) for name in _NAMES if isinstance(values.get(name), int)), None)
 
 
-def default_length(default: int, positions: int | None) -> int:
+def default_length(positions: int | None) -> int:
     """The default of `max_completion_length` for a model: half of its positions at most, so that prompts have room."""
-    return default if positions is None else min(default, positions // 2)
+    return DEFAULT_LENGTH if positions is None else min(DEFAULT_LENGTH, positions // 2)
 
 
 def fitting(
@@ -58,11 +60,18 @@ def fitting(
     return fit, [task for task in tasks if task.task_id not in kept]
 
 
-def left_out_line(left_out: Sequence[Task], total: int, kind: str, positions: int | None) -> str:
-    """What was left out, in one line; empty if nothing was."""
+def left_out_line(left_out: Sequence[str], total: int, kind: str, positions: int | None) -> str:
+    """What was left out, in one line; empty if nothing was.
+
+    Args:
+        left_out: The `task_id` of each task that does not fit.
+        total: Number of all tasks.
+        kind: What the tasks are, in words.
+        positions: What `positions_of` gave.
+    """
     if not left_out:
         return ""
-    names = ", ".join(task.task_id for task in left_out[:3]) + (", …" if len(left_out) > 3 else "")
+    names = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
     return (
         f"{len(left_out)} of {total} {kind} are left out ({names}): prompt and max_completion_length exceed the model's "
         f"{positions} positions. A smaller max_completion_length keeps them."

@@ -118,8 +118,11 @@ class CodeSample:
 
     @property
     def perplexity(self) -> float | None:
-        """`exp(mean negative log-likelihood)` of the program's tokens and the end token; None where it is unknown."""
-        if self.logprob_sum is None or self.num_scored == 0:
+        """`exp(mean negative log-likelihood)` of the program's tokens and the end token; None where it is unknown.
+
+        A model with broken weights gives a sum that is not a number, which says nothing either.
+        """
+        if self.logprob_sum is None or math.isnan(self.logprob_sum) or self.num_scored == 0:
             return None
         return math.exp(min(-self.logprob_sum / self.num_scored, _LARGEST_EXPONENT))
 

@@ -163,13 +163,13 @@ class AssertTests(_ByContent):
             object.__setattr__(self, "source", "\n".join(self.source))
         _check_option("AssertTests", "pass_by", self.pass_by, _PASS_BY)
         _check_entry_point("AssertTests", self.entry_point)
-        _parse("AssertTests(prelude)", self.prelude)
-        tree = _parse("AssertTests(source)", self.text)
+        _parse("the prelude of the tests", self.prelude)
+        tree = _parse("the source of the tests", self.text)
         if _uncalled_check(tree) and self.entry_point is not None:
             object.__setattr__(self, "source", f"{self.text}\n\ncheck({self.entry_point.replace('()', '')})\n")
         elif not any(can_fail(statement) for statement in tree.body):
             raise ValueError(
-                f"AssertTests({_short(self.text)}): no statement can fail, so every program would pass; "
+                f"tests {_short(self.text)}: no statement can fail, so every program would pass; "
                 f"add an assert (or call the function that holds the asserts)"
             )
 

@@ -1,12 +1,12 @@
 """Programming tasks with tests: what a task is, and how known datasets become tasks.
 
 Public modules: `filters`, `decontamination` and `overlap` (which tasks are left out), `references` (which references fail, and
-which reading of a row is right), `validate` (whether the tests of a task can be trusted).
+which reading of a row is right), `testcode` (test files as tests), `validate` (whether the tests of a task can be trusted).
 """
 
-from trl_gift.tasks.loaders import filter_tasks, load_tasks, tasks_from_rows
+from trl_gift.tasks.loaders import filter_tasks, is_task_sets, load_tasks, task_sets, tasks_from_rows
 from trl_gift.tasks.sources import HUB_NAMES
-from trl_gift.tasks.task import Reading, Task, fingerprint
+from trl_gift.tasks.task import Reading, Task, fingerprint, read_tests
 
 __all__ = [
     "HUB_NAMES",
@@ -16,9 +16,13 @@ __all__ = [
     "filter_tasks",
     "filters",
     "fingerprint",
+    "is_task_sets",
     "load_tasks",
     "overlap",
+    "read_tests",
     "references",
+    "task_sets",
     "tasks_from_rows",
+    "testcode",
     "validate",
 ]

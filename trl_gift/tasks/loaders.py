@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -53,6 +54,7 @@ def load_tasks(
     require_tests: bool = True,
     column_mapping: Mapping[str, str] | None = None,
     output_comparison: str | None = None,
+    on_skipped: Callable[[str], object] | None = None,
 ) -> list[Task]:
     """Tasks from a dataset whose columns are known.
 
@@ -75,6 +77,7 @@ def load_tasks(
             `{"question": "description"}`.
         output_comparison: How printed output is compared, instead of the rule of the set: a rule of `StdioTests` such as
             `"tokens"`, with a tolerance for decimal numbers as in `"lines:1e-6"`. A row's own `checker` still decides.
+        on_skipped: Called with the reason for each row that `skip_invalid` leaves out; the reason names the row.
 
     Returns:
         The tasks, in the order of the rows.
@@ -94,7 +97,7 @@ def load_tasks(
         rows = _renamed(rows, column_mapping)
     if isinstance(source, str | Path) and (path := Path(source).expanduser()).is_file():
         rows = _with_test_files(rows, path.parent)
-    tasks = _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid, unreadable)
+    tasks = _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid, unreadable, on_skipped)
     return tasks if comparison is None else [_compared_by(task, comparison) for task in tasks]
 
 
@@ -143,6 +146,29 @@ def tasks_from_rows(
     return _tasks(
         _candidates(numbered(items, f"{what}, row"), require_tests), what, as_filter(None), None, skip_invalid=False
     )
+
+
+def is_task_sets(given: object) -> bool:
+    """Whether a dataset is several sets of tasks by name, `{"mbpp": ..., "humaneval": ...}`, and not columns."""
+    return isinstance(given, Mapping) and len(given) > 0 and as_rows(given) is given
+
+
+def task_sets(given: Any, what: str = "eval_dataset", split: str = "test") -> dict[str, list[Task]]:
+    """The evaluation tasks of a trainer: one set, which has the empty name, or several by name.
+
+    Args:
+        given: What `tasks_from_rows` takes, or a dictionary of that.
+        what: The name of the argument in error messages.
+        split: The split of a dataset on the Hub.
+
+    Raises:
+        TaskError: as `tasks_from_rows`; also for a `DatasetDict`, whose splits for training are no evaluation tasks.
+    """
+    loaded = sys.modules.get("datasets")  # whoever has a DatasetDict has imported it
+    is_splits = loaded is not None and isinstance(given, loaded.DatasetDict)
+    if is_splits or not is_task_sets(given):
+        return {"": tasks_from_rows(given, what, split=split)}
+    return {str(name): tasks_from_rows(rows, f"{what}[{name!r}]", split=split) for name, rows in given.items()}
 
 
 def filter_tasks(tasks: Iterable[Task], filter: str | Filter | None, limit: int | None = None) -> list[Task]:
@@ -242,6 +268,7 @@ def _tasks(
     limit: int | None,
     skip_invalid: bool,
     unreadable: Sequence[TaskError] = (),
+    on_skipped: Callable[[str], object] | None = None,
 ) -> list[Task]:
     tasks: dict[str, Task] = {}
     skipped: list[str] = []
@@ -264,6 +291,9 @@ def _tasks(
             break
     skipped = [*map(str, unreadable), *skipped]  # it has grown while the rows were read
     seen += len(unreadable)
+    if on_skipped is not None:
+        for reason in skipped:
+            on_skipped(reason)
     if skipped:
         _logger.warning("%s: %d of %d rows left out; the first error: %s", what, len(skipped), seen, skipped[0])
     together = [task for task in tasks.values() if isinstance(task.tests, AssertTests) and task.tests.shared]

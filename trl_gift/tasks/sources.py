@@ -177,6 +177,10 @@ def _named(
     for folder in (path, path / (split or ONLY_SPLIT)):
         if _is_codeinsight(folder):
             return _codeinsight(folder)
+    if source == "playground":
+        raise TaskError(
+            "'playground' is a name of the command line; in Python, trl_gift.playground.playground_tasks('train') returns its tasks."
+        )
     return _hub(source, split or ONLY_SPLIT, name, revision, streaming)
 
 

@@ -203,6 +203,23 @@ class Task:
         )
 
 
+def read_tests(value: object, description: str, signature: str | None = None, where: str = "tests") -> Tests:
+    """The tests of a task without a reference, in any of the forms that the column `tests` takes.
+
+    Args:
+        value: As the column `tests` of `Task.from_row`.
+        description: The description, for doctests in it.
+        signature: The signature; None for whole programs, and then the tests say which function they test.
+        where: What the error message begins with.
+
+    Raises:
+        TaskError: for tests that cannot be used.
+    """
+    program = Program(description, signature, None).with_method_as_function(_decoded(value))
+    entry_point = codetext.entry_point_of(signature) if signature else None
+    return _tests_from_column(value, entry_point, program, where, "tests", "python")
+
+
 def fingerprint(tasks: Sequence[Task]) -> str:
     """A hash of the tasks' content, independent of their order: 32 hexadecimal digits."""
     rows = sorted(json.dumps(task.to_row(), sort_keys=True) for task in tasks)

@@ -7,7 +7,8 @@ the model's own code. Not covered: mistakes that only the weights show.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel, TrainingArguments
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MEASURED = re.compile(r"(sampled_pass@\d+|pass@1)(_low|_high)?")
 _WEIGHTS = ("*.safetensors", "*.bin")
 _TOKENIZERS = ("tokenizer*", "vocab*", "spiece.model", "tekken.json")
 
@@ -124,23 +126,35 @@ def check_early_stopping(args: TrainingArguments) -> None:
         )
 
 
-def check_evaluations(args: TrainingArguments, has_tasks: bool) -> None:
-    """Checks that evaluations within training have tasks to measure on.
+def check_evaluations(args: TrainingArguments, sets: Sequence[str]) -> None:
+    """Checks that evaluations within training have tasks to measure on, and give what the options compare.
 
     Args:
         args: The run's options.
-        has_tasks: Whether there is an `eval_dataset`.
+        sets: Names of the sets of evaluation tasks; an only set may have an empty name.
 
     Raises:
-        ConfigError: without tasks.
+        ConfigError: without tasks, or for a `metric_for_best_model` of none of these sets.
     """
     asked = {"eval_strategy": args.eval_strategy.value != "no", "eval_on_start": args.eval_on_start}
     for name, is_asked in asked.items():
-        if is_asked and not has_tasks:
+        if is_asked and not sets:
             value = args.eval_strategy.value if name == "eval_strategy" else True
             raise ConfigError(
                 f"{name}={value!r} evaluates within training, and there is no eval_dataset; give one, or leave it out."
             )
+    metric = args.metric_for_best_model
+    starts = [f"{name}_" if name else "" for name in sets]
+    plain = (metric or "").removeprefix("eval_")
+    if (
+        metric
+        and sets
+        and not any(plain.startswith(start) and _MEASURED.fullmatch(plain[len(start) :]) for start in starts)
+    ):
+        raise ConfigError(
+            f"metric_for_best_model={metric!r} is not measured by the sets of eval_dataset; set metric_for_best_model="
+            f"'eval_{starts[0]}pass@1', or leave it out."
+        )
 
 
 def check_fills_a_batch(args: TrainingArguments, examples: int, processes: int, what: str) -> None:

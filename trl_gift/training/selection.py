@@ -12,6 +12,9 @@ times as likely as the most ordinary one.
 Each round's model scores its own programs, and a trained model finds all programs more likely. `within_round` therefore
 counts a perplexity from the lowest of its own round in the pool, so that the programs of an earlier round are not preferred
 because an earlier model scored them.
+
+A program whose perplexity is not known passed its tests like the others, and nothing says that it is rare: it counts as the
+lowest of its pool.
 """
 
 from __future__ import annotations
@@ -129,23 +132,21 @@ def softmax_weights(
     """`softmax(weight * perplexity)` with the guard of this module, shape `(len(perplexities),)`.
 
     Args:
-        perplexities: Those of one pool.
+        perplexities: Those of one pool; one that is None or not finite counts as the lowest.
         weight: The factor in the softmax.
         cap: How far above the lowest a perplexity may count.
         rounds: The round of each program, if a perplexity counts from the lowest of its round; None to count it from the
             lowest of all.
-
-    Raises:
-        ValueError: if `weight` is not zero and a perplexity is unknown.
     """
     if weight == 0.0:
         return np.full(len(perplexities), 1.0 / len(perplexities))
-    if any(value is None for value in perplexities):
-        raise ValueError("a passing sample has no perplexity; it cannot be weighted.")
-    values = np.array([value for value in perplexities if value is not None], dtype=np.float64)
+    values = np.array([np.nan if value is None else value for value in perplexities], dtype=np.float64)
+    known = np.isfinite(values)
     groups = np.zeros(len(values), dtype=np.int64) if rounds is None else np.asarray(rounds)
-    lowest = {group: values[groups == group].min() for group in np.unique(groups)}
-    excess = np.minimum(values - np.array([lowest[group] for group in groups]), cap)
+    excess = np.zeros(len(values))
+    for group in np.unique(groups[known]):
+        chosen = known & (groups == group)
+        excess[chosen] = np.minimum(values[chosen] - values[chosen].min(), cap)
     weights: np.ndarray = np.exp(weight * (excess - excess.max()))
     weights /= weights.sum()
     return weights

@@ -6,6 +6,7 @@ Nothing is executed here; everything is done on the syntax tree.
   `parametrize` becomes one statement, so that each has its own result. Imports of the program under test are dropped,
   `pytest.raises`, `pytest.approx` and `pytest.fail` become plain Python, and fixtures of the text itself are called.
 * `doctest_source` turns the examples of docstrings into such source.
+* `as_written` gives back the test that a statement of converted source runs.
 * `UnderTest` is what the tests may know of the program.
 
 Not covered: fixtures of pytest and of its plugins, `conftest.py`, asynchronous tests and functions, `doctest` examples that test what a
@@ -16,5 +17,6 @@ from trl_gift.tasks.testcode.convert import TestCode, convert
 from trl_gift.tasks.testcode.doctests import doctest_source
 from trl_gift.tasks.testcode.program import UnderTest
 from trl_gift.tasks.testcode.unsupported import Unsupported
+from trl_gift.tasks.testcode.written import as_written
 
-__all__ = ["TestCode", "UnderTest", "Unsupported", "convert", "doctest_source"]
+__all__ = ["TestCode", "UnderTest", "Unsupported", "as_written", "convert", "doctest_source"]

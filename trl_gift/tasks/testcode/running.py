@@ -14,7 +14,8 @@ from trl_gift.tasks.testcode.unsupported import Unsupported
 _MOST_ROWS = 1000  # more rows of one test run in a loop, as one test
 _CASE_BASES = ("unittest.TestCase", "TestCase")
 _SKIPS = ("unittest.skip", "skip")
-_RUN = "_run_"
+RUN = "_run_"
+"""What the name of a function begins with that gives a test its fixtures."""
 _FIXTURE = "_fixture_"
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -106,13 +107,13 @@ class Functions:
         if not needed and not before and not after:
             return plain, _calls(call, marks.rows)
         arguments = [*(f"{name}={name}" for name in wanted), "**given"]
-        lines = [f"def {_RUN}{label}(**given):", "    with contextlib.ExitStack() as open_fixtures:"]
+        lines = [f"def {RUN}{label}(**given):", "    with contextlib.ExitStack() as open_fixtures:"]
         lines += [f"        {name} = {self._value(name)}" for name in needed]
         lines += [f"        {line}" for line in before.split("\n")]
         lines += ["        try:", f"            {call}({', '.join(arguments)})", "        finally:"]
         lines += [f"            {line}" for line in (after or "pass").split("\n")]
         wrapper = ast.parse("\n".join(["import contextlib", *lines])).body
-        return plain, [*wrapper, *_calls(f"{_RUN}{label}", marks.rows)]
+        return plain, [*wrapper, *_calls(f"{RUN}{label}", marks.rows)]
 
     def is_mark(self, decorator: ast.expr, name: str) -> bool:
         """Whether a decorator is `pytest.mark.<name>`, called or not."""

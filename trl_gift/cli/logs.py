@@ -1,0 +1,44 @@
+"""What a run logs, in the terminal: a short line for each loss, instead of a dictionary for each log.
+
+The trainer has a line of its own for each round and each table; trackers and `trainer.state.log_history` get every figure.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+
+from trl_gift.trainer import GiFTTrainer
+
+
+def quieten_logs(trainer: GiFTTrainer, losses: bool = True) -> None:
+    """Takes the dictionaries away; the bar of the training stays, if there is one.
+
+    Args:
+        trainer: The trainer.
+        losses: Whether a line says each loss.
+    """
+    trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(ProgressCallback):
+        trainer.add_callback(_Bars())
+    if losses:
+        trainer.add_callback(_Losses())
+
+
+class _Bars(ProgressCallback):  # type: ignore[misc]
+    """The bar of the training without what it writes at each log."""
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class _Losses(TrainerCallback):  # type: ignore[misc]
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and logs and "loss" in logs:
+            parts = [f"step {state.global_step}: loss {float(logs['loss']):.4g}"]
+            parts += [f"learning rate {float(logs['learning_rate']):.2g}"] if "learning_rate" in logs else []
+            parts += [f"epoch {float(logs['epoch']):.2f}"] if "epoch" in logs else []
+            tqdm.write(", ".join(parts), file=sys.stderr)
