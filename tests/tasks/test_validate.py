@@ -147,3 +147,29 @@ def test_what_it_prints_holds_no_control_characters(tmp_path, capsys):
     assert "a\\x1b[2Jb: the reference does not pass" in printed
     assert "\x1b" not in printed
     assert len(printed.splitlines()) == 3
+
+
+UNFIT = [
+    ("global", "cnt = 0\ndef f(x):\n    global cnt\n    cnt = x + 1\n    return cnt", ["a base model fails"]),
+    ("driver", "def f(x):\n    return x + 1\n\nprint(f(1))\nassert f(1) == 2", []),
+    ("constant", "N = 1\ndef f(x, n=N):\n    return x + n", []),
+    ("helper", "def g(x):\n    return x + 1\ndef f(x):\n    return g(x)", []),
+    (
+        "lambda",
+        "f = lambda x: x + 1",
+        ["no training target for a base model", "no training target for a chat model whose"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("reference", "notes"), [row[1:] for row in UNFIT], ids=[row[0] for row in UNFIT])
+def test_references_that_are_no_target(sandbox, reference, notes):
+    """They pass their tests, but what a model would be trained to write does not."""
+    row = {"task_id": "t", "description": "Add one.", "signature": "def f(x):", "tests": ["assert f(1) == 2"]}
+    (task,) = tasks_from_rows(
+        [{**row, "signature": None if "n=N" in reference else "def f(x):", "reference": reference}]
+    )
+    result = validate([task], sandbox, runs=1)
+    assert [task.task_id for task in result.clean] == ["t"]
+    assert len(result.notes) == len(notes)
+    assert all(wanted in note.note for wanted, note in zip(notes, result.notes, strict=True))

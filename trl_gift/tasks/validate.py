@@ -21,6 +21,7 @@ from typing import Any
 from trl_gift.codetext import INDENT, entry_point_of
 from trl_gift.sandbox import AssertTests, CallTests, Outcome, Sandbox, Status, StdioTests, Tests
 from trl_gift.tasks.references import settled
+from trl_gift.tasks.targets import unfit_references
 from trl_gift.tasks.task import Task
 from trl_gift.tasks.testchecks import notes_on, reason_against
 
@@ -164,7 +165,10 @@ def validate(
         by_reference=tuple(by_reference),
         shared=tuple(task_id for task_id in (*shared, *loaded_shared) if task_id in kept),
         without_reference=tuple(t.task_id for t in tasks if t.reference is None and t.task_id in kept),
-        notes=tuple(_notes([t for t in tasks if t.task_id in kept])),
+        notes=(
+            *_notes([t for t in tasks if t.task_id in kept]),
+            *(Note(*note) for note in unfit_references(list(kept.values()), sandbox)),
+        ),
     )
 
 
