@@ -15,6 +15,7 @@ from trl_gift.sandbox import (
     CallTests,
     Case,
     IsolationUnavailable,
+    Limits,
     LocalSandbox,
     Status,
     probe_isolation,
@@ -22,6 +23,7 @@ from trl_gift.sandbox import (
 from trl_gift.sandbox.confine import seccomp, syscalls
 from trl_gift.sandbox.confine.plan import NONE, PLANS, Plan
 from trl_gift.sandbox.pool import isolation
+from trl_gift.sandbox.pool.worker import Job, Worker
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ADD = "def add(a, b):\n    return a + b\n"
@@ -46,6 +48,29 @@ def test_weaker_plans_let_nothing_escape(denied, left):
     result = attacks("--family", "escape", "--deny", *denied)
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"under {left}: 0 broken" in result.stdout
+
+
+def test_where_no_file_may_be_opened_the_common_modules_are_loaded():
+    names = ["dataclasses", "hashlib", "threading", "inspect", "pathlib", "asyncio", "tempfile", "unittest", "csv"]
+    worker = Worker(PLANS[-1])
+    try:
+        for name in names:
+            assert worker.run(Job(f"import {name}\n{ADD}", ADDS, Limits(), True)).passed, name
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("limits", ["-n 40", "-v 1300000", "-f 100 -t 1000 -s 512"])
+def test_lower_limits_of_the_shell_stay(limits):
+    """Ours may not raise them, and a sandbox under them works."""
+    script = (
+        "from trl_gift.sandbox import CallTests, Case, LocalSandbox\n"
+        "with LocalSandbox(num_workers=1) as pool:\n"
+        f"    print(pool.run({ADD!r}, CallTests('add', [Case(args=(1, 2), expected=3)])).status)\n"
+    )
+    command = ["bash", "-c", f'ulimit {limits}; exec {sys.executable} -c "$0"', script]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.stdout == "passed\n", result.stderr
 
 
 @pytest.mark.slow

@@ -109,6 +109,14 @@ def _try_filter(filter_: seccomp.Filter) -> None:
         raise LayerFailed("seccomp", OSError(status, f"the filter cannot be installed: {words}"))
 
 
+def limit(kind: int, most: int) -> None:
+    """Limits a resource of this process for good; a lower limit that it has inherited, as from `ulimit`, stays."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(kind, (most, most))
+
+
 class Allowance(NamedTuple):
     """The resources of one program.
 
@@ -136,7 +144,7 @@ class Allowance(NamedTuple):
         """
         seconds = int(self.cpu_s) + 2  # the kernel's backstop; another process enforces the exact limit
         total = address_space + self.memory
-        resource.setrlimit(resource.RLIMIT_DATA if data_only else resource.RLIMIT_AS, (total, total))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (self.output, self.output))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self.open_files, self.open_files))
+        limit(resource.RLIMIT_DATA if data_only else resource.RLIMIT_AS, total)
+        limit(resource.RLIMIT_CPU, seconds)
+        limit(resource.RLIMIT_FSIZE, self.output)
+        limit(resource.RLIMIT_NOFILE, self.open_files)

@@ -20,7 +20,7 @@ import types
 from typing import Any, NoReturn
 
 from trl_gift.sandbox.confine import kernel
-from trl_gift.sandbox.confine.layers import Allowance
+from trl_gift.sandbox.confine.layers import Allowance, limit
 from trl_gift.sandbox.confine.seccomp import Filter
 from trl_gift.sandbox.inside.program import BOM, FILENAME, confine, new_module, read_all
 from trl_gift.sandbox.status import Status
@@ -40,7 +40,7 @@ def become(
     os.closerange(4, 1 << 16)
     judge = socket.socket(fileno=3)
     seconds = int(allowance.cpu_s) + 2
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds * 1000, seconds * 1000))
+    limit(resource.RLIMIT_CPU, 1000 * seconds)
     try:
         code = compile(text.removeprefix(BOM), FILENAME, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:

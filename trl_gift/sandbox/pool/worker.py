@@ -46,6 +46,14 @@ PRELOAD = [
     "calendar", "sys", "os", "ctypes",
 ]  # fmt: skip
 
+# Where programs may open no file, an import fails unless the module is loaded already.
+PRELOAD_WITHOUT_FILES = [
+    "dataclasses", "hashlib", "threading", "inspect", "pathlib", "uuid", "queue", "bz2", "zlib", "base64", "binascii",
+    "csv", "difflib", "graphlib", "html", "ipaddress", "locale", "pprint", "secrets", "shutil", "tempfile", "timeit",
+    "tokenize", "traceback", "unicodedata", "warnings", "weakref", "zoneinfo", "concurrent.futures", "asyncio", "doctest",
+    "unittest",
+]  # fmt: skip
+
 
 class WorkerDied(Exception):
     """A worker ended, or stopped answering, while it had a program."""
@@ -137,7 +145,7 @@ class Worker:
             "parent": os.getpid(),
             "plan": self.plan._asdict(),
             "packages": packages,
-            "preload": preload,
+            "preload": preload if self.plan.files else [*preload, *PRELOAD_WITHOUT_FILES],
             "native": native,
         }
         try:
