@@ -73,13 +73,12 @@ def test_an_answer_gives_what_a_careful_reader_would_run(path):
 def test_the_expected_programs_are_right():
     """What the files expect passes the expression that they name, so that no wrong expectation stands among them."""
     cases = {path.stem: case for path in FILES if "passes" in (case := read(path)).options}
-    pairs = [
-        (
-            case.sections["program"],
-            AssertTests(f"assert {case.options['passes']}", codetext.entry_point_of(case.sections["signature"])),
-        )
-        for case in cases.values()
-    ]
+    pairs = []
+    for case in cases.values():
+        signature = case.sections["signature"]
+        name, shared = codetext.entry_point_of(signature), codetext.opens_class(signature)
+        tests = AssertTests(f"assert {case.options['passes']}", name, shared=shared)
+        pairs.append((case.sections["program"], tests))
     with LocalSandbox(num_workers=1) as sandbox:
         outcomes = [future.result() for future in sandbox.submit_all(pairs)]
     assert {name: outcome.message for name, outcome in zip(cases, outcomes, strict=True)
