@@ -188,13 +188,17 @@ def pin(code: str, signature: str) -> str:
     function, pinned_function = find(tree, entry_point), find(pinned, entry_point)
     head = [node for node in pinned.body if node is not pinned_function]
     # Compared with what can be pinned alone: a whole program may be nested too deeply to be written.
-    present = {unparsed(node) for node in tree.body if isinstance(node, Import | ast.Assign)}
+    kinds = tuple({type(node) for node in head})
+    present = {unparsed(node) for node in tree.body if isinstance(node, kinds)}
     defined = {node.name for node in definitions(tree)}
-    missing = [
-        str(unparsed(node))
-        for node in head
-        if unparsed(node) not in present and not (isinstance(node, Definition) and node.name in defined)
-    ]
+    shown: list[ast.stmt] = []
+    read: set[str] = set()
+    for node in reversed(head):
+        held = unparsed(node) in present or (isinstance(node, Definition) and node.name in defined)
+        if not held or bound_names(node) & read:  # what is put in front may need what the program holds later
+            shown.insert(0, node)
+            read |= global_reads(node)
+    missing = [str(unparsed(node)) for node in shown]
     lines = lines_of(code)
     if (
         isinstance(function, Function)
@@ -202,10 +206,10 @@ def pin(code: str, signature: str) -> str:
         and type(function) is type(pinned_function)
         and [arg.arg for arg in arguments(function)] == [arg.arg for arg in arguments(pinned_function)]
     ):
-        first, shown = first_line(function.body[0]), header(pinned_function)
-        if first > function.lineno and shown is not None:  # a one-line function keeps its own header
+        first, written = first_line(function.body[0]), header(pinned_function)
+        if first > function.lineno and written is not None:  # a one-line function keeps its own header
             comments = [line for line in lines[function.lineno : first - 1] if line.strip().startswith("#")]
-            lines[first_line(function) - 1 : first - 1] = [*lines_of(shown), *comments]
+            lines[first_line(function) - 1 : first - 1] = [*lines_of(written), *comments]
     text = "\n".join([*missing, *lines])
     return with_future_first(text if tree_of(text) is not None else "\n".join([*missing, *lines_of(code)]))
 

@@ -62,7 +62,9 @@ def before_is_comment(lines: list[str], number: int) -> bool:
     return lines[number - 2].startswith("#")
 
 
-def needed_statements(tree: ast.Module, names: Collection[str], leave_out: ast.stmt | None = None) -> set[ast.stmt]:
+def needed_statements(
+    tree: ast.Module, names: Collection[str], leave_out: ast.stmt | None = None, settings: bool = True
+) -> set[ast.stmt]:
     """The top-level statements that `names` need when they are used, directly or through other statements.
 
     These are the statements that bind a needed name, those that change a needed value (`memo.update(…)`, `f.calls = 0`,
@@ -73,9 +75,12 @@ def needed_statements(tree: ast.Module, names: Collection[str], leave_out: ast.s
         tree: The module.
         names: The names that are needed first.
         leave_out: A statement that is not looked at.
+        settings: Whether settings of imported modules are needed, too.
     """
     module = _Module([node for node in tree.body if node is not leave_out], set(names))
-    kept = {node for node in module.statements if is_top_level_only(node)} | module.settings()
+    kept = {node for node in module.statements if is_top_level_only(node)}
+    if settings:
+        kept |= module.settings()
     if tree.body and tree.body[0] is not leave_out and is_docstring(tree.body[0]):
         kept.add(tree.body[0])
     needed = {*names, *(name for node in kept for name in module.reads[node])}

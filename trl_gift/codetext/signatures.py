@@ -70,7 +70,7 @@ def signature_of(code: str, entry_point: str) -> str | None:
         return None
     own = tree_of(f"{shown}\n{INDENT}pass")
     wanted = names_in(own) if own else set()
-    kept = needed_statements(tree, wanted - {function.name}, leave_out=function)
+    kept = needed_statements(tree, wanted - {function.name}, leave_out=function, settings=False)
     if isinstance(function, ast.ClassDef):
         shown = f"{shown}{_outline(function)}"
         used = names_in(function)
