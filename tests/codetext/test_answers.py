@@ -70,6 +70,16 @@ def test_an_answer_gives_what_a_careful_reader_would_run(path):
         assert (code, reason) == (None, case.sections["reason"])
 
 
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_a_program_is_found_again_where_it_stands_alone(path):
+    case = read(path)
+    if "program" not in case.sections or case.options.get("as") == "text":
+        return
+    program, names = case.sections["program"], frozenset(case.options.get("tests", "").split())
+    answer = f"``````python\n{program}\n``````"
+    assert lines(codetext.find_program(answer, case.sections.get("signature"), names).code) == lines(program)
+
+
 def test_the_expected_programs_are_right():
     """What the files expect passes the expression that they name, so that no wrong expectation stands among them."""
     cases = {path.stem: case for path in FILES if "passes" in (case := read(path)).options}
