@@ -19,6 +19,7 @@ from trl_gift.codetext.bindings import free_names
 from trl_gift.codetext.bodies import renamed
 from trl_gift.codetext.fences import Block, Strings, fenced_blocks
 from trl_gift.codetext.joining import joined
+from trl_gift.codetext.methods import method_as_function
 from trl_gift.codetext.needed import keep_needed
 from trl_gift.codetext.prefixes import longest_prefix
 from trl_gift.codetext.signatures import defines, entry_point_of, opened, pinned_names
@@ -33,12 +34,15 @@ from trl_gift.codetext.syntax import (
     is_stub,
     lines_of,
     tree_of,
-    unparsed,
 )
 
 PYTHON_TAGS = frozenset({"", "python", "py", "ipython", "sage"})
 """Languages of fences that may hold a Python program; an empty one among them."""
 
+# What models call blocks of Python, too, and blocks of other texts.
+_UNSPECIFIC_TAGS = frozenset(
+    {"tool_code", "code", "solution", "program", "pycon", "doctest", "text", "txt", "plaintext"}
+)
 _MARKDOWN_TAGS = frozenset({"markdown", "md"})
 
 NO_CODE = "no code"
@@ -103,8 +107,9 @@ def find_program(
         if python:
             found = _choose(python, signature, names, rename_entry_point)
         if found.code is None:
-            # Some models have names of their own for Python: what parses and holds the function is meant.
-            other = [piece for block in blocks if not _is_of(block, PYTHON_TAGS) and tree_of(piece := _cleaned(block))]
+            other = [
+                piece for block in blocks if _is_of(block, _UNSPECIFIC_TAGS) and tree_of(piece := _cleaned(block))
+            ]
             meant = _choose(other, signature, names, rename_entry_point) if other else found
             found = meant if meant.code is not None and (signature or _is_whole(meant.code)) else found
         if found.code is None and not python and any(block.code.strip() for block in blocks):
@@ -113,7 +118,7 @@ def find_program(
             return found
     if found.code is not None or found.kind == NO_FUNCTION:
         return found
-    regions = code_regions(text)
+    regions = code_regions(_without_other_languages(text))
     if regions and (prose := _choose(regions, signature, names, rename_entry_point)).code is not None:
         return prose
     return found if found.kind else Found(None, NO_CODE, "no code in the answer")
@@ -125,6 +130,17 @@ def _blocks(text: str, strings: Strings = "closed") -> list[Block]:
     for block in fenced_blocks(text, strings):
         found += (_is_of(block, _MARKDOWN_TAGS) and fenced_blocks(block.code, strings)) or [block]
     return found
+
+
+def _without_other_languages(text: str) -> str:
+    """`text` without its closed blocks that name another language than Python."""
+    pieces: list[str] = []
+    place = 0
+    for block in fenced_blocks(text, strings="ignored"):
+        if block.closed and not _is_of(block, PYTHON_TAGS | _UNSPECIFIC_TAGS | _MARKDOWN_TAGS):
+            pieces.append(text[place : block.start])
+            place = block.end
+    return "".join([*pieces, text[place:]])
 
 
 def _is_of(block: Block, tags: Collection[str]) -> bool:
@@ -193,7 +209,7 @@ def _choose(pieces: Sequence[str], signature: str | None, names: frozenset[str],
         place, code = defining
         return Found(keep_needed(joined(code, _others(pieces, place)), wanted))
     for place in reversed(range(len(pieces))):
-        if (whole := _method_as_function(pieces[place], entry_point)) is not None:
+        if (whole := method_as_function(pieces[place], entry_point)) is not None:
             return Found(keep_needed(joined(whole, _others(pieces, place)), wanted))
     for piece in reversed(pieces):
         if (whole := _with_signature(piece, signature)) is not None:
@@ -246,51 +262,6 @@ def _defining(pieces: Sequence[str], entry_point: str) -> tuple[int, str] | None
             return place, code
         stub = stub or (place, code)
     return stub
-
-
-def _method_as_function(code: str, entry_point: str) -> str | None:
-    """A program whose class has a method of the name, with a function that calls the method of a new object."""
-    tree = tree_of(code)
-    for node in reversed(tree.body if tree else []):
-        if not isinstance(node, ast.ClassDef):
-            continue
-        method = next((item for item in inner(node) if isinstance(item, Function) and item.name == entry_point), None)
-        if method is None:
-            continue
-        static = any(isinstance(part, ast.Name) and part.id == "staticmethod" for part in method.decorator_list)
-        taken, given = _handed_on(method.args, leave_out=not static)
-        return f"{code.rstrip()}\n\n\ndef {entry_point}({taken}):\n{INDENT}return {node.name}().{entry_point}({given})"
-    return None
-
-
-def _handed_on(parameters: ast.arguments, leave_out: bool) -> tuple[str, str]:
-    """The parameters of a function that calls another with them, and the arguments of that call.
-
-    Args:
-        parameters: Those of the function that is called.
-        leave_out: Whether the first one is left out, as `self` of a method.
-    """
-    places = [*parameters.posonlyargs, *parameters.args]
-    without = len(places) - len(parameters.defaults)
-    defaults: list[ast.expr | None] = [*[None] * without, *parameters.defaults]
-    taken = [_with_default(arg, default) for arg, default in zip(places, defaults, strict=True)][leave_out:]
-    given = [arg.arg for arg in places][leave_out:]
-    if parameters.vararg is not None:
-        taken.append(f"*{parameters.vararg.arg}")
-        given.append(f"*{parameters.vararg.arg}")
-    elif parameters.kwonlyargs:
-        taken.append("*")
-    for arg, default in zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True):
-        taken.append(_with_default(arg, default))
-        given.append(f"{arg.arg}={arg.arg}")
-    if parameters.kwarg is not None:
-        taken.append(f"**{parameters.kwarg.arg}")
-        given.append(f"**{parameters.kwarg.arg}")
-    return ", ".join(taken), ", ".join(given)
-
-
-def _with_default(arg: ast.arg, default: ast.expr | None) -> str:
-    return arg.arg if default is None else f"{arg.arg}={unparsed(default) or None}"
 
 
 def _with_signature(code: str, signature: str) -> str | None:
