@@ -15,15 +15,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from trl_gift.codetext.bindings import free_names
 from trl_gift.codetext.bodies import renamed
-from trl_gift.codetext.fences import Block, fenced_blocks
-from trl_gift.codetext.needed import free_names, joined, keep_needed
+from trl_gift.codetext.fences import Block, Strings, fenced_blocks
+from trl_gift.codetext.joining import joined
+from trl_gift.codetext.methods import method_as_function
+from trl_gift.codetext.needed import keep_needed
 from trl_gift.codetext.prefixes import longest_prefix
 from trl_gift.codetext.signatures import defines, entry_point_of, opened, pinned_names
 from trl_gift.codetext.syntax import (
     INDENT,
     Function,
     arguments,
+    definitions,
     find,
     functions,
     inner,
@@ -34,6 +38,12 @@ from trl_gift.codetext.syntax import (
 
 PYTHON_TAGS = frozenset({"", "python", "py", "ipython", "sage"})
 """Languages of fences that may hold a Python program; an empty one among them."""
+
+# What models call blocks of Python, too, and blocks of other texts.
+_UNSPECIFIC_TAGS = frozenset(
+    {"tool_code", "code", "solution", "program", "pycon", "doctest", "text", "txt", "plaintext"}
+)
+_MARKDOWN_TAGS = frozenset({"markdown", "md"})
 
 NO_CODE = "no code"
 NO_FUNCTION = "no function of the name"
@@ -46,9 +56,13 @@ CUT_OFF = "cut off"
 _REMEMBERED = 4096
 # Search in prose parses each character this many times at most, times the tries for a beginning.
 _MOST_PARSED = 2
+# The last pieces of a whole program that are tried with what they need of the others.
+_MOST_JOINED = 4
 _STARTS = re.compile(
     r"(?:(?:def|async|class|import|from|for|while|if|with|try|print|return)\b|@\w|[A-Za-z_][\w.]*(?:\[[^\]\n]*\])?\s*(?:[-+*/%]?=(?!=)|,[^.!?\n]*=(?!=)|\())"
 )
+_NOTEBOOK_COMMAND = re.compile(r"^[%!][^\n]*\n", re.MULTILINE)
+_MARKS = re.compile(r"[({;=]")
 # What is not Python in what should be: characters that look like spaces, or are invisible.
 _INVISIBLE = str.maketrans(
     {"\xa0": " ", "\u202f": " ", "\u200b": None, "\ufeff": None, "\u200c": None, "\u2060": None}
@@ -88,21 +102,55 @@ def find_program(
     """
     found = Found(None)
     # A string that is never closed would swallow the blocks after it.
-    for blocks in (fenced_blocks(text), fenced_blocks(text, strings="ignored")):
-        python = [block for block in blocks if block.tag in PYTHON_TAGS]
-        pieces = [piece for block in python if (piece := _cleaned(block))]
-        if pieces:
-            found = _choose(pieces, signature, names, rename_entry_point)
-        elif blocks:
-            found = Found(None, OTHER_LANGUAGE, f"code only in {_listed(sorted({block.tag for block in blocks}))}")
+    for blocks in (_blocks(text), _blocks(text, strings="ignored")):
+        python = [piece for block in blocks if _is_of(block, PYTHON_TAGS) and (piece := _cleaned(block))]
+        if python:
+            found = _choose(python, signature, names, rename_entry_point)
+        if found.code is None:
+            other = [
+                piece for block in blocks if _is_of(block, _UNSPECIFIC_TAGS) and tree_of(piece := _cleaned(block))
+            ]
+            meant = _choose(other, signature, names, rename_entry_point) if other else found
+            found = meant if meant.code is not None and (signature or _is_whole(meant.code)) else found
+        if found.code is None and not python and any(block.code.strip() for block in blocks):
+            found = _only_in(blocks)
         if found.code is not None and tree_of(found.code) is not None:
             return found
     if found.code is not None or found.kind == NO_FUNCTION:
         return found
-    regions = code_regions(text)
+    regions = code_regions(_without_other_languages(text))
     if regions and (prose := _choose(regions, signature, names, rename_entry_point)).code is not None:
         return prose
     return found if found.kind else Found(None, NO_CODE, "no code in the answer")
+
+
+def _blocks(text: str, strings: Strings = "closed") -> list[Block]:
+    """The blocks of an answer; those in a block of Markdown in its place."""
+    found: list[Block] = []
+    for block in fenced_blocks(text, strings):
+        found += (_is_of(block, _MARKDOWN_TAGS) and fenced_blocks(block.code, strings)) or [block]
+    return found
+
+
+def _without_other_languages(text: str) -> str:
+    """`text` without its closed blocks that name another language than Python."""
+    pieces: list[str] = []
+    place = 0
+    for block in fenced_blocks(text, strings="ignored"):
+        if block.closed and not _is_of(block, PYTHON_TAGS | _UNSPECIFIC_TAGS | _MARKDOWN_TAGS):
+            pieces.append(text[place : block.start])
+            place = block.end
+    return "".join([*pieces, text[place:]])
+
+
+def _is_of(block: Block, tags: Collection[str]) -> bool:
+    """Whether a block is of one of some languages, whose name may have a version (`python3`, `c++17`)."""
+    return block.tag in tags or (block.tag.rstrip("0123456789") or block.tag) in tags
+
+
+def _only_in(blocks: Sequence[Block]) -> Found:
+    tags = sorted({block.tag for block in blocks})
+    return Found(None, OTHER_LANGUAGE, f"code only in {', '.join(tag or 'unnamed blocks' for tag in tags)}")
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -113,35 +161,41 @@ def find_text(text: str, tags: frozenset[str]) -> Found:
         text: The answer, without thoughts.
         tags: What fences call the language, in lower case.
     """
-    blocks = fenced_blocks(text, strings="ignored")
-    own = [block.code.strip("\n") for block in blocks if block.tag in tags] or [
-        block.code.strip("\n") for block in blocks if not block.tag
-    ]
-    own = [code for code in own if code.strip()]
+    blocks = [block for block in _blocks(text, strings="ignored") if block.code.strip()]
+    own = [block for block in blocks if _is_of(block, tags)]
+    # A sample of input or output may have a block, too; it has fewer marks than a program.
+    own = own or [block for block in blocks if not block.tag and _MARKS.search(block.code)]
+    own = own or [block for block in blocks if not block.tag]
     if own:
-        return Found(own[-1])
+        return Found(own[-1].code.strip("\n"))
     if blocks:
-        return Found(None, OTHER_LANGUAGE, f"code only in {_listed(sorted({block.tag for block in blocks}))}")
+        return _only_in(blocks)
     return Found(text.strip("\n")) if text.strip() else Found(None, NO_CODE, "no code in the answer")
-
-
-def _listed(tags: Sequence[str]) -> str:
-    return ", ".join(tag or "unnamed blocks" for tag in tags)
 
 
 def _cleaned(block: Block) -> str:
     """The code of a block as Python would take it; empty if it holds none."""
     code = textwrap.dedent(block.code).strip("\n").rstrip()
-    if code.startswith((">>> ", "$ ")):
+    if code.startswith("$ "):
         return ""
+    if code.startswith(">>> "):
+        return _of_transcript(code)
     first, _, rest = code.partition("\n")
     if not block.tag and first.strip().lower() in ("python", "python3", "py"):
         code = rest  # the language on a line of its own
     if tree_of(code) is None:
         visible = code.translate(_INVISIBLE)
-        if visible != code and tree_of(visible) is not None:
-            return visible
+        for other in (visible, _NOTEBOOK_COMMAND.sub("", visible)):
+            if other != code and tree_of(other) is not None:
+                return other.strip("\n")
     return code
+
+
+def _of_transcript(text: str) -> str:
+    """The statements of an interpreter's transcript if they define something; empty if they only use it."""
+    typed = [line[4:] for line in lines_of(text) if line.startswith((">>> ", "... ")) or line in (">>>", "...")]
+    code = "\n".join(typed)
+    return code if definitions(tree_of(code)) else ""
 
 
 def _choose(pieces: Sequence[str], signature: str | None, names: frozenset[str], rename_entry_point: bool) -> Found:
@@ -153,11 +207,10 @@ def _choose(pieces: Sequence[str], signature: str | None, names: frozenset[str],
     defining = _defining(pieces, entry_point)
     if defining is not None:
         place, code = defining
-        others = [*reversed(pieces[:place]), *pieces[place + 1 :]]
-        return Found(keep_needed(joined(code, [other for other in others if tree_of(other)]), wanted))
-    for piece in reversed(pieces):
-        if (whole := _method_as_function(piece, entry_point)) is not None:
-            return Found(keep_needed(whole, wanted))
+        return Found(keep_needed(joined(code, _others(pieces, place)), wanted))
+    for place in reversed(range(len(pieces))):
+        if (whole := method_as_function(pieces[place], entry_point)) is not None:
+            return Found(keep_needed(joined(whole, _others(pieces, place)), wanted))
     for piece in reversed(pieces):
         if (whole := _with_signature(piece, signature)) is not None:
             return Found(whole)
@@ -171,9 +224,26 @@ def _choose(pieces: Sequence[str], signature: str | None, names: frozenset[str],
     broken = [piece for piece in pieces if tree_of(piece) is None and opening.search(piece)]
     if broken:
         return Found(broken[-1])
-    others = sorted({node.name for piece in pieces for node in functions(tree_of(piece))})
+    others = sorted({name for piece in pieces for name in _function_names(tree_of(piece))})
     also = f"; found {', '.join(others)}" if others else ""
     return Found(None, NO_FUNCTION, f"no function named {entry_point}{also}")
+
+
+def _others(pieces: Sequence[str], place: int) -> list[str]:
+    """The pieces besides the one at `place`, as far as they parse: those before it, the nearest first, then the rest."""
+    others = [*reversed(pieces[:place]), *pieces[place + 1 :]]
+    return [code for other in others if (code := other if tree_of(other) else longest_prefix(lines_of(other)))]
+
+
+def _function_names(tree: ast.Module | None) -> list[str]:
+    """The names of functions, and of methods as `Solution.count`."""
+    return [node.name for node in functions(tree)] + [
+        f"{node.name}.{item.name}"
+        for node in definitions(tree)
+        if isinstance(node, ast.ClassDef)
+        for item in node.body
+        if isinstance(item, Function) and not item.name.startswith("_")
+    ]
 
 
 def _defining(pieces: Sequence[str], entry_point: str) -> tuple[int, str] | None:
@@ -194,41 +264,25 @@ def _defining(pieces: Sequence[str], entry_point: str) -> tuple[int, str] | None
     return stub
 
 
-def _method_as_function(code: str, entry_point: str) -> str | None:
-    """A program whose class has a method of the name, with a function that calls the method of a new object."""
-    tree = tree_of(code)
-    for node in reversed(tree.body if tree else []):
-        if not isinstance(node, ast.ClassDef):
-            continue
-        method = next((item for item in inner(node) if isinstance(item, Function) and item.name == entry_point), None)
-        if method is None:
-            continue
-        kinds = {part.id for part in method.decorator_list if isinstance(part, ast.Name)}
-        taken = method.args
-        shown = [arg.arg for arg in (*taken.posonlyargs, *taken.args)]
-        if "staticmethod" not in kinds:
-            shown = shown[1:]
-        return (
-            f"{code.rstrip()}\n\n\ndef {entry_point}({', '.join(shown)}):\n"
-            f"{INDENT}return {node.name}().{entry_point}({', '.join(shown)})"
-        )
-    return None
-
-
 def _with_signature(code: str, signature: str) -> str | None:
-    """The program of a piece that holds only the body of the function."""
-    tree = tree_of(code)
-    if tree is None or not any(isinstance(node, ast.Return) for node in _statements(tree)):
+    """The program of a piece that holds only the body of the function; its first line may have lost its indentation."""
+    body = textwrap.indent(code, INDENT) if tree_of(code) is not None else f"{INDENT}{code.lstrip()}"
+    tree = tree_of(f"def body():\n{body}")
+    if tree is None or len(tree.body) != 1 or not any(_gives_a_result(node) for node in _statements(tree.body[0])):
         return None
-    body = textwrap.indent(code, INDENT)
     whole = f"{signature.rstrip()}\n{body}"
     return whole if tree_of(whole) is not None else None
 
 
-def _statements(tree: ast.Module) -> list[ast.AST]:
-    """The statements of a module outside its functions and classes."""
+def _gives_a_result(node: ast.AST) -> bool:
+    value = node.value if isinstance(node, ast.Expr | ast.Assign) else None
+    return isinstance(node, ast.Return) or isinstance(value, ast.Yield | ast.YieldFrom)
+
+
+def _statements(function: ast.stmt) -> list[ast.AST]:
+    """The statements of a function outside the functions and classes in it."""
     found: list[ast.AST] = []
-    waiting: list[ast.AST] = list(tree.body)
+    waiting: list[ast.AST] = list(inner(function))
     while waiting:
         node = waiting.pop()
         found.append(node)
@@ -238,13 +292,17 @@ def _statements(tree: ast.Module) -> list[ast.AST]:
 
 
 def _whole_program(pieces: Sequence[str]) -> Found:
-    """The last piece that is a program by itself, or with what it needs of the others; otherwise the last that parses."""
+    """The last piece that is a program by itself, or with what it needs of the others; otherwise the last that parses.
+
+    A piece that reads its input comes first: an example call or a part that is explained may follow the program.
+    """
     parsed = [(place, piece) for place, piece in enumerate(pieces) if _does_something(piece)]
-    for place, piece in reversed(parsed):
-        code = joined(piece, [*reversed(pieces[:place]), *pieces[place + 1 :]])
-        tree = tree_of(code)
-        if tree is not None and not free_names(tree) and _uses(tree, _OUTPUT):
-            return Found(code)
+    alone = [piece for _, piece in reversed(parsed)]
+    together = [joined(piece, _others(pieces, place)) for place, piece in parsed[: -_MOST_JOINED - 1 : -1]]
+    for reads in (_INPUT, None):
+        for code in (*alone, *together):
+            if _is_whole(code) and (reads is None or _uses(code, reads)):
+                return Found(code)
     if parsed:
         return Found(parsed[-1][1])
     broken = [piece for piece in pieces if tree_of(piece) is None and "\n" in piece] or [
@@ -254,7 +312,14 @@ def _whole_program(pieces: Sequence[str]) -> Found:
     return Found(max(broken, key=len)) if broken else Found(None, NO_CODE, "no program in the answer")
 
 
+_INPUT = frozenset({"input", "stdin", "open", "fileinput", "read", "readline", "readlines"})
 _OUTPUT = frozenset({"print", "stdout", "write", "open", "os", "exec"})
+
+
+def _is_whole(code: str) -> bool:
+    """Whether a program writes something and has all names that it reads."""
+    tree = tree_of(code)
+    return tree is not None and not free_names(tree) and _uses(code, _OUTPUT)
 
 
 def _does_something(code: str) -> bool:
@@ -266,8 +331,9 @@ def _does_something(code: str) -> bool:
     )
 
 
-def _uses(tree: ast.Module, names: Collection[str]) -> bool:
-    return any(
+def _uses(code: str, names: Collection[str]) -> bool:
+    tree = tree_of(code)
+    return tree is not None and any(
         (isinstance(node, ast.Name) and node.id in names) or (isinstance(node, ast.Attribute) and node.attr in names)
         for node in ast.walk(tree)
     )
@@ -293,9 +359,12 @@ def code_regions(text: str) -> list[str]:
             while start < end and (not _STARTS.match(lines[start])):
                 start += 1
             continue
+        lines_found = lines_of(found)
+        start += len(lines_found)
+        while lines_found[-1].startswith("#") or not lines_found[-1].strip():
+            lines_found.pop()  # a heading of Markdown rather than a comment
         if _does_something(found):
-            regions.append(found)
-        start += len(lines_of(found))
+            regions.append("\n".join(lines_found))
     return regions
 
 

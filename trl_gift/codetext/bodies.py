@@ -6,7 +6,9 @@ import ast
 import textwrap
 from functools import lru_cache
 
-from trl_gift.codetext.needed import bound_names, global_reads, needed_statements
+from trl_gift.codetext.bindings import bound_names, global_reads
+from trl_gift.codetext.joining import with_future_first
+from trl_gift.codetext.needed import needed_statements
 from trl_gift.codetext.prefixes import longest_prefix
 from trl_gift.codetext.signatures import entry_point_of, header, opened, opens_class
 from trl_gift.codetext.syntax import (
@@ -149,26 +151,32 @@ def complete(signature: str, completion: str) -> str | None:
         text = longest_prefix(lines, len(head))
         tree = tree_of(text) if text is not None else None
     if tree is not None:
-        function = find(tree, entry_point_of(signature))
-        end = max([*_ends(tree, function), 0]) if function else len(lines)
-        return "\n".join(lines[:end]) if end > len(head) else None
+        function = next((node for node in definitions(tree) if last_line(node) > len(head)), None)
+        kept = _with_helpers(lines, tree, function) if function else lines
+        return "\n".join(kept) if len(kept) > len(head) else None
     dedents = [i for i in range(len(head), len(lines)) if lines[i].strip() and not lines[i][0].isspace()]
     text = "\n".join(lines[: dedents[0]] if dedents else lines).rstrip()
     return text if len(lines_of(text)) > len(head) else None
 
 
-def _ends(tree: ast.Module, function: Definition) -> list[int]:
-    """The last lines of a function and of the definitions, imports and assignments after it that it needs."""
+def _with_helpers(lines: list[str], tree: ast.Module, function: Definition) -> list[str]:
+    """The lines up to the end of a function, then those of what it needs of the statements after it."""
     later = tree.body[tree.body.index(function) + 1 :]
     kept = needed_statements(tree, {function.name})
-    ends = [last_line(function)]
-    for node in later:
-        if node not in kept or not isinstance(node, Definition | Import | ast.Assign | ast.AnnAssign):
-            break
-        if not bound_names(node) - {function.name}:
-            break
-        ends.append(last_line(node))
-    return ends
+    helpers = [
+        node for node in later if node in kept and not is_top_level_only(node) and bound_names(node) != {function.name}
+    ]
+    end = last_line(function)
+    found = lines[:end]
+    for node in helpers:
+        start = first_line(node) - 1
+        # Empty lines stay, and comments, unless they follow something else that is left out.
+        space = start
+        while space > end and not lines[space - 1].strip():
+            space -= 1
+        found += lines[space : last_line(node)]
+        end = last_line(node)
+    return found
 
 
 def pin(code: str, signature: str) -> str:
@@ -180,13 +188,17 @@ def pin(code: str, signature: str) -> str:
     function, pinned_function = find(tree, entry_point), find(pinned, entry_point)
     head = [node for node in pinned.body if node is not pinned_function]
     # Compared with what can be pinned alone: a whole program may be nested too deeply to be written.
-    present = {unparsed(node) for node in tree.body if isinstance(node, Import | ast.Assign)}
+    kinds = tuple({type(node) for node in head})
+    present = {unparsed(node) for node in tree.body if isinstance(node, kinds)}
     defined = {node.name for node in definitions(tree)}
-    missing = [
-        str(unparsed(node))
-        for node in head
-        if unparsed(node) not in present and not (isinstance(node, Definition) and node.name in defined)
-    ]
+    shown: list[ast.stmt] = []
+    read: set[str] = set()
+    for node in reversed(head):
+        held = unparsed(node) in present or (isinstance(node, Definition) and node.name in defined)
+        if not held or bound_names(node) & read:  # what is put in front may need what the program holds later
+            shown.insert(0, node)
+            read |= global_reads(node)
+    missing = [str(unparsed(node)) for node in shown]
     lines = lines_of(code)
     if (
         isinstance(function, Function)
@@ -194,12 +206,12 @@ def pin(code: str, signature: str) -> str:
         and type(function) is type(pinned_function)
         and [arg.arg for arg in arguments(function)] == [arg.arg for arg in arguments(pinned_function)]
     ):
-        first, shown = first_line(function.body[0]), header(pinned_function)
-        if first > function.lineno and shown is not None:  # a one-line function keeps its own header
+        first, written = first_line(function.body[0]), header(pinned_function)
+        if first > function.lineno and written is not None:  # a one-line function keeps its own header
             comments = [line for line in lines[function.lineno : first - 1] if line.strip().startswith("#")]
-            lines[first_line(function) - 1 : first - 1] = [*lines_of(shown), *comments]
+            lines[first_line(function) - 1 : first - 1] = [*lines_of(written), *comments]
     text = "\n".join([*missing, *lines])
-    return text if tree_of(text) is not None else "\n".join([*missing, *lines_of(code)])
+    return with_future_first(text if tree_of(text) is not None else "\n".join([*missing, *lines_of(code)]))
 
 
 def renamed(code: str, entry_point: str, parameters: int) -> str | None:

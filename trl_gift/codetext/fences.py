@@ -26,7 +26,7 @@ _OPENING = re.compile(
 _TAG_END = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+#-."
 _TAG = re.compile(r"[ \t]*\{?\.?([A-Za-z][\w+#]*)(?:[-.]?[0-9.]+)?\}?")
 _CODE_WORDS = frozenset({"def", "class", "import", "from", "async"})
-_QUOTES = re.compile(r"(?:[ \t]{0,3}>)*")
+_QUOTES = re.compile(r"(?:[ \t]{0,3}> ?)*")
 
 Strings = Literal["closed", "open", "ignored"]
 """What a fence within a string that spans lines means: see `fenced_blocks`."""
@@ -140,6 +140,12 @@ def _opening_after_words(line: str) -> _Open | None:
     tag, fenced = line[len(head) :], head.rstrip(" \t")
     words = fenced.rstrip("`")
     length = len(fenced) - len(words)
+    if length >= 3 and not tag:  # opened on the same line?
+        fence = "`" * length
+        start = words.rfind(fence)
+        language, code = _info(words[start + length :]) if start >= 0 else ("", "")
+        if code:
+            return _Open(language, "`", length, 0, 0, [code + fence])
     if length < 3 or not words.strip() or not (tag or words.rstrip().endswith(":")):
         return None
     return _Open(_info(tag)[0], "`", length, 0, 0, [])

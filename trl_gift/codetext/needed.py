@@ -7,15 +7,14 @@ A model's answer often goes on after the function: a `print`, an own `assert` th
 from __future__ import annotations
 
 import ast
-import builtins
-from collections.abc import Collection, Iterable
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
 
+from trl_gift.codetext.bindings import BUILTINS, bound_names, changed_names, global_reads, loop_names
 from trl_gift.codetext.syntax import (
     Definition,
-    Function,
     Import,
-    arguments,
-    bound_by_import,
     find,
     first_line,
     identifier,
@@ -27,7 +26,7 @@ from trl_gift.codetext.syntax import (
     tree_of,
 )
 
-_BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
+_Node = TypeVar("_Node", bound=ast.stmt)
 # Calls at the top level that try the program out or end it, by their last name.
 _DRIVERS = frozenset({"print", "pprint", "input", "main", "exit", "_exit", "quit", "abort", "testmod", "testfile"})
 
@@ -63,160 +62,138 @@ def before_is_comment(lines: list[str], number: int) -> bool:
     return lines[number - 2].startswith("#")
 
 
-def needed_statements(tree: ast.Module, names: Collection[str], leave_out: ast.stmt | None = None) -> set[ast.stmt]:
+def needed_statements(
+    tree: ast.Module, names: Collection[str], leave_out: ast.stmt | None = None, settings: bool = True
+) -> set[ast.stmt]:
     """The top-level statements that `names` need when they are used, directly or through other statements.
 
-    These are the statements that bind a needed name, those that change a needed value (`memo.update(…)`), settings of
-    imported modules (`sys.setrecursionlimit(…)`), and `from … import *`.
+    These are the statements that bind a needed name, those that change a needed value (`memo.update(…)`, `f.calls = 0`,
+    or `fill()` if that function changes it), settings of imported modules (`sys.setrecursionlimit(…)`), and
+    `from … import *`. Calls of what `names` name, and of functions that call it, try it out and are not needed.
 
     Args:
         tree: The module.
         names: The names that are needed first.
         leave_out: A statement that is not looked at.
+        settings: Whether settings of imported modules are needed, too.
     """
-    statements = [node for node in tree.body if node is not leave_out]
-    binds = {node: bound_names(node) for node in statements}
-    reads = {node: global_reads(node) for node in statements}
-    own = {name for node in statements if not isinstance(node, Import) for name in binds[node]}
-    modules = {name for node in statements if isinstance(node, Import) for name in binds[node]}
-    binding: dict[str, list[ast.stmt]] = {}
-    touching: dict[str, list[ast.stmt]] = {}
-    kept: set[ast.stmt] = set()
-    first = set(names)
-    for node in statements:
-        for name in binds[node]:
-            binding.setdefault(name, []).append(node)
-        if is_top_level_only(node) or (node is tree.body[0] and is_docstring(node)):
-            kept.add(node)
-        elif _may_matter(node) and not reads[node] & first:
-            if not binds[node] and reads[node] & modules and reads[node] <= modules | _BUILTINS:
-                kept.add(node)  # a setting of an imported module
-            for name in reads[node] & own:
-                touching.setdefault(name, []).append(node)
-    needed = {*first, *(name for node in kept for name in reads[node])}
+    module = _Module([node for node in tree.body if node is not leave_out], set(names))
+    kept = {node for node in module.statements if is_top_level_only(node)}
+    if settings:
+        kept |= module.settings()
+    if tree.body and tree.body[0] is not leave_out and is_docstring(tree.body[0]):
+        kept.add(tree.body[0])
+    needed = {*names, *(name for node in kept for name in module.reads[node])}
     waiting = list(needed)
     while waiting:
-        name = waiting.pop()
-        for node in (*binding.get(name, ()), *touching.get(name, ())):
+        for node in module.needed_by(waiting.pop()):
             if node not in kept:
                 kept.add(node)
-                waiting.extend(reads[node] - needed)
-                needed |= reads[node]
+                waiting.extend(module.reads[node] - needed)
+                needed |= module.reads[node]
     return kept
 
 
-def global_reads(statement: ast.stmt) -> set[str]:
-    """The names of the module that a top-level statement reads, when it runs or when its functions are called."""
-    found: set[str] = set()
-    # Function scopes still to be read, each with the names of the functions around it.
-    waiting: list[tuple[list[ast.AST], set[str]]] = [([statement], set())]
-    while waiting:
-        roots, around = waiting.pop()
-        loads: set[str] = set()
-        local: set[str] = set()
-        shared: set[str] = set()
-        scopes: list[tuple[list[ast.AST], set[str]]] = []
-        stack = list(roots)
-        while stack:
-            node = stack.pop()
-            if isinstance(node, Function | ast.Lambda):
-                own = {arg.arg for arg in arguments(node)}
-                body: list[ast.AST] = [node.body] if isinstance(node, ast.Lambda) else list(node.body)
-                scopes.append((body, own))
-                outside = [node.args, *([] if isinstance(node, ast.Lambda) else [*node.decorator_list])]
-                if isinstance(node, Function):
-                    local.add(node.name)
-                    outside += [node.returns] if node.returns else []
-                stack.extend(outside)
-                continue
-            if isinstance(node, ast.ClassDef):
-                local.add(node.name)
-            elif isinstance(node, Import):
-                local |= bound_by_import(node)
-            elif isinstance(node, ast.Global):
-                shared.update(node.names)
-            elif isinstance(node, ast.Name):
-                (loads if isinstance(node.ctx, ast.Load) else local).add(node.id)
-            elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-                local.add(node.name)
-            stack.extend(ast.iter_child_nodes(node))
-        module = roots == [statement]
-        # What a statement of the module binds is the module's; an augmented assignment also reads it.
-        hidden = set() if module else (local | around) - shared
-        found |= (loads | shared | (local if module and not isinstance(statement, Definition) else set())) - hidden
-        for body, own in scopes:
-            waiting.append((body, own | (set() if module else hidden)))
-    return found
-
-
-def bound_names(statement: ast.stmt) -> set[str]:
-    """The names that a statement binds in the module when it runs."""
-    found: set[str] = set()
-    waiting: list[ast.AST] = [statement]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Definition):
-            found.add(node.name)
-            continue
-        if isinstance(node, Import):
-            found |= bound_by_import(node)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            found.add(node.name)
-        if not isinstance(node, ast.Lambda):
-            waiting.extend(ast.iter_child_nodes(node))
-    return found
-
-
-def free_names(tree: ast.Module) -> set[str]:
-    """The names that a module reads and binds nowhere."""
-    bound = set(_BUILTINS)
-    for node in ast.walk(tree):
-        if isinstance(node, Definition):
-            bound.add(node.name)
-        elif isinstance(node, Import):
-            bound |= bound_by_import(node)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            bound.add(node.id)
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            bound.add(node.name)
-        elif isinstance(node, ast.MatchMapping) and node.rest:
-            bound.add(node.rest)
-    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in tree.body):
-        return set()  # it may bind anything
-    return names_in(tree) - bound
-
-
-def joined(code: str, others: Iterable[str]) -> str:
-    """`code` after the statements of `others` that bind names which it reads and binds nowhere.
+class _Module:
+    """The statements of a module by the names that they bind, read and change.
 
     Args:
-        code: A program.
-        others: Further pieces of code; the first that binds a name gives it.
+        statements: The statements.
+        first: The names that are needed first.
     """
-    tree = tree_of(code)
-    missing = free_names(tree) if tree else set()
-    if not missing:
-        return code
-    pieces: list[str] = []
-    for other in others:
-        module = tree_of(other)
-        bound = {name for node in module.body for name in bound_names(node)} if module else set()
-        if module is None or not bound & missing:
-            continue
-        kept = keep_needed(other, missing & bound)
-        pieces.insert(0, kept)
-        added = tree_of(kept)
-        missing = (missing - bound) | ((free_names(added) if added else set()) - _BUILTINS)
-        if not missing:
-            break
-    if not pieces:
-        return code
-    text = "\n\n\n".join([*pieces, code])
-    return text if tree_of(text) is not None else code
+
+    def __init__(self, statements: list[ast.stmt], first: set[str]) -> None:
+        self.statements = statements
+        self.binds = {node: bound_names(node) for node in statements}
+        self.reads = {node: global_reads(node) - loop_names(node) for node in statements}
+        self.functions = {node.name for node in statements if isinstance(node, Definition)}
+        self._binding = _by_name(self.binds)
+        readers = _by_name({node: self.reads[node] for node in statements if isinstance(node, Definition)})
+        self._trying = _reached(first, readers)  # functions and classes that use what is needed first only try it out
+        self._touching: dict[str, list[ast.stmt]] = {}
+        self._changing: dict[str, list[str]] = {}
+        for node in statements:
+            if isinstance(node, Definition):
+                for name in set().union(*changed_names(node)) & self.reads[node]:
+                    self._changing.setdefault(name, []).append(node.name)
+            for name in self._touched(node, first):
+                self._touching.setdefault(name, []).append(node)
+        self._callers = {name: {node.name for node in nodes} for name, nodes in readers.items()}
+        self._calls = _by_name(
+            {
+                node: self.reads[node] & self.functions
+                for node in statements
+                if not isinstance(node, Definition) and _may_matter(node) and not self.reads[node] & self._trying
+            }
+        )
+        self._seen: set[str] = set()
+
+    def settings(self) -> set[ast.stmt]:
+        """Statements that read nothing but modules of the standard library, and bind nothing."""
+        modules = {
+            name
+            for node in self.statements
+            if isinstance(node, Import) and _is_standard(node)
+            for name in self.binds[node]
+        }
+        return {
+            node
+            for node in self.statements
+            if not self.binds[node]
+            and _may_matter(node)
+            and self.reads[node] & modules
+            and self.reads[node] <= modules | BUILTINS
+        }
+
+    def needed_by(self, name: str) -> list[ast.stmt]:
+        """The statements that bind a name or may change its value."""
+        found = [*self._binding.get(name, ()), *self._touching.get(name, ())]
+        changing = [function for function in self._changing.get(name, ()) if function not in self._trying]
+        while changing:
+            function = changing.pop()
+            if function not in self._seen:
+                self._seen.add(function)
+                found += self._calls.get(function, ())
+                changing += self._callers.get(function, set()) - self._trying
+        return found
+
+    def _touched(self, node: ast.stmt, first: set[str]) -> set[str]:
+        """The names whose values a statement may change without binding them."""
+        if isinstance(node, Definition):
+            # A decorator may register the function: `@handle.register`.
+            return {name for part in node.decorator_list for name in names_in(part)} - BUILTINS
+        if not _may_matter(node):
+            return set()
+        certain, possible = changed_names(node)
+        if self.reads[node] & self._trying:
+            return certain
+        return (self.reads[node] - self.functions) | certain | possible
+
+
+def _by_name(names: Mapping[_Node, Iterable[str]]) -> dict[str, list[_Node]]:
+    """The statements by each of their names."""
+    found: dict[str, list[_Node]] = {}
+    for node, own in names.items():
+        for name in own:
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def _reached(first: set[str], readers: Mapping[str, list[Definition]]) -> set[str]:
+    """`first` and the names of all functions and classes that use one of them, directly or through others."""
+    found, waiting = set(first), list(first)
+    while waiting:
+        for node in readers.get(waiting.pop(), ()):
+            if node.name not in found:
+                found.add(node.name)
+                waiting.append(node.name)
+    return found
+
+
+def _is_standard(node: Import) -> bool:
+    """Whether an import is of the standard library; a call of another module may be a plot or a progress bar."""
+    modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    return all(module.split(".")[0] in sys.stdlib_module_names for module in modules)
 
 
 def _bound(tree: ast.Module, name: str) -> bool:
@@ -225,7 +202,7 @@ def _bound(tree: ast.Module, name: str) -> bool:
 
 def _may_matter(node: ast.stmt) -> bool:
     """Whether a statement that binds nothing needed could change something: it is no assertion and no driver."""
-    if isinstance(node, ast.Assert | Definition | Import | ast.Raise) or _is_main_block(node):
+    if isinstance(node, ast.Assert | Definition | Import | ast.Raise) or is_main_block(node):
         return False
     return not any(
         isinstance(part, ast.Call) and _last_name(part.func) in _DRIVERS for part in _outside_functions(node)
@@ -236,7 +213,8 @@ def _outside_functions(node: ast.stmt) -> Iterable[ast.AST]:
     return () if isinstance(node, Definition) else ast.walk(node)
 
 
-def _is_main_block(node: ast.stmt) -> bool:
+def is_main_block(node: ast.stmt) -> bool:
+    """Whether a statement is `if __name__ == "__main__":`."""
     return isinstance(node, ast.If) and "__name__" in names_in(node.test)
 
 

@@ -6,7 +6,8 @@ import ast
 import copy
 from functools import lru_cache
 
-from trl_gift.codetext.needed import bound_names, needed_statements
+from trl_gift.codetext.bindings import bound_names
+from trl_gift.codetext.needed import is_main_block, needed_statements
 from trl_gift.codetext.syntax import (
     INDENT,
     Definition,
@@ -69,7 +70,7 @@ def signature_of(code: str, entry_point: str) -> str | None:
         return None
     own = tree_of(f"{shown}\n{INDENT}pass")
     wanted = names_in(own) if own else set()
-    kept = needed_statements(tree, wanted - {function.name}, leave_out=function)
+    kept = needed_statements(tree, wanted - {function.name}, leave_out=function, settings=False)
     if isinstance(function, ast.ClassDef):
         shown = f"{shown}{_outline(function)}"
         used = names_in(function)
@@ -126,9 +127,11 @@ def defined_functions(source: str) -> list[str]:
 
 
 def defines(tree: ast.Module, entry_point: str) -> bool:
-    """Whether a module binds the function or class at its top level, by a definition or an assignment."""
+    """Whether a module binds the function or class at its top level, by other means than an import."""
     return find(tree, entry_point) is not None or any(
-        entry_point in bound_names(node) for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)
+        entry_point in bound_names(node)
+        for node in tree.body
+        if not isinstance(node, Import) and not is_main_block(node)
     )
 
 
