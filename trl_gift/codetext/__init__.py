@@ -9,7 +9,6 @@ Of other languages only the block of an answer is known (`find_text`); their pro
 """
 
 from trl_gift.codetext.answers import (
-    CUT_OFF,
     NO_CODE,
     NO_FUNCTION,
     OTHER_LANGUAGE,
@@ -37,7 +36,6 @@ from trl_gift.codetext.signatures import (
 from trl_gift.codetext.syntax import INDENT, identifier, lines_of, parse
 
 __all__ = [
-    "CUT_OFF",
     "INDENT",
     "NO_CODE",
     "NO_FUNCTION",

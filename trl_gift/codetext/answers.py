@@ -49,7 +49,6 @@ NO_CODE = "no code"
 NO_FUNCTION = "no function of the name"
 OTHER_LANGUAGE = "another language"
 UNFINISHED_THOUGHT = "unfinished thought"
-CUT_OFF = "cut off"
 """Kinds of reasons why an answer holds no program, as statistics count them."""
 
 # A model writes the same text many times, and parsing is slow.
@@ -326,8 +325,7 @@ def _does_something(code: str) -> bool:
     """Whether a piece is a program: more than constants and names, which a sample of input or output may be, too."""
     tree = tree_of(code)
     return tree is not None and any(
-        not isinstance(node, ast.Expr | ast.AnnAssign) or isinstance(getattr(node, "value", None), ast.Call)
-        for node in tree.body
+        not isinstance(node, ast.Expr | ast.AnnAssign) or isinstance(node.value, ast.Call) for node in tree.body
     )
 
 
