@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from gc import get_freeze_count
 
 import pytest
 
@@ -10,8 +11,9 @@ from trl_gift.sampling.scheduler import Scheduler
 
 
 @pytest.fixture
-def nothing_frozen():
-    """As in a process of a user's; the tests' own is frozen."""
+def nothing_frozen(monkeypatch):
+    """As in a process of a user's; of the tests' own, much is frozen, and the count is remembered (tests/conftest.py)."""
+    monkeypatch.setattr(gc, "get_freeze_count", get_freeze_count)
     gc.unfreeze()
     yield
     gc.collect()
