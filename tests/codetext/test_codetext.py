@@ -87,10 +87,14 @@ def test_extract_finds_no_code(text):
 
 
 def test_pin_adds_imports_and_restores_the_header():
-    code = "def f(x, y = 1):\n    return math.sqrt(x)"
+    code = "def f(x, y = 2):\n    return math.sqrt(x)"
     pinned = codetext.pin(code, "import math\ndef f(x: int, y: int=2) -> float:")
     assert pinned == "import math\ndef f(x: int, y: int=2) -> float:\n    return math.sqrt(x)"
     assert codetext.pin(pinned, "import math\ndef f(x: int, y: int=2) -> float:") == pinned
+    # What the program may need stays: a default of its own, a decorator.
+    for own in ("def f(x, y=1):\n    return x", "@lru_cache\ndef f(x, y=2):\n    return x"):
+        assert codetext.pin(own, "def f(x: int, y: int=2) -> float:") == own
+    assert codetext.pin("def f(x, y):\n    return x", "def f(x, y=2):") == "def f(x, y=2):\n    return x"
     other = "def f(z):\n    return z"
     assert codetext.pin(other, "def f(x):") == other
 

@@ -9,6 +9,7 @@ needs.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import textwrap
 from collections.abc import Collection, Sequence
@@ -19,19 +20,22 @@ from trl_gift.codetext.bindings import free_names
 from trl_gift.codetext.bodies import renamed
 from trl_gift.codetext.fences import Block, Strings, fenced_blocks
 from trl_gift.codetext.joining import joined
-from trl_gift.codetext.methods import method_as_function
+from trl_gift.codetext.methods import method_as_function, only_method_as_function
 from trl_gift.codetext.needed import keep_needed
 from trl_gift.codetext.prefixes import longest_prefix
 from trl_gift.codetext.signatures import defines, entry_point_of, opened, pinned_names
 from trl_gift.codetext.syntax import (
     INDENT,
+    Definition,
     Function,
+    Import,
     arguments,
     definitions,
     find,
     functions,
     inner,
     is_stub,
+    last_line,
     lines_of,
     tree_of,
 )
@@ -60,11 +64,14 @@ _MOST_JOINED = 4
 _STARTS = re.compile(
     r"(?:(?:def|async|class|import|from|for|while|if|with|try|print|return)\b|@\w|[A-Za-z_][\w.]*(?:\[[^\]\n]*\])?\s*(?:[-+*/%]?=(?!=)|,[^.!?\n]*=(?!=)|\())"
 )
-_NOTEBOOK_COMMAND = re.compile(r"^[%!][^\n]*\n", re.MULTILINE)
+_NOTEBOOK_COMMAND = re.compile(r"^(?:[%!]|pip3? install )[^\n]*\n", re.MULTILINE)
+_LEFT_OUT = re.compile(
+    r"^\s*#\s*(?:\.\.\.|…)|^\s*#.*\b(?:rest of the|remaining code|same as before|as above)\b", re.IGNORECASE
+)
 _MARKS = re.compile(r"[({;=]")
 # What is not Python in what should be: characters that look like spaces, or are invisible.
 _INVISIBLE = str.maketrans(
-    {"\xa0": " ", "\u202f": " ", "\u200b": None, "\ufeff": None, "\u200c": None, "\u2060": None}
+    dict.fromkeys("\xa0\u202f\u2002\u2003\u2009\u3000", " ") | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "")
 )
 
 
@@ -117,7 +124,7 @@ def find_program(
             return found
     if found.code is not None or found.kind == NO_FUNCTION:
         return found
-    regions = code_regions(_without_other_languages(text))
+    regions = code_regions(_without_other_languages(text)) or _indented_code(text)
     if regions and (prose := _choose(regions, signature, names, rename_entry_point)).code is not None:
         return prose
     return found if found.kind else Found(None, NO_CODE, "no code in the answer")
@@ -216,8 +223,12 @@ def _choose(pieces: Sequence[str], signature: str | None, names: frozenset[str],
     function = find(opened(signature), entry_point)
     if rename_entry_point and isinstance(function, Function):
         for piece in reversed(pieces):
-            if (whole := renamed(piece, entry_point, len(arguments(function)))) is not None:
-                return Found(keep_needed(whole, wanted))
+            parameters = len(arguments(function))
+            renamed_piece = renamed(piece, entry_point, parameters) or only_method_as_function(
+                piece, entry_point, parameters
+            )
+            if renamed_piece is not None:
+                return Found(keep_needed(renamed_piece, wanted))
     # A block with a syntax error is still the model's answer: the execution reports the error.
     opening = re.compile(rf"\b(?:def|class)\s+{re.escape(entry_point)}\b")
     broken = [piece for piece in pieces if tree_of(piece) is None and opening.search(piece)]
@@ -257,10 +268,21 @@ def _defining(pieces: Sequence[str], entry_point: str) -> tuple[int, str] | None
         if code is None or tree is None or not defines(tree, entry_point):
             continue
         function = find(tree, entry_point)
-        if function is None or not is_stub(function):
+        if function is None or not (is_stub(function) or _is_sketch(code, function)):
             return place, code
         stub = stub or (place, code)
     return stub
+
+
+def _is_sketch(code: str, function: Definition) -> bool:
+    """Whether a function says that something is left out: `# ... rest of the function`, or `...` as its last statement."""
+    written = lines_of(code)[function.lineno - 1 : last_line(function)]
+    after = lines_of(code)[last_line(function) :]
+    comments = itertools.takewhile(lambda line: line[:1].isspace() or not line, after)
+    last = function.body[-1]
+    return any(_LEFT_OUT.search(line) for line in (*written, *comments)) or (
+        isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant) and last.value.value is ...
+    )
 
 
 def _with_signature(code: str, signature: str) -> str | None:
@@ -311,22 +333,27 @@ def _whole_program(pieces: Sequence[str]) -> Found:
     return Found(max(broken, key=len)) if broken else Found(None, NO_CODE, "no program in the answer")
 
 
-_INPUT = frozenset({"input", "stdin", "open", "fileinput", "read", "readline", "readlines"})
+_INPUT = frozenset({"input", "stdin", "fileinput", "read", "readline", "readlines"})
 _OUTPUT = frozenset({"print", "stdout", "write", "open", "os", "exec"})
 
 
 def _is_whole(code: str) -> bool:
-    """Whether a program writes something and has all names that it reads."""
+    """Whether a program writes something when it runs, and has all names that it reads."""
     tree = tree_of(code)
-    return tree is not None and not free_names(tree) and _uses(code, _OUTPUT)
+    runs = tree is not None and any(not isinstance(node, Definition | Import) and _calls(node) for node in tree.body)
+    return runs and tree is not None and not free_names(tree) and _uses(code, _OUTPUT)
 
 
 def _does_something(code: str) -> bool:
     """Whether a piece is a program: more than constants and names, which a sample of input or output may be, too."""
     tree = tree_of(code)
     return tree is not None and any(
-        not isinstance(node, ast.Expr | ast.AnnAssign) or isinstance(node.value, ast.Call) for node in tree.body
+        not isinstance(node, ast.Expr | ast.AnnAssign) or _calls(node) for node in tree.body
     )
+
+
+def _calls(statement: ast.stmt) -> bool:
+    return any(isinstance(part, ast.Call) for part in ast.walk(statement))
 
 
 def _uses(code: str, names: Collection[str]) -> bool:
@@ -364,6 +391,24 @@ def code_regions(text: str) -> list[str]:
         if _does_something(found):
             regions.append("\n".join(lines_found))
     return regions
+
+
+def _indented_code(text: str) -> list[str]:
+    """The code blocks of Markdown that have no fence: lines that are indented after a blank line, or at the beginning."""
+    found: list[str] = []
+    block: list[str] = []
+    before = ""
+    for line in [*lines_of(text), "."]:
+        if line.startswith((INDENT, "\t")) and (block or not before.strip()):
+            block.append(line)
+        elif block and not line.strip():
+            block.append("")
+        elif block:
+            code = textwrap.dedent("\n".join(block)).strip("\n")
+            found += [code] if _does_something(code) else []
+            block = []
+        before = line
+    return found
 
 
 def _is_prose(line: str) -> bool:

@@ -109,7 +109,9 @@ def changed_names(statement: ast.stmt) -> tuple[set[str], set[str]]:
             if isinstance(node.func, ast.Attribute):
                 deep = not isinstance(node.func.value, ast.Name)
                 (certain if deep else possible).update(_root(node.func))
-            if not (isinstance(node.func, ast.Name) and node.func.id in BUILTINS):
+            if isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr") and node.args:
+                certain.update(_root(node.args[0]))
+            elif not (isinstance(node.func, ast.Name) and node.func.id in BUILTINS):
                 given = [*node.args, *(keyword.value for keyword in node.keywords)]
                 possible.update(part.id for part in given if isinstance(part, ast.Name))
     return certain, possible

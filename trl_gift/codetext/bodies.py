@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import textwrap
 from functools import lru_cache
 
@@ -180,7 +181,10 @@ def _with_helpers(lines: list[str], tree: ast.Module, function: Definition) -> l
 
 
 def pin(code: str, signature: str) -> str:
-    """`code` with the pinned imports and helpers and, if the parameters are the same, with the pinned `def` line."""
+    """`code` with the pinned imports and helpers and, where that changes annotations at most, with the pinned `def` line.
+
+    A header with decorators or with defaults of its own stays: the program may need them.
+    """
     entry_point = entry_point_of(signature)
     tree, pinned = tree_of(code), opened(signature)
     if tree is None or pinned is None or entry_point is None:
@@ -204,7 +208,8 @@ def pin(code: str, signature: str) -> str:
         isinstance(function, Function)
         and isinstance(pinned_function, Function)
         and type(function) is type(pinned_function)
-        and [arg.arg for arg in arguments(function)] == [arg.arg for arg in arguments(pinned_function)]
+        and not function.decorator_list
+        and _parameters(function) in (_parameters(pinned_function), _parameters(pinned_function, defaults=False))
     ):
         first, written = first_line(function.body[0]), header(pinned_function)
         if first > function.lineno and written is not None:  # a one-line function keeps its own header
@@ -212,6 +217,18 @@ def pin(code: str, signature: str) -> str:
             lines[first_line(function) - 1 : first - 1] = [*lines_of(written), *comments]
     text = "\n".join([*missing, *lines])
     return with_future_first(text if tree_of(text) is not None else "\n".join([*missing, *lines_of(code)]))
+
+
+def _parameters(function: Function, defaults: bool = True) -> str | None:
+    """The parameters of a function without annotations, as text; None if they are nested too deeply to be written."""
+    given = copy.copy(function.args)
+    for name in ("posonlyargs", "args", "kwonlyargs"):
+        setattr(given, name, [ast.arg(arg.arg) for arg in getattr(given, name)])
+    for name in ("vararg", "kwarg"):
+        setattr(given, name, ast.arg(found.arg) if (found := getattr(given, name)) else None)
+    if not defaults:
+        given.defaults, given.kw_defaults = [], [None] * len(given.kwonlyargs)
+    return unparsed(given)
 
 
 def renamed(code: str, entry_point: str, parameters: int) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from trl_gift.codetext.syntax import INDENT, Function, inner, tree_of, unparsed
+from trl_gift.codetext.syntax import INDENT, Function, arguments, inner, tree_of, unparsed
 
 
 def method_as_function(code: str, entry_point: str) -> str | None:
@@ -17,9 +17,30 @@ def method_as_function(code: str, entry_point: str) -> str | None:
         if method is None:
             continue
         static = any(isinstance(part, ast.Name) and part.id == "staticmethod" for part in method.decorator_list)
-        taken, given = _handed_on(method.args, leave_out=not static)
-        return f"{code.rstrip()}\n\n\ndef {entry_point}({taken}):\n{INDENT}return {node.name}().{entry_point}({given})"
+        return _with_function(code, entry_point, node, method, static)
     return None
+
+
+def only_method_as_function(code: str, entry_point: str, parameters: int) -> str | None:
+    """As `method_as_function`, for the only public method of the last class if it takes that many arguments."""
+    tree = tree_of(code)
+    classes = [node for node in (tree.body if tree else ()) if isinstance(node, ast.ClassDef)]
+    methods = [item for item in classes[-1].body if isinstance(item, Function)] if classes else []
+    public = [item for item in methods if not item.name.startswith("_")]
+    if len(public) != 1:
+        return None
+    static = any(isinstance(part, ast.Name) and part.id == "staticmethod" for part in public[0].decorator_list)
+    if len(arguments(public[0])) - (not static) != parameters:
+        return None
+    return _with_function(code, entry_point, classes[-1], public[0], static)
+
+
+def _with_function(code: str, name: str, owner: ast.ClassDef, method: Function, static: bool) -> str:
+    defaults = [*method.args.defaults, *(default for default in method.args.kw_defaults if default)]
+    taken = given = "*args, **kwargs"
+    if not any(isinstance(part, ast.Name) for default in defaults for part in ast.walk(default)):
+        taken, given = _handed_on(method.args, leave_out=not static)  # else a default may be known in the class alone
+    return f"{code.rstrip()}\n\n\ndef {name}({taken}):\n{INDENT}return {owner.name}().{method.name}({given})"
 
 
 def _handed_on(parameters: ast.arguments, leave_out: bool) -> tuple[str, str]:

@@ -7,7 +7,6 @@ A model's answer often goes on after the function: a `print`, an own `assert` th
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
@@ -24,10 +23,17 @@ from trl_gift.codetext.syntax import (
     lines_of,
     names_in,
     tree_of,
+    unparsed,
 )
 
 _Node = TypeVar("_Node", bound=ast.stmt)
 # Calls at the top level that try the program out or end it, by their last name.
+_SETTINGS = frozenset({
+    "setrecursionlimit", "set_int_max_str_digits", "seed", "stack_size", "filterwarnings", "simplefilter", "setlocale",
+    "setcontext", "set_printoptions", "seterr",
+})  # fmt: skip
+# What looks names up, or runs code, by text.
+_BY_TEXT = frozenset({"globals", "locals", "vars", "eval", "exec", "modules", "get_type_hints", "__subclasses__"})
 _DRIVERS = frozenset({"print", "pprint", "input", "main", "exit", "_exit", "quit", "abort", "testmod", "testfile"})
 
 
@@ -53,6 +59,10 @@ def keep_needed(code: str, names: Collection[str]) -> str:
         while start > 1 and start - 1 not in used and before_is_comment(lines, start):
             start -= 1
         gone.update(range(start, last_line(node) + 1))
+    for number in used & gone:
+        parts = [node for node in tree.body if node in kept and first_line(node) <= number <= last_line(node)]
+        if all(first_line(node) == last_line(node) for node in parts):
+            lines[number - 1] = "; ".join(str(unparsed(node)) for node in parts)
     text = "\n".join(line for number, line in enumerate(lines, 1) if number in used or number not in gone)
     return text.strip("\n") if tree_of(text) is not None else code
 
@@ -68,8 +78,9 @@ def needed_statements(
     """The top-level statements that `names` need when they are used, directly or through other statements.
 
     These are the statements that bind a needed name, those that change a needed value (`memo.update(…)`, `f.calls = 0`,
-    or `fill()` if that function changes it), settings of imported modules (`sys.setrecursionlimit(…)`), and
-    `from … import *`. Calls of what `names` name, and of functions that call it, try it out and are not needed.
+    or `fill()` if that function changes it), functions and classes that register themselves (by a decorator, or as a
+    subclass), settings of imported modules (`sys.setrecursionlimit(…)`), and `from … import *`. Where a needed statement
+    looks names up by their text (`globals()`, `eval`), all definitions and assignments are needed. Calls of what `names` name, and of functions that call it, try it out and are not needed.
 
     Args:
         tree: The module.
@@ -86,7 +97,10 @@ def needed_statements(
     needed = {*names, *(name for node in kept for name in module.reads[node])}
     waiting = list(needed)
     while waiting:
-        for node in module.needed_by(waiting.pop()):
+        found = module.needed_by(waiting.pop())
+        if any(node not in kept and _looks_names_up(node) for node in found):
+            found = [*found, *module.lasting()]
+        for node in found:
             if node not in kept:
                 kept.add(node)
                 waiting.extend(module.reads[node] - needed)
@@ -107,6 +121,7 @@ class _Module:
         self.binds = {node: bound_names(node) for node in statements}
         self.reads = {node: global_reads(node) - loop_names(node) for node in statements}
         self.functions = {node.name for node in statements if isinstance(node, Definition)}
+        self._modules = {name for node in statements if isinstance(node, Import) for name in self.binds[node]}
         self._binding = _by_name(self.binds)
         readers = _by_name({node: self.reads[node] for node in statements if isinstance(node, Definition)})
         self._trying = _reached(first, readers)  # functions and classes that use what is needed first only try it out
@@ -121,29 +136,40 @@ class _Module:
         self._callers = {name: {node.name for node in nodes} for name, nodes in readers.items()}
         self._calls = _by_name(
             {
-                node: self.reads[node] & self.functions
+                node: (_made_by(node) if isinstance(node, Definition) else self.reads[node]) & self.functions
                 for node in statements
-                if not isinstance(node, Definition) and _may_matter(node) and not self.reads[node] & self._trying
+                if isinstance(node, Definition) or (_may_matter(node) and not self.reads[node] & self._trying)
             }
         )
         self._seen: set[str] = set()
 
     def settings(self) -> set[ast.stmt]:
-        """Statements that read nothing but modules of the standard library, and bind nothing."""
-        modules = {
-            name
-            for node in self.statements
-            if isinstance(node, Import) and _is_standard(node)
-            for name in self.binds[node]
-        }
+        """Statements that set how a module of the standard library works, or bind names by their text."""
         return {
             node
             for node in self.statements
-            if not self.binds[node]
+            if not self.binds[node] - loop_names(node)
             and _may_matter(node)
-            and self.reads[node] & modules
-            and self.reads[node] <= modules | BUILTINS
+            and not self.reads[node] & self._trying
+            and (
+                _is_setting(node)
+                or (not isinstance(node, Definition | ast.Expr) and _looks_names_up(node))
+                or _executes(node)
+            )
         }
+
+    def lasting(self) -> list[ast.stmt]:
+        """The definitions and assignments that do not try out what is needed."""
+        return [
+            node
+            for node in self.statements
+            if (isinstance(node, Definition) and node.name not in self._trying)
+            or (
+                isinstance(node, ast.Assign | ast.AnnAssign)
+                and _may_matter(node)
+                and not self.reads[node] & self._trying
+            )
+        ]
 
     def needed_by(self, name: str) -> list[ast.stmt]:
         """The statements that bind a name or may change its value."""
@@ -160,14 +186,16 @@ class _Module:
     def _touched(self, node: ast.stmt, first: set[str]) -> set[str]:
         """The names whose values a statement may change without binding them."""
         if isinstance(node, Definition):
-            # A decorator may register the function: `@handle.register`.
-            return {name for part in node.decorator_list for name in names_in(part)} - BUILTINS
+            return _made_by(node) - BUILTINS - self._modules
         if not _may_matter(node):
             return set()
         certain, possible = changed_names(node)
         if self.reads[node] & self._trying:
-            return certain
-        return (self.reads[node] - self.functions) | certain | possible
+            return certain - self._modules
+        set_in_modules = (
+            certain & self._modules if isinstance(node, ast.Assign | ast.AugAssign) and not _is_stream(node) else set()
+        )
+        return ((self.reads[node] - self.functions) | certain | possible) - self._modules | set_in_modules
 
 
 def _by_name(names: Mapping[_Node, Iterable[str]]) -> dict[str, list[_Node]]:
@@ -190,10 +218,41 @@ def _reached(first: set[str], readers: Mapping[str, list[Definition]]) -> set[st
     return found
 
 
-def _is_standard(node: Import) -> bool:
-    """Whether an import is of the standard library; a call of another module may be a plot or a progress bar."""
-    modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-    return all(module.split(".")[0] in sys.stdlib_module_names for module in modules)
+def _made_by(node: Definition) -> set[str]:
+    """The names that a definition runs when it is made: decorators (`@handle.register`), bases, which may know their
+    subclasses, and metaclasses.
+    """
+    bases = [*node.bases, *(given.value for given in node.keywords)] if isinstance(node, ast.ClassDef) else []
+    return names_in(*node.decorator_list, *bases)
+
+
+def _is_setting(node: ast.stmt) -> bool:
+    """Whether a statement sets how a module works: `sys.setrecursionlimit(…)`, `getcontext().prec = 50`."""
+    if isinstance(node, ast.Assign):
+        return any(isinstance(part, ast.Call) and _last_name(part.func) == "getcontext" for part in ast.walk(node))
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and _last_name(call.func) in _SETTINGS
+
+
+def _looks_names_up(node: ast.stmt) -> bool:
+    """Whether a statement reads or binds names of the module by their text."""
+    return any(
+        (isinstance(part, ast.Name) and part.id in _BY_TEXT)
+        or (isinstance(part, ast.Attribute) and part.attr in _BY_TEXT)
+        for part in ast.walk(node)
+    )
+
+
+def _executes(node: ast.stmt) -> bool:
+    """Whether a statement runs a text as code of the module."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and _last_name(call.func) == "exec"
+
+
+def _is_stream(node: ast.Assign | ast.AugAssign) -> bool:
+    """Whether an assignment replaces a stream of `sys`."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return any(isinstance(part, ast.Attribute) and part.attr in ("stdin", "stdout", "stderr") for part in targets)
 
 
 def _bound(tree: ast.Module, name: str) -> bool:

@@ -127,12 +127,23 @@ def defined_functions(source: str) -> list[str]:
 
 
 def defines(tree: ast.Module, entry_point: str) -> bool:
-    """Whether a module binds the function or class at its top level, by other means than an import."""
-    return find(tree, entry_point) is not None or any(
-        entry_point in bound_names(node)
-        for node in tree.body
-        if not isinstance(node, Import) and not is_main_block(node)
-    )
+    """Whether a module defines the function or class at its top level.
+
+    An assignment defines it if the value may be a function: a lambda, another name, or the result of a call (`partial(…)`) that
+    does not read the name itself. Loops, files that are opened, constants and imports define nothing.
+    """
+    return find(tree, entry_point) is not None or any(_may_define(node, entry_point) for node in tree.body)
+
+
+def _may_define(node: ast.stmt, name: str) -> bool:
+    if isinstance(node, ast.If | ast.Try) and not is_main_block(node):
+        return any(isinstance(part, Definition) and part.name == name for part in ast.walk(node))
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or name not in bound_names(node):
+        return False
+    value = node.value
+    if isinstance(value, ast.Call | ast.Name | ast.Attribute):
+        return name not in names_in(value)
+    return isinstance(value, ast.Lambda)
 
 
 def _outline(node: ast.ClassDef) -> str:

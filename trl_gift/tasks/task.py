@@ -10,14 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 from trl_gift import codetext
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
 from trl_gift.sandbox.languages import NAMES, language_named
-from trl_gift.sandbox.statements import is_python
+from trl_gift.sandbox.statements import free_names, is_python
 from trl_gift.sandbox.values.show import show
 from trl_gift.tasks.owntests import Program
 from trl_gift.tasks.testcode import Unsupported
@@ -130,8 +129,8 @@ class Task:
         if self.entry_point is None:
             return frozenset()
         parts = (self.tests, self.hidden_tests)
-        sources = [f"{part.prelude}\n{part.text}" for part in parts if isinstance(part, AssertTests)]
-        return frozenset({self.entry_point, *(name for source in sources for name in _names(source))})
+        used = [free_names(part.text, part.prelude) for part in parts if isinstance(part, AssertTests)]
+        return frozenset({self.entry_point}).union(*used)
 
     def to_row(self) -> dict[str, Any]:
         """The canonical columns of this task; `tests` is JSON text, so that all kinds of tests fit one table."""
@@ -224,11 +223,6 @@ def fingerprint(tasks: Sequence[Task]) -> str:
     """A hash of the tasks' content, independent of their order: 32 hexadecimal digits."""
     rows = sorted(json.dumps(task.to_row(), sort_keys=True) for task in tasks)
     return hashlib.blake2b("\n".join(rows).encode(), digest_size=16).hexdigest()
-
-
-@lru_cache(maxsize=4096)
-def _names(source: str) -> frozenset[str]:
-    return frozenset(codetext.names(source))
 
 
 def bad(where: str, field: str, value: object, cure: str) -> TaskError:
