@@ -68,6 +68,8 @@ def call(inputs, outputs, **columns):
     return {"task_id": "call", "description": "Do it.", "signature": "def f(x):", "tests": tests, **columns}
 
 
+PYTHON_3 = "n = int(input())\nprint(n + 1)"
+WRONG = "n = int(input())\nprint(n + 2)"
 THIRD = "print(1 / 3)"
 CHECKER = "def check(stdin, stdout, expected):\n    return sorted(stdout.split()) == sorted(expected.split())"
 
@@ -88,6 +90,12 @@ COMPARISON = {
     "zeros in CodeContests": SetRow(contest([""], ["7\n"]), ("print('007')",), ("print(8)",)),
     "whole numbers in CodeContests": SetRow(
         contest([""], [f"{10**17}\n"]), ("print(10**17)",), ("print(10**17 + 1)",)
+    ),
+    "standard streams by name, in CodeContests": SetRow(
+        contest(["1\n"], ["2\n"]) | {"input_file": "stdin", "output_file": "stdout"}, (PYTHON_3,), (WRONG,)
+    ),
+    "standard streams in words, in CodeContests": SetRow(
+        contest(["1\n"], ["2\n"]) | {"input_file": "Standard input", "output_file": "standard output"}, (PYTHON_3,), (WRONG,)
     ),
     "your own rows are exact": SetRow(own([""], ["0.333333333333"]), ("print('0.333333333333')",), (THIRD,)),
     "a tolerance of your own": SetRow(own([""], ["0.33"], abs_tol=0.01), (THIRD,), ("print(0.35)",)),
@@ -209,8 +217,6 @@ def gold(inputs, outputs, solution):
 ADD = "def addUp(nums): return sum(nums)"
 ADD_IN_LIST = "def addUp(nums): return [sum(nums)]"
 PYTHON_2 = "n = int(raw_input())\nprint(n + 1)"
-PYTHON_3 = "n = int(input())\nprint(n + 1)"
-WRONG = "n = int(input())\nprint(n + 2)"
 CPP = "#include <iostream>\nint main() { long n; std::cin >> n; std::cout << n + 1 << std::endl; }"
 
 READINGS = {
@@ -278,6 +284,9 @@ READINGS = {
     ),
     "a method of class Solution among functions": SetRow(
         function([[[1, 2]]], [3], "def other(): pass", rows.METHOD), (ADD,), ("def addUp(nums): return 0",), "class Solution"
+    ),
+    "cases as Python text, in verifiable problems": SetRow(
+        verifiable([], []) | {"verification_info": str(verifiable(["1\n"], ["2\n"])["verification_info"])}, (PYTHON_3,), (WRONG,)
     ),
     "a fenced solution": SetRow(
         gold([[1]], [2], "Here:\n```python\ndef f(x):\n    return x + 1\n```\nDone."), ("def f(x): return x + 1",), ("def f(x): return x",), "def f"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from trl_gift import codetext
 from trl_gift.sandbox import CallTests, Case, StdioTests, Tests
 from trl_gift.tasks.comparison import DECIMALS, Comparison
-from trl_gift.tasks.formats.readings import Calls, combined
+from trl_gift.tasks.formats.readings import Calls, combined, decoded
 from trl_gift.tasks.task import Task, bad
 
 Row = Mapping[str, Any]
@@ -34,16 +34,16 @@ class Format:
 
 
 def json_field(row: Row, field: str, where: str, empty: Any = None) -> Any:
-    """A field that holds JSON as text, or its value already; `empty` if it is absent or blank."""
+    """A field that holds a value as JSON or Python text, or the value itself; `empty` if it is absent or blank."""
     value = row.get(field)
     if value is None or (isinstance(value, str) and not value.strip()):
         return empty
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return decoded(value)
     except ValueError as error:
-        raise bad(where, field, value, f"must be JSON text ({error})") from None
+        raise bad(where, field, value, f"must be JSON text, or the text of a Python value ({error})") from None
 
 
 def text_list(value: object, field: str, where: str) -> list[str]:

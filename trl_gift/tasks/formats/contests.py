@@ -16,6 +16,8 @@ from trl_gift.tasks.formats.readings import python_solutions
 from trl_gift.tasks.task import Task, bad, id_field, optional_text, text_field
 
 _PYTHON3 = (3, "PYTHON3")
+# What the columns hold where a program reads and writes no file of its own.
+_STREAMS = {"input_file": ("stdin", "standard input"), "output_file": ("stdout", "standard output")}
 
 
 def _code_contests(row: Row, where: str) -> Task:
@@ -31,8 +33,9 @@ def _code_contests(row: Row, where: str) -> Task:
     solutions = _pairs(row, "solutions", ("language", "solution"), where)
     together = stdio([i for i, _ in runs], [o for _, o in runs], where, "public_tests", comparison=CONTEST)
     tests, hidden_tests = visible_and_hidden(together, len(visible))
-    for field in ("input_file", "output_file"):
-        if name := optional_text(row, field, where):
+    for field, streams in _STREAMS.items():
+        name = optional_text(row, field, where)
+        if name is not None and name.strip().lower() not in streams:
             raise bad(
                 where, field, name, "its programs read or write a file, and programs here have none; leave it out"
             )

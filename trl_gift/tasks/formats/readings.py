@@ -90,6 +90,20 @@ def combined(references: Sequence[str], name: str | None = None, ways: Sequence[
     return tuple(found) if len(found) > 1 else ()
 
 
+def decoded(text: str) -> Any:
+    """The value that a text writes, in JSON or in Python.
+
+    Raises:
+        ValueError: The text writes no value.
+    """
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError):
+            continue
+    raise _NotSo("neither JSON nor a Python value")
+
+
 class _NotSo(ValueError):
     """The data are not of the form that a way to read them needs."""
 
@@ -119,25 +133,25 @@ def _decoded_items(values: Sequence[Any]) -> list[Any]:
     _need(isinstance(value, list) for value in values)
     texts = [item for value in values for item in value if isinstance(item, str)]
     _need([bool(texts)])
-    return [[_decoded(item) if isinstance(item, str) else item for item in value] for value in values]
+    return [[decoded(item) if isinstance(item, str) else item for item in value] for value in values]
 
 
 def _one_argument_a_line(values: Sequence[Any]) -> list[Any]:
     """A text with one value a line, as LiveCodeBench writes the arguments of a call."""
     _need(isinstance(value, str) for value in values)
-    return [[_decoded(line) for line in value.split("\n") if line.strip()] for value in values]
+    return [[decoded(line) for line in value.split("\n") if line.strip()] for value in values]
 
 
 def _decoded_lists(values: Sequence[Any]) -> list[Any]:
     """A text that writes the list of arguments."""
     _need(isinstance(value, str) for value in values)
-    return _lists([_decoded(value) for value in values])
+    return _lists([decoded(value) for value in values])
 
 
 def _decoded_values(values: Sequence[Any]) -> list[Any]:
     """Results that are texts, as the values that they write."""
     _need(isinstance(value, str) for value in values)
-    return [_decoded(value) for value in values]
+    return [decoded(value) for value in values]
 
 
 def _one_text(values: Sequence[Any]) -> list[Any]:
@@ -205,13 +219,3 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)
-
-
-def _decoded(text: str) -> Any:
-    """The value that a text writes, in JSON or in Python."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text.strip())
-        except (ValueError, SyntaxError, TypeError, MemoryError):
-            continue
-    raise _NotSo
