@@ -285,6 +285,24 @@ READINGS = {
     "a method of class Solution among functions": SetRow(
         function([[[1, 2]]], [3], "def other(): pass", rows.METHOD), (ADD,), ("def addUp(nums): return 0",), "class Solution"
     ),
+    "a draft before the solution": SetRow(
+        verifiable(["1\n"], ["2\n"])
+        | {"gold_standard_solution": f"Draft:\n```python\n{WRONG}\n```\nFinal:\n```python\n{PYTHON_3}\n```\nIt prints\n```\n2\n```"},
+        (PYTHON_3,), (WRONG,), "n + 1",
+    ),
+    "a wrong version after the solution": SetRow(
+        verifiable(["1\n"], ["2\n"])
+        | {"gold_standard_solution": f"This:\n```python\n{PYTHON_3}\n```\nnot:\n```python\n{WRONG}\n```"},
+        (PYTHON_3,), (WRONG,), "n + 1",
+    ),
+    "a draft before the function": SetRow(
+        gold([[1]], [2], "Draft:\n```python\ndef f(x):\n    return x\n```\nFinal:\n```python\ndef f(x):\n    return x + 1\n```\nUse:\n```python\nprint(f(1))\n```"),
+        ("def f(x): return x + 1",), ("def f(x): return x",), "x + 1",
+    ),
+    "a function whose helper has a block of its own": SetRow(
+        gold([[1]], [2], "Helper:\n```python\ndef one():\n    return 1\n```\nThen:\n```python\ndef f(x):\n    return x + one()\n```"),
+        ("def f(x): return x + 1",), ("def f(x): return x",), "def one",
+    ),
     "cases as Python text, in verifiable problems": SetRow(
         verifiable([], []) | {"verification_info": str(verifiable(["1\n"], ["2\n"])["verification_info"])}, (PYTHON_3,), (WRONG,)
     ),
@@ -295,6 +313,14 @@ READINGS = {
 
 LANGUAGES = {
     "C++ under another name": SetRow(own(["1"], ["2"], language="C++"), (CPP,), ("int main() {}",)),
+    "C++ after a draft": SetRow(
+        verifiable(["1"], ["2"])
+        | {
+            "gold_standard_solution": f"Draft:\n```cpp\nint main() {{}}\n```\nFinal:\n```cpp\n{CPP}\n```\nInput:\n```\n1\n```",
+            "verification_info": {"language": "cpp", "test_cases": [{"type": "stdin_stdout", "input": "1", "output": "2"}]},
+        },
+        (CPP,), ("int main() {}",), "#include",
+    ),
     "C++ of verifiable problems": SetRow(
         verifiable(["1"], ["2"])
         | {
@@ -366,6 +392,10 @@ TRAINING_SETS = {
     "AceCode without programs": SetRow({**ACECODE, "inferences": []}, (SUM,), (NOT_SUM,)),
     "AceCode with a rate that is wrong": SetRow(
         {**ACECODE, "inferences": [{"completion": NOT_SUM, "pass_rate": 1.0}, {"completion": SUM, "pass_rate": 0.9}]},
+        (SUM,), (NOT_SUM,), "a + b",
+    ),
+    "AceCode with a draft in the answer": SetRow(
+        {**ACECODE, "inferences": [{"completion": f"Draft:\n```python\n{NOT_SUM}\n```\nFinal:\n```python\n{SUM}\n```", "pass_rate": 1.0}]},
         (SUM,), (NOT_SUM,), "a + b",
     ),
     "AceCode whose tests need an import": SetRow(

@@ -56,6 +56,9 @@ def test_a_set_without_tests_is_for_unverified_training():
     assert (task.task_id, task.description, task.reference.strip()) == (
         "a1", "Read a number and print the next.", set_rows.PYTHON_3,
     )  # fmt: skip
+    drafted = f"```python\n{set_rows.WRONG}\n```\nor rather\n```python\n{set_rows.PYTHON_3}\n```"
+    (task,) = load_tasks([{**set_rows.CODEREASONING, "solution": drafted}], require_tests=False)
+    assert task.reference.strip() == set_rows.PYTHON_3
 
 
 def test_signatures_of_sets_that_give_none():

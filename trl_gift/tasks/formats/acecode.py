@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from trl_gift import codetext
-from trl_gift.tasks.formats.common import Format, Row, borrowed_imports, plain_signature, text_list, unfenced
+from trl_gift.tasks.formats.common import Format, Row, borrowed_imports, plain_signature, programs_in, text_list
 from trl_gift.tasks.formats.readings import combined, python_solutions
 from trl_gift.tasks.functions import programs_with, starter_signature
 from trl_gift.tasks.task import Task, assert_tests, bad, id_field, text_field
@@ -27,8 +27,9 @@ def _read(row: Row, where: str) -> Task:
         raise bad(where, "test_cases", assertions, "must call the function that they test")
     tests = assert_tests(assertions, where=where, field="test_cases", entry_point=name)
     question = text_field(row, "question", where)
-    references = programs_with(python_solutions(_programs(row)), name)
-    signature = starter_signature(unfenced(question), name) or plain_signature(name, _arity(assertions[0], name))
+    references = programs_with(python_solutions(_programs(row, name)), name)
+    starters = (starter_signature(code, name) for code in programs_in(question, name))
+    signature = next(filter(None, starters), None) or plain_signature(name, _arity(assertions[0], name))
     task = Task(id_field(row, where, "id"), question.strip(), tests, signature=signature)
     if not references:
         return task
@@ -49,11 +50,12 @@ def _tested(source: str) -> str | None:
     return max(counts, key=lambda name: counts[name], default=None)
 
 
-def _programs(row: Row) -> list[str]:
-    """The programs of the row, those with the highest pass rate first."""
+def _programs(row: Row, name: str) -> list[str]:
+    """The programs of the row that may define `name`, those with the highest pass rate first."""
     found = [item for item in row.get("inferences") or () if isinstance(item, Mapping)]
     rated = [(item.get("pass_rate") or 0.0, item.get("completion")) for item in found]
-    return [unfenced(text) for _, text in sorted(rated, key=lambda pair: -pair[0]) if isinstance(text, str)]
+    texts = [text for _, text in sorted(rated, key=lambda pair: -pair[0]) if isinstance(text, str)]
+    return [code for text in texts for code in programs_in(text, name)]
 
 
 def _arity(assertion: str, name: str) -> int:

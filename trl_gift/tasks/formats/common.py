@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from trl_gift import codetext
 from trl_gift.sandbox import CallTests, Case, StdioTests, Tests
+from trl_gift.sandbox.languages import naming
 from trl_gift.tasks.comparison import DECIMALS, Comparison
 from trl_gift.tasks.formats.readings import Calls, combined, decoded
 from trl_gift.tasks.task import Task, bad
@@ -53,10 +54,34 @@ def text_list(value: object, field: str, where: str) -> list[str]:
     return value
 
 
-def unfenced(text: str) -> str:
-    """The content of the first fenced block of a text; the text itself if it has none."""
-    blocks = codetext.fenced_blocks(text)
-    return blocks[0].code if blocks else text
+def programs_in(text: str, name: str | None = None, language: str = "python") -> list[str]:
+    """The programs that a text with words around fenced blocks may mean, most likely first; the text itself without a block.
+
+    A draft may precede the final program, and a sample of input or a call may follow it.
+
+    Args:
+        text: A program, or words with programs in fenced blocks.
+        name: The function that is wanted; None for a whole program.
+        language: The language of the program.
+    """
+    python = language == "python"
+    blocks = [block.code for block in reversed(codetext.fenced_blocks(text)) if block.code.strip()]
+    if not blocks or (python and codetext.parse(text) is not None):
+        return [text]
+    if len(blocks) == 1:
+        return blocks
+    if not python:
+        best = codetext.find_text(text, frozenset(naming(language).tags)).code
+    else:
+        best = codetext.find_program(text, plain_signature(name, 0) if name else None).code
+    if best is None:
+        return blocks
+    # The blocks of a function come first, as they are: what is found in several has lost the imports that it does not need.
+    ordered = [*blocks, best] if name else [best, *blocks]
+    first: dict[str, str] = {}
+    for code in ordered:
+        first.setdefault(code.strip(), code)
+    return list(first.values())
 
 
 def plain_signature(name: str, arity: int) -> str:

@@ -7,7 +7,7 @@ that the row names. A question has several rows, of which `skip_invalid` keeps t
 
 from __future__ import annotations
 
-from trl_gift.tasks.formats.common import Format, Row, unfenced
+from trl_gift.tasks.formats.common import Format, Row, programs_in
 from trl_gift.tasks.task import Task, bad, id_field, optional_text, text_field
 
 
@@ -17,7 +17,7 @@ def _read(row: Row, where: str) -> Task:
         cure = "this row leaves its question in the set that 'dataset', 'split' and 'index' name; take the configuration split_0"
         raise bad(where, "input", question, cure)
     solution = optional_text(row, "solution", where)
-    return Task(id_field(row, where, "id"), question, None, reference=unfenced(solution) if solution else None)
+    return Task(id_field(row, where, "id"), question, None, reference=programs_in(solution)[0] if solution else None)
 
 
 OPENCODEREASONING = Format("OpenCodeReasoning", frozenset({"id", "input", "output", "solution", "dataset"}), _read)

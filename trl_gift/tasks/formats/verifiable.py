@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trl_gift import codetext
-from trl_gift.tasks.formats.common import Format, Row, called_task, json_field, run_task, stdio, unfenced
+from trl_gift.tasks.formats.common import Format, Row, called_task, json_field, programs_in, run_task, stdio
 from trl_gift.tasks.formats.readings import python_solutions, ways_to_call
 from trl_gift.tasks.functions import programs_with
 from trl_gift.tasks.task import Task, bad, id_field, language_field, optional_text, text_field
@@ -26,19 +25,19 @@ def _read(row: Row, where: str) -> Task:
         raise bad(where, _FIELD, info, "must hold 'test_cases', a list of {'type', 'input', 'output'}, not empty")
     language = language_field(info.get("language"), where, _FIELD) or "python"
     gold = optional_text(row, "gold_standard_solution", where)
-    if gold and "```" in gold:  # a fenced block with words around it
-        gold = unfenced(gold) if codetext.parse(gold) is None else gold
     task_id, description = id_field(row, where, "problem_id"), text_field(row, "problem_statement", where).strip()
     inputs, outputs = [case.get("input") for case in cases], [case.get("output") for case in cases]
     called = [case.get("fn_name") for case in cases if case.get("type") == "function_call"]
-    python = python_solutions([gold]) if gold and language == "python" else []
     if not called:
+        solutions = programs_in(gold, language=language) if gold else []
+        if language == "python":
+            solutions = python_solutions(solutions)
         task = Task(task_id, description, stdio(inputs, outputs, where, _FIELD, language))
-        return run_task(task, [gold] if gold and language != "python" else python)
+        return run_task(task, solutions)
     name = called[0]
     if not isinstance(name, str) or called != [name] * len(cases) or language != "python":
         raise bad(where, _FIELD, info, "calls must all be of one Python function, named by 'fn_name'")
-    references = programs_with(python, name)
+    references = programs_with(python_solutions(programs_in(gold, name) if gold else []), name)
     if not references:
         raise bad(where, "gold_standard_solution", gold, f"must define {name!r}, the function that the tests call")
     ways = ways_to_call(inputs, outputs)
