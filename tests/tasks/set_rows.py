@@ -351,6 +351,12 @@ ACECODE = {
         {"model_name": "m", "completion_id": 1, "completion": "Here:\n```python\nimport math\n\ndef add(a: int, b: int):\n    return a + b\n```", "pass_rate": 1.0},
     ],
 }  # fmt: skip
+NODE = "class Node:\n    def __init__(self, v):\n        self.v = v"
+WRONG_NODE = "class Node:\n    def __init__(self, v):\n        self.v = 1"
+MBPP = {
+    "task_id": 1, "text": "Give the value of a node.", "code": "def value(node):\n    return node.v",
+    "test_list": [], "test_setup_code": "", "challenge_test_list": [],
+}  # fmt: skip
 RSTAR = {
     "question_id": "seed_1", "question": "Add.", "starter_code": "", "inputs": '["1 2\\n"]', "outputs": '["3\\n"]',
     "is_synthesized": "[0]", "test_case_type": "[]", "func_name": "", "class_name": "",
@@ -393,6 +399,44 @@ TRAINING_SETS = {
     "AceCode with a rate that is wrong": SetRow(
         {**ACECODE, "inferences": [{"completion": NOT_SUM, "pass_rate": 1.0}, {"completion": SUM, "pass_rate": 0.9}]},
         (SUM,), (NOT_SUM,), "a + b",
+    ),
+    "AceCode of a class": SetRow(
+        {
+            **ACECODE,
+            "test_cases": ["assert Node(1).v == 1", "assert Node(2).v == 2"],
+            "inferences": [{"completion": NODE, "pass_rate": 1.0}],
+        },
+        (NODE,), (WRONG_NODE,), "class Node",
+    ),
+    "AceCode of a class without programs": SetRow(
+        {**ACECODE, "test_cases": ["assert Node(1).v == 1", "assert Node(2).v == 2"], "inferences": []}, (NODE,), (WRONG_NODE,)
+    ),
+    "AceCode of a function that takes objects": SetRow(
+        {
+            **ACECODE,
+            "test_cases": ["assert total(Node(1), Node(2)) == 3"],
+            "inferences": [{"completion": f"{NODE}\n\ndef total(a, b):\n    return a.v + b.v", "pass_rate": 1.0}],
+        },
+        (f"{NODE}\n\ndef total(a, b): return a.v + b.v",), (f"{NODE}\n\ndef total(a, b): return a.v",),
+    ),
+    "MBPP with an object in its set-up": SetRow(
+        {**MBPP, "test_setup_code": f"{NODE}\n\nroot = Node(3)", "test_list": ["assert value(root) == 3"]},
+        ("def value(node): return node.v",), ("def value(node): return 4",),
+    ),
+    "MBPP with a function that builds objects": SetRow(
+        {
+            **MBPP,
+            "test_setup_code": f"{NODE}\n\ndef build(n):\n    node = Node(n)\n    return node",
+            "test_list": ["assert value(build(3)) == 3"],
+        },
+        ("def value(node): return node.v",), ("def value(node): return 4",),
+    ),
+    "MBPP of a class": SetRow(
+        {**MBPP, "code": NODE, "test_list": ["assert Node(1).v == 1", "assert Node(2).v == 2"]}, (NODE,), (WRONG_NODE,)
+    ),
+    "an object in a list of your own": SetRow(
+        call([], [], tests=f"{NODE}\n\ndef test_f():\n    nodes = [Node(n) for n in (1, 2)]\n    assert f(nodes) == 3"),
+        ("def f(x): return sum(node.v for node in x)",), ("def f(x): return 4",),
     ),
     "AceCode with a draft in the answer": SetRow(
         {**ACECODE, "inferences": [{"completion": f"Draft:\n```python\n{NOT_SUM}\n```\nFinal:\n```python\n{SUM}\n```", "pass_rate": 1.0}]},
@@ -464,7 +508,7 @@ REFUSED = {
     "AceCode without tests": ({**ACECODE, "test_cases": []}, "must call the function that they test"),
     "KodCode with several functions": (
         {**KODCODE, "solution": f"{SUM}\ndef sub(a, b): return a - b", "test": "from solution import add, sub\ndef test_f():\n    assert add(1, 2) == sub(4, 1)"},
-        "a task asks for one function",
+        "they use 'add' and 'sub' of the program, but a task asks for one function or class.*leave this row out",
     ),
     "rStar-Coder of lists that differ": ({**RSTAR, "outputs": "[]"}, "lists of the same length"),
     "rStar-Coder with a name that is none": ({**RSTAR, "func_name": "a b"}, "field 'func_name'"),

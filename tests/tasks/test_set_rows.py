@@ -7,7 +7,7 @@ import pytest
 from tests.tasks import set_rows
 from trl_gift import Task, load_tasks
 from trl_gift.errors import ConfigError, TaskError
-from trl_gift.sandbox import LocalSandbox, StdioTests, languages
+from trl_gift.sandbox import CallTests, LocalSandbox, StdioTests, languages
 from trl_gift.tasks.references import settled
 
 
@@ -59,6 +59,13 @@ def test_a_set_without_tests_is_for_unverified_training():
     drafted = f"```python\n{set_rows.WRONG}\n```\nor rather\n```python\n{set_rows.PYTHON_3}\n```"
     (task,) = load_tasks([{**set_rows.CODEREASONING, "solution": drafted}], require_tests=False)
     assert task.reference.strip() == set_rows.PYTHON_3
+
+
+@pytest.mark.parametrize("name", set_rows.TRAINING_SETS)
+def test_only_tests_with_objects_run_in_the_program(name):
+    (task,) = load_tasks([set_rows.TRAINING_SETS[name].row])
+    with_objects = "object" in name or "class" in name
+    assert isinstance(task.all_tests, StdioTests | CallTests) or task.all_tests.shared == with_objects
 
 
 def test_signatures_of_sets_that_give_none():

@@ -357,7 +357,7 @@ def test_an_async_function_is_refused():
 def test_several_functions_need_a_signature_with_the_others(sandbox):
     tests = ["assert add(1, 2) == 3", "assert double(2) == 4"]
     both = f"def double(x):\n    return 2 * x\n\n{ADD}"
-    with pytest.raises(TaskError, match="they use 'add' and 'double' of the program, and a task asks for one"):
+    with pytest.raises(TaskError, match="they use 'add' and 'double' of the program, but a task asks for one"):
         task_of(tests, both)
     task = task_of(tests, both, signature="def double(x):\n    return 2 * x\n\ndef add(a, b):")
     check(sandbox, task, both.replace("a + b", "a"), 2)

@@ -26,12 +26,12 @@ def starter_signature(starter: str, name: str) -> str | None:
 
 
 def programs_with(solutions: Iterable[str], name: str) -> list[str]:
-    """The solutions that are Python 3 and define `name`, as programs with that function at the top level."""
+    """The solutions that are Python 3 and define `name`, as programs with that function or class at the top level."""
     return [program for code in solutions if (program := function_program(code, name)) is not None]
 
 
 def function_program(code: str, name: str) -> str | None:
-    """`code` as a program with a top-level function `name`, ready to run; None if it does not define `name`."""
+    """`code` as a program with a top-level function or class `name`, ready to run; None if it does not define `name`."""
     tree = codetext.parse(code)
     if tree is None:
         return None
@@ -40,7 +40,7 @@ def function_program(code: str, name: str) -> str | None:
     # With this import annotations are never evaluated, so no names are missing, and no line may precede it.
     postponed = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
     head = f"from typing import {', '.join(typed)}\n\n" if typed and not postponed else ""
-    if name in codetext.defined_functions(code):
+    if any(isinstance(node, ast.ClassDef | _Function) and node.name == name for node in tree.body):
         return head + code
     method = _method(tree, name)
     if method is None:

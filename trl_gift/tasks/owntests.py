@@ -82,7 +82,7 @@ class Program:
             stand_in = f"{_SOLUTION} = type('{_SOLUTION}', (), {{'{self.method}': staticmethod({self.method})}})"
             source = f"{stand_in}\n{source}"
             known = replace(known, classes=tuple({*known.classes, _SOLUTION}))
-        code = convert(source, known)
+        code = convert(source, known, self.prelude)
         prelude = "\n".join(part for part in (self.prelude, code.prelude) if part)
         entry_point = entry_point or self.method or self._under_test(code.source, known)
         if entry_point is not None:
@@ -108,8 +108,9 @@ class Program:
         others = sorted(needed - given - {entry_point})
         if others:
             raise Unsupported(
-                f"they use {entry_point!r} and {', '.join(map(repr, others))} of the program, and a task asks for one function "
-                "or class: give a row for each, or write the others into 'signature', above its open line"
+                f"they use {entry_point!r} and {', '.join(map(repr, others))} of the program, but a task asks for one function "
+                "or class, and the completion of a base model ends after it: give a row for each, write the others into "
+                "'signature' above its open line, or leave this row out"
             )
 
 

@@ -19,7 +19,7 @@ from trl_gift.sandbox.languages import NAMES, language_named
 from trl_gift.sandbox.statements import free_names, is_python
 from trl_gift.sandbox.values.show import show
 from trl_gift.tasks.owntests import Program
-from trl_gift.tasks.testcode import Unsupported
+from trl_gift.tasks.testcode import UnderTest, Unsupported, needs_interpreter
 
 _MOST_SHOWN = 120
 
@@ -181,8 +181,7 @@ class Task:
         if given_hidden not in (None, ""):
             hidden = _tests_from_column(given_hidden, entry_point, program, where, "hidden_tests", language)
         if isinstance(tests, AssertTests) and isinstance(hidden, AssertTests):
-            shared = tests.shared or hidden.shared
-            tests, hidden = replace(tests, shared=shared), replace(hidden, shared=shared)
+            tests, hidden = in_one_place(tests, hidden)
         if signature is None and isinstance(tests, AssertTests | CallTests):
             signature = codetext.signature_of(reference, tests.entry_point or "") if reference is not None else None
         if signature is None and isinstance(tests, AssertTests | CallTests):
@@ -289,10 +288,22 @@ def assert_tests(
     where: str,
     field: str = "tests",
     entry_point: str | None = None,
-    reference: str | None = None,
+    program: UnderTest | None = None,
     prelude: str = "",
 ) -> AssertTests:
-    """`AssertTests` from a list of assertions; without `entry_point`, takes it from the names that they call."""
+    """`AssertTests` from a list of assertions.
+
+    Args:
+        assertions: Statements.
+        where: The row's place.
+        field: The column.
+        entry_point: The function or class under test; None to take the first that they call.
+        program: What is known of the program; None if nothing is.
+        prelude: Trusted source that runs before them.
+
+    Returns:
+        The tests. They run in the program's own interpreter if they use its classes, or pass it functions or objects.
+    """
     if not assertions:
         raise bad(where, field, assertions, "any program would pass an empty list; give at least one assertion")
     for assertion in assertions:
@@ -301,16 +312,30 @@ def assert_tests(
     source = "\n".join(assertions)
     if entry_point is None:
         called = codetext.called_names(source)
-        defined = codetext.defined_functions(reference) if reference else called
-        entry_point = next((name for name in called if name in defined), None)
+        defined = (
+            [name for names in (program.functions, program.classes) for name in called if name in names]
+            if program
+            else called
+        )
+        entry_point = next(iter(defined), None)
     if entry_point is None:
         raise bad(
             where, field, source, "the assertions call no function that could be the tested one; give 'signature'"
         )
     try:
-        return AssertTests(source, entry_point=entry_point, prelude=prelude)
+        tests = AssertTests(source, entry_point=entry_point, prelude=prelude)
     except ValueError as error:
         raise bad(where, field, source, str(error)) from error
+    known = program or UnderTest()
+    if entry_point not in known.names:
+        known = replace(known, functions=(*known.functions, entry_point))
+    return replace(tests, shared=needs_interpreter(source, known, prelude) is not None)
+
+
+def in_one_place(tests: AssertTests, hidden: AssertTests) -> tuple[AssertTests, AssertTests]:
+    """Visible and hidden tests, both in the program's own interpreter if one of them needs it."""
+    shared = tests.shared or hidden.shared
+    return replace(tests, shared=shared), replace(hidden, shared=shared)
 
 
 def stdio_tests(stdin: object, stdout: object, *, where: str, field: str = "tests", **settings: Any) -> StdioTests:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from trl_gift import codetext
 from trl_gift.tasks.formats.common import Format, Row, borrowed_imports, json_field, text_list
 from trl_gift.tasks.task import Task, assert_tests, bad, id_field, text_field
+from trl_gift.tasks.testcode import UnderTest
 
 
 def _read(row: Row, where: str) -> Task:
@@ -20,7 +21,7 @@ def _read(row: Row, where: str) -> Task:
     sources = json_field(row, "unit_tests", where) if looks_like_list else [value] if isinstance(value, str) else value
     sources = text_list(sources, "unit_tests", where)
     prelude = "\n".join(borrowed_imports("\n".join(sources), code, []))
-    tests = assert_tests(sources, where=where, field="unit_tests", reference=code, prelude=prelude)
+    tests = assert_tests(sources, where=where, field="unit_tests", program=UnderTest.of(code, None), prelude=prelude)
     signature = codetext.signature_of(code, tests.entry_point or "")
     if signature is None:
         raise bad(where, "code", code, f"must define {tests.entry_point!r}, the function that the tests call")

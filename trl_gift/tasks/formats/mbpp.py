@@ -6,9 +6,9 @@ Columns as in google-research-datasets/mbpp and evalplus/mbppplus.
 from __future__ import annotations
 
 from trl_gift import codetext
-from trl_gift.sandbox import AssertTests
 from trl_gift.tasks.formats.common import Format, Row, borrowed_imports, text_list
-from trl_gift.tasks.task import Task, assert_tests, bad, id_field, optional_text, text_field
+from trl_gift.tasks.task import Task, assert_tests, bad, id_field, in_one_place, optional_text, text_field
+from trl_gift.tasks.testcode import UnderTest
 
 
 def _read(row: Row, where: str) -> Task:
@@ -22,7 +22,13 @@ def _read(row: Row, where: str) -> Task:
     script = optional_text(row, "test", where)
     borrowed = borrowed_imports("\n".join([*assertions, script or ""]), reference, imports)
     prelude = "\n".join([*imports, *borrowed, *([setup] if setup else [])])
-    tests = assert_tests(assertions, where=where, field="test_list", reference=reference, prelude=prelude)
+    program = UnderTest.of(reference, None)
+    tests = assert_tests(assertions, where=where, field="test_list", program=program, prelude=prelude)
+    hidden = None
+    if script:
+        name = tests.entry_point
+        hidden = assert_tests([script], where=where, field="test", entry_point=name, program=program, prelude=prelude)
+        tests, hidden = in_one_place(tests, hidden)
     signature = codetext.signature_of(reference, tests.entry_point or "")
     if signature is None:
         raise bad(where, "code", reference, f"must define {tests.entry_point!r}, the function that the tests call")
@@ -33,13 +39,9 @@ def _read(row: Row, where: str) -> Task:
         signature=signature,
         reference=reference,
         prelude=prelude,
-        hidden_tests=_hidden(script, tests, where) if script else None,
+        hidden_tests=hidden,
         examples=tuple(assertion.strip() for assertion in assertions),
     )
-
-
-def _hidden(script: str, tests: AssertTests, where: str) -> AssertTests:
-    return assert_tests([script], where=where, field="test", entry_point=tests.entry_point, prelude=tests.prelude)
 
 
 MBPP = Format("MBPP", frozenset({"task_id", "text", "code", "test_list"}), _read)

@@ -33,12 +33,13 @@ class TestCode:
     shared: str | None = None
 
 
-def convert(text: str, program: UnderTest) -> TestCode:
+def convert(text: str, program: UnderTest, prelude: str = "") -> TestCode:
     """The tests in the source of a test file, or in doctest examples.
 
     Args:
         text: The source. Source that consists of plain assertions is returned as it is.
         program: What is known of the program under test.
+        prelude: Source of the row that runs before the tests.
 
     Raises:
         Unsupported: not Python, without a test, or with a construct that cannot be used.
@@ -55,7 +56,7 @@ def convert(text: str, program: UnderTest) -> TestCode:
     awaited = sorted(free_names(source).intersection(program.coroutines))
     if awaited:
         raise Unsupported(f"{awaited[0]!r} is async, and the sandbox has no event loop; test a plain function")
-    return TestCode(source, STANDIN if uses_pytest else "", needs_interpreter(source, program))
+    return TestCode(source, STANDIN if uses_pytest else "", needs_interpreter(source, program, prelude))
 
 
 def _converted(tree: ast.Module, text: str, program: UnderTest) -> tuple[str, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trl_gift import codetext
@@ -49,48 +50,100 @@ class UnderTest:
         )
 
 
-def needs_interpreter(source: str, program: UnderTest) -> str | None:
+def needs_interpreter(source: str, program: UnderTest, prelude: str = "") -> str | None:
     """Why tests need the program in their own interpreter; None if plain values are all that they exchange.
 
     Classes of the program do not cross between processes, and neither do the functions, classes and mocks
     that tests pass to the program. What only a run shows, such as a function that returns an object, is not found here.
+
+    Args:
+        source: The tests.
+        program: What is known of the program.
+        prelude: What runs before the tests; what it defines belongs to them.
     """
-    tree = ast.parse(source)
-    free = free_names(source)
+    free = free_names(source, prelude)
     used = [name for name in program.classes if name in free]
     if used:
         return f"the tests use the class {used[0]!r} of the program"
-    if any(_imports_mock(node) for node in ast.walk(tree)):
+    nodes = list(ast.walk(ast.parse(f"{prelude}\n{source}")))
+    if any(_imports_mock(node) for node in nodes):
         return "the tests use mocks"
-    functions, classes = _defined(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in program.functions:
+    own = _Own.of(nodes)
+    called = {*program.functions, "candidate"}
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in called:
             arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
-            if any(_is_behaviour(argument, functions, classes) for argument in arguments):
+            if any(map(own.holds_behaviour, arguments)):
                 return f"the tests pass a function or an object of their own to {node.func.id!r}"
     return None
 
 
-def _defined(tree: ast.Module) -> tuple[set[str], set[str]]:
-    """The functions, without methods, and the classes that tests define under names that hold nothing else."""
-    methods = {item for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for item in node.body}
-    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node not in methods}
-    classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-    variables = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    variables |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    return functions - variables, classes - variables
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The names of what tests define themselves that does not cross between processes.
+
+    Attributes:
+        functions: Functions, without methods, under names that hold nothing else.
+        makers: Classes under names that hold nothing else, and the functions that return their objects.
+        objects: Variables that hold functions, classes or objects.
+    """
+
+    functions: frozenset[str]
+    makers: frozenset[str]
+    objects: frozenset[str]
+
+    @classmethod
+    def of(cls, nodes: Sequence[ast.AST]) -> _Own:
+        """The names in the nodes of a tree."""
+        methods = {item for node in nodes if isinstance(node, ast.ClassDef) for item in node.body}
+        defined = [node for node in nodes if isinstance(node, ast.FunctionDef) and node not in methods]
+        variables = {node.arg for node in nodes if isinstance(node, ast.arg)}
+        variables |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        functions = frozenset(node.name for node in defined) - variables
+        classes = frozenset(node.name for node in nodes if isinstance(node, ast.ClassDef)) - variables
+        returned = [
+            (node.name, item.value)
+            for node in defined
+            if node.name in functions
+            for item in ast.walk(node)
+            if isinstance(item, ast.Return) and item.value is not None
+        ]
+        bound = [pair for node in nodes for pair in _bound(node)]
+        own = cls(functions, classes, frozenset())
+        while True:  # a variable may hold what another one holds, and a function may return it
+            makers = own.makers | {name for name, value in returned if own.holds_behaviour(value)}
+            objects = own.objects | {name for name, value in bound if own.holds_behaviour(value)}
+            if (makers, objects) == (own.makers, own.objects):
+                return own
+            own = cls(functions, makers, objects)
+
+    def holds_behaviour(self, value: ast.expr) -> bool:
+        """Whether a value is a function, a class or an object of a class of the tests, or a collection with one."""
+        match value:
+            case ast.Lambda():
+                return True
+            case ast.Name(id=name):
+                return name in self.functions | self.makers | self.objects
+            case ast.Call(func=ast.Name(id=name)):
+                return name in self.makers
+            case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items) | ast.Dict(values=items):
+                return any(map(self.holds_behaviour, items))
+            case ast.Starred(value=inner) | ast.ListComp(elt=inner):
+                return self.holds_behaviour(inner)
+        return False
 
 
-def _is_behaviour(argument: ast.expr, functions: set[str], classes: set[str]) -> bool:
-    """Whether an argument is a function, a class or an object of a class that the tests define."""
-    match argument:
-        case ast.Lambda():
-            return True
-        case ast.Name(id=name):
-            return name in functions | classes
-        case ast.Call(func=ast.Name(id=name)):
-            return name in classes
-    return False
+def _bound(node: ast.AST) -> list[tuple[str, ast.expr]]:
+    """The names that a statement binds, each with the value, or with the collection that holds it."""
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            pass
+        case ast.AnnAssign(target=target, value=ast.expr() as value) | ast.For(target=target, iter=value):
+            targets = [target]
+        case _:
+            return []
+    stored = [inner for target in targets for inner in ast.walk(target) if isinstance(inner, ast.Name)]
+    return [(name.id, value) for name in stored if isinstance(name.ctx, ast.Store)]
 
 
 def _imports_mock(node: ast.AST) -> bool:
