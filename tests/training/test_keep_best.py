@@ -95,7 +95,7 @@ def test_a_best_round_without_pairs_has_the_weights_of_the_round_before(tmp_path
     pair = trainer._pair
     nothing = TrainingPairs([], 0, 0, 0, 0)
     calls = iter(range(9))
-    monkeypatch.setattr(trainer, "_pair", lambda selected: nothing if next(calls) == 1 else pair(selected))
+    monkeypatch.setattr(trainer, "_pair", lambda *given: nothing if next(calls) == 1 else pair(*given))
     trainer.train()
     assert final(tmp_path) == 2
     assert weights_of(trainer.model) == watch.ended[0]
