@@ -746,8 +746,34 @@ escape("/etc/passwd", "return open('/etc/passwd').read()")
 escape("/etc/shadow", "return open('/etc/shadow').read()")
 escape("listing the root", "import os\nreturn 'home' in os.listdir('/') and 'etc' in os.listdir('/')")
 escape("listing a private folder", "import os\nreturn os.listdir('@FOLDER@')")
-escape("writing in /tmp", "open('/tmp/trl-gift-escaped', 'w').write('x')\nreturn True")
-escape("writing in /dev/shm", "open('/dev/shm/trl-gift-escaped', 'w').write('x')\nreturn True")
+escape(
+    "leaving files for the next program",
+    """
+    import os
+    for folder in ("/tmp", "/dev/shm"):
+        path = folder
+        for depth in range(30):
+            open(f"{path}/note", "w").write("x")
+            path += "/d"
+            os.mkdir(path, 0o700)
+        os.mkdir(f"{path}/shut", 0)
+    """,
+)
+escape(
+    "files of the previous program",
+    "import os\nleft = os.listdir('/tmp') + os.listdir('/dev/shm')\nreturn left",
+)
+escape("writing in /var/tmp", "open('/var/tmp/trl-gift-escaped', 'w').write('x')\nreturn True")
+escape(
+    "a large file in the private folder",
+    "f = open('/tmp/f', 'wb')\nfor _ in range(100):\n    f.write(bytes(1 << 20))\nreturn True",
+)
+escape("a link to a device", "import os\nos.mknod('/tmp/n', 0o020666, os.makedev(1, 1))\nreturn True")
+escape(
+    "executing from the private folder",
+    "import os\nopen('/tmp/x', 'w').write('#!/bin/true')\nos.execv('/tmp/x', ['x'])",
+)
+escape("a hard link to a library", "import os\nos.link(os.__file__, '/tmp/l')\nreturn True")
 escape("writing in the home", "open('@HOME@/trl-gift-escaped', 'w').write('x')\nreturn True")
 escape(
     "writing next to installed modules",
@@ -777,7 +803,14 @@ escape("listening", "import socket\nreturn socket.create_server(('127.0.0.1', 0)
 escape(
     "abstract unix socket", "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('\\0@ABSTRACT@')\nreturn True"
 )
-escape("a pair of sockets", "import socket\nreturn socket.socketpair()")
+escape("a pair of datagram sockets", "import socket\nreturn socket.socketpair(type=socket.SOCK_DGRAM)")
+escape("a pair of packet sockets", "import socket\nreturn socket.socketpair(type=socket.SOCK_SEQPACKET)")
+escape("out-of-band data", "import socket\na, b = socket.socketpair()\nreturn a.send(b'x', socket.MSG_OOB)")
+escape("passing a descriptor", "import socket\na, b = socket.socketpair()\nreturn socket.send_fds(a, [b'x'], [0])")
+escape(
+    "a connection of a paired socket",
+    "import socket\na, b = socket.socketpair()\na.connect('\0@ABSTRACT@')\nreturn True",
+)
 escape("netlink", "import socket\nreturn socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)")
 escape("vsock", "import socket\nreturn socket.socket(40, socket.SOCK_STREAM)")
 escape("the name service", "import socket\nreturn socket.getaddrinfo('localhost', 80) and socket.socket()")
@@ -815,10 +848,11 @@ here = IoVec(ctypes.addressof(buffer), 8)
 return libc.process_vm_readv(os.getppid(), ctypes.byref(here), 1, ctypes.byref(here), 1, 0) > 0
 """,
 )
-escape("a shell", "import os\nreturn os.system('true') == 0")
+escape("a shell", "import posix\nreturn posix.system('true') == 0")
+escape("a shell of libc", "import ctypes\nreturn ctypes.CDLL(None).system(b'true') == 0")
 escape("subprocess", "import subprocess, sys\nreturn subprocess.run([sys.executable, '-c', '1']).returncode == 0")
 escape("exec", "import os\nos.execv('/bin/sh', ['sh', '-c', 'exit 0'])")
-escape("fork", "import os\npid = os.fork()\nif pid == 0:\n    os._exit(0)\nreturn True")
+escape("fork", "import os, posix\npid = posix.fork()\nif pid == 0:\n    os._exit(0)\nreturn True")
 escape(
     "vfork by number", _LIBC + "return libc.syscall(58 if os.uname().machine == 'x86_64' else 220, 17, 0, 0, 0, 0) > 0"
 )
@@ -835,11 +869,11 @@ escape(
 )
 escape(
     "double-forked daemon",
-    "import os\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        open('@FOLDER@/daemon', 'w')\n    os._exit(0)\nreturn True",
+    "import os, posix\nif posix.fork() == 0:\n    os.setsid()\n    if posix.fork() == 0:\n        open('@FOLDER@/daemon', 'w')\n    os._exit(0)\nreturn True",
 )
 escape(
     "40 sleeping forks",
-    "import os, time\nfor _ in range(40):\n    if os.fork() == 0:\n        time.sleep(60)\nreturn True",
+    "import os, posix, time\nfor _ in range(40):\n    if posix.fork() == 0:\n        time.sleep(60)\nreturn True",
 )
 escape(
     "multiprocessing",

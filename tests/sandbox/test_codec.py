@@ -152,15 +152,10 @@ Point = collections.namedtuple("Point", "x y")
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (Whole.ONE, 1),
         (Word("truth"), "truth"),
         (Number(1.5), 1.5),
         (Number(-0.0), -0.0),
         (Items([1, 2]), [1, 2]),
-        (Point(1, 2), (1, 2)),
-        (collections.Counter("aab"), {"a": 2, "b": 1}),
-        (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
-        (collections.defaultdict(list, a=[1]), {"a": [1]}),
         (True, True),
     ],
 )
@@ -171,17 +166,23 @@ def test_subclasses_become_exact_builtins(value, expected):
 
 
 @pytest.mark.parametrize(
-    "value", [object(), object, len, codec, NotImplemented, type("T", (), {})(), memoryview(b"x"), [{1: object()}]]
+    "value", [object(), object, len, codec, type("T", (), {})(), memoryview(b"x"), [{1: object()}]]
 )
 def test_other_types_are_refused_by_name(value):
     with pytest.raises(codec.EncodeError, match=r"cannot cross"):
         codec.encode(value)
 
 
+PLAIN = {bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, range, type(None)}
+
+
 @given(st.from_type(type).filter(lambda cls: cls.__module__ == "builtins"))
-def test_classes_are_refused(cls):
-    with pytest.raises(codec.EncodeError):
-        codec.encode(cls)
+def test_only_classes_of_plain_data_cross(cls):
+    if cls in PLAIN:
+        assert codec.decode(codec.encode(cls)) is cls
+    else:
+        with pytest.raises(codec.EncodeError):
+            codec.encode(cls)
 
 
 def test_iterators_cross_as_iterators():

@@ -224,7 +224,9 @@ def test_filters_by_emulation(architecture):
 
     allowed = {syscalls.number(name, architecture) for name in seccomp.COMPUTE + seccomp.FILES}
     killed = {syscalls.number(name, architecture) for name in seccomp.KILLED}
-    special = {number(name) for name in ("fcntl", "ioctl", "prlimit64", "clone", "clone3")}
+    special = {
+        number(name) for name in ("fcntl", "ioctl", "prlimit64", "clone", "clone3", "socketpair", "sendto", "recvfrom")
+    }
     for call in set(range(1200)) - special:
         assert run(call) == ("allow" if call in allowed else "kill" if call in killed else "EPERM")
     assert run(number("clone3")) == "ENOSYS"
@@ -233,6 +235,12 @@ def test_filters_by_emulation(architecture):
     assert run(number("fcntl"), 0, 8) == "EPERM"  # F_SETOWN
     assert run(number("fcntl"), 0, 1030) == "allow"  # F_DUPFD_CLOEXEC
     assert run(number("ioctl"), 0, 0x5412) == "EPERM"  # TIOCSTI
+    assert run(number("socketpair"), 1, 1 | 0x80000) == "allow"
+    for family, kind in ((1, 2), (1, 5), (2, 1), (16, 3), (1, 1 | 0x40)):
+        assert run(number("socketpair"), family, kind) == "EPERM"
+    for call in ("sendto", "recvfrom"):
+        assert run(number(call), 3, 0, 0, 0) == "allow"
+        assert run(number(call), 3, 0, 0, 1) == "EPERM"  # MSG_OOB
     assert run(number("prlimit64"), 0) == "allow"
     assert run(number("prlimit64"), 1) == "EPERM"
     assert run(number("read") | 0x40000000) == "kill"  # x32

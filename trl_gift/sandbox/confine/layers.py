@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 import sysconfig
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from trl_gift.sandbox.confine import kernel, landlock, namespaces, seccomp
@@ -18,6 +19,7 @@ from trl_gift.sandbox.confine.plan import NONE, Plan
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store")
+_SCRATCH_MB = 512
 _TABLES = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo")
 
 
@@ -45,14 +47,17 @@ def enter_namespaces(plan: Plan) -> None:
             raise LayerFailed("namespaces", error) from error
 
 
-def confine_worker(plan: Plan, read: list[str], write: list[str], execute: list[str]) -> None:
+def confine_worker(
+    plan: Plan, read: list[str], scratch: list[str], execute: list[str], private: Mapping[str, int]
+) -> None:
     """Put in force, for this process and its descendants, everything that does not depend on the program.
 
     Args:
         plan: The layers.
         read: Paths that may be read.
-        write: Folders that may be written to.
+        scratch: Folders that may be written to, and whose files may be executed.
         execute: Paths that may be executed and read.
+        private: Folders of the private root that may be written to, each with its size in MiB; not used without one.
 
     Raises:
         LayerFailed: A layer cannot be put in force.
@@ -60,7 +65,8 @@ def confine_worker(plan: Plan, read: list[str], write: list[str], execute: list[
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if plan.namespaces:
         try:
-            namespaces.private_root([*read, *execute], DEVICES, write)
+            written = {**dict.fromkeys(scratch, _SCRATCH_MB), **private}
+            namespaces.private_root([*read, *execute], DEVICES, written)
         except OSError as error:
             raise LayerFailed("namespaces", error) from error
     if plan == NONE:
@@ -69,7 +75,8 @@ def confine_worker(plan: Plan, read: list[str], write: list[str], execute: list[
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if plan.landlock:
         try:
-            landlock.restrict(read, write, DEVICES, [*execute, *write])
+            folders = [*scratch, *(private if plan.namespaces else ())]
+            landlock.restrict(read, folders, DEVICES, [*execute, *scratch])
         except OSError as error:
             raise LayerFailed("landlock", error) from error
 
@@ -82,7 +89,8 @@ class Filters:
         self.program = self.judge = self.tests = None
         if plan.seccomp:
             try:
-                self.program = seccomp.Filter(seccomp.COMPUTE + files)
+                own_folder = seccomp.FOLDER if plan.namespaces else []
+                self.program = seccomp.Filter(seccomp.COMPUTE + files + own_folder)
                 self.judge = seccomp.Filter(seccomp.COMPUTE + files + seccomp.JUDGE + seccomp.FORK)
                 self.tests = seccomp.Filter(seccomp.COMPUTE + files + seccomp.JUDGE)
             except OSError as error:

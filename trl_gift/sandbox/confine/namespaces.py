@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from trl_gift.sandbox.confine import kernel
 
@@ -20,6 +20,7 @@ _NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 0x1000, 0x4000, 1 << 18
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _MNT_DETACH = 2
+_FILES_PER_MIB = 32
 _STAGES = ("/mnt", "/media", "/srv", "/opt", "/var/empty", "/proc", "/sys", "/tmp")
 
 
@@ -32,25 +33,26 @@ def enter() -> None:
             file.write(text)
 
 
-def private_root(read: Iterable[str], devices: Iterable[str], write: Iterable[str] = ()) -> None:
+def private_root(read: Iterable[str], devices: Iterable[str], write: Mapping[str, int]) -> None:
     """Replace the root by an empty read-only one.
 
     Args:
         read: Existing paths that the new root holds too, read-only.
         devices: Device files that the new root holds too.
-        write: Folders that are made in the new root, in memory, 512 MiB each.
+        write: Folders that are made in the new root, in memory, each with its size in MiB.
     """
     kernel.mount("none", "/", None, _MS_REC | _MS_PRIVATE)
-    read, write, devices = list(read), list(write), list(devices)
+    read, devices = list(read), list(devices)
     stage = _free_stage([*read, *write])
     kernel.mount("tmpfs", stage, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=0755")
     for path in sorted(read, key=os.path.realpath):  # parents first: a path in a bound folder needs no mount
         _bind(stage, path, _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV)
     for path in devices:
         _bind(stage, path, _ATTR_NOSUID)
-    for path in write:  # in memory: the kernel frees it with the last process that sees it
-        os.makedirs(stage + path)
-        kernel.mount("tmpfs", stage + path, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=512m,mode=0755")
+    for path, size in write.items():  # in memory: the kernel frees it with the last process that sees it
+        os.makedirs(stage + path, exist_ok=True)
+        options = f"size={size}m,nr_inodes={_FILES_PER_MIB * size},mode=0700"
+        kernel.mount("tmpfs", stage + path, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
     kernel.mount_setattr(stage, _ATTR_RDONLY, recursive=False)
     os.chdir(stage)
     kernel.pivot_root(".", ".")

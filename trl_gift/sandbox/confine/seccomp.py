@@ -39,7 +39,7 @@ COMPUTE = _words("""
     madvise brk membarrier rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigpending rt_sigtimedwait
     sigaltstack pause futex set_robust_list get_robust_list set_tid_address rseq sched_yield getcpu
     sched_getaffinity sched_getparam sched_getscheduler sched_getattr sched_get_priority_max
-    sched_get_priority_min nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time times
+    sched_get_priority_min getsockname getsockopt nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time times
     getitimer setitimer alarm getpid gettid getppid getuid geteuid getgid getegid getresuid getresgid getgroups
     getpgid getpgrp getsid uname sysinfo getrlimit setrlimit getrusage umask getrandom exit exit_group
     restart_syscall arch_prctl close_range fadvise64
@@ -51,6 +51,9 @@ FILES = _words("""
     open openat stat lstat statx access faccessat faccessat2 readlink readlinkat getdents getdents64
     getcwd statfs fstatfs
 """)
+
+# A program with a private folder makes, moves and removes files there; nothing else in its root can be written to.
+FOLDER = _words("mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat ftruncate")
 
 # The judge receives the ends of channels and makes memory files for standard input and output.
 JUDGE = ["sendmsg", "recvmsg", "sendto", "recvfrom", "memfd_create", "ftruncate"]
@@ -79,6 +82,11 @@ KILLED = _words("""
 # fcntl: duplicate, flags, pipe size and seals. Not F_SETOWN or F_SETSIG, which aim signals at other processes.
 _FCNTL = (0, 1, 2, 3, 4, 5, 1030, 1032, 1034)
 # ioctl: terminal queries, close-on-exec, non-blocking, bytes waiting. Not TIOCSTI, which types into a terminal.
+# socketpair: connected ends within this process, as asyncio uses them to wake itself.
+_AF_UNIX = 1
+_STREAM = (0x1, 0x801, 0x80001, 0x80801)  # with non-blocking and close-on-exec
+# sendto and recvfrom, which are `send` and `recv` on such ends: no flags, and no out-of-band data above all.
+_NO_FLAGS = (0,)
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 
 
@@ -104,6 +112,10 @@ def _rules(allowed: list[str], architecture: str) -> dict[int, tuple[Instruction
         put(name, (_RET, 0, 0, _RET_KILL))
     put("fcntl", *_one_of(1, _FCNTL))
     put("ioctl", *_one_of(1, _IOCTL))
+    pairs = [_load_argument(0), (_JEQ, 1, 0, _AF_UNIX), (_RET, 0, 0, _RET_ERRNO | _EPERM), *_one_of(1, _STREAM)]
+    put("socketpair", *pairs)
+    put("sendto", *_one_of(3, _NO_FLAGS))
+    put("recvfrom", *_one_of(3, _NO_FLAGS))
     put("prlimit64", *_one_of(0, (0,)))  # its own limits only
     threads_only = [_load_argument(0), (_JSET, 0, 1, _CLONE_THREAD), (_RET, 0, 0, _RET_ALLOW)]
     put("clone", *threads_only, (_RET, 0, 0, _RET_ERRNO | _EPERM))

@@ -15,6 +15,7 @@ import builtins
 import importlib
 import os
 import sys
+from _thread import allocate_lock  # not `threading`, whose fork hooks would slow every program
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -67,9 +68,14 @@ class Program:
         self.raised_status = Status.ERROR
         self.last_call = ""
         self.asked = 0
+        self._asking = allocate_lock()
 
     def ask(self, question: Any) -> Any:
-        """Send one question and return the answer to it."""
+        """Send one question and return the answer to it; tests may ask from several threads."""
+        with self._asking:
+            return self._ask(question)
+
+    def _ask(self, question: Any) -> Any:
         if self.broken:
             raise ProgramGone
         nonce = int.from_bytes(os.urandom(8), "little")

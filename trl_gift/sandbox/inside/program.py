@@ -7,6 +7,7 @@ can be trusted, this module included. The judge checks everything that it sends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 
 from trl_gift.sandbox.confine.layers import Allowance
 from trl_gift.sandbox.confine.seccomp import Filter
-from trl_gift.sandbox.inside import wire
+from trl_gift.sandbox.inside import surroundings, wire
 from trl_gift.sandbox.inside.shared import run_shared
 from trl_gift.sandbox.values import codec
 
@@ -28,8 +29,9 @@ _MUTABLE = (list, dict, set, deque, bytearray)
 
 
 def confine(allowance: Allowance, address_space: int, filter_: Filter | None) -> None:
-    """The last steps before untrusted code: the limits, the filter, and a random seed that is the same in every run."""
+    """The last steps before untrusted code: empty folders, the limits, the filter, a random seed that is always the same."""
     random.seed(0)
+    surroundings.empty_folders()
     allowance.apply(address_space)
     if filter_ is not None:
         filter_.install()
@@ -55,6 +57,7 @@ def become(
     os.dup2(0, 2)
     os.dup2(channel, CHANNEL)
     os.closerange(CHANNEL + 1, 1 << 16)
+    surroundings.arrange()
     confine(allowance, address_space, filter_)
     Answers(CHANNEL).serve(text)
     os._exit(0)
@@ -70,6 +73,7 @@ def new_module(name: str) -> types.ModuleType:
     """An empty module, registered under its name because dataclasses, enums and pickles expect that."""
     module = types.ModuleType(name)
     module.__dict__["__builtins__"] = __builtins__
+    module.__dict__["__file__"] = surroundings.path_of("program.py")
     sys.modules[name] = module
     return module
 
@@ -79,6 +83,7 @@ class Answers:
 
     def __init__(self, channel: int) -> None:
         self.channel = channel
+        self.stdout = sys.stdout  # which the program may replace
         self.functions: list[Any] = []
         self.module = new_module("solution")
         self.objects: dict[str, Any] = {}
@@ -91,14 +96,13 @@ class Answers:
                 nonce, body = wire.receive(self.channel)
             except wire.ChannelClosed:
                 return
-            request = codec.decode(body)
             try:
-                reply = self.reply(request, state)
+                reply = self.reply(codec.decode(body, home=self.module.__dict__), state)
             except MemoryError as error:
                 self.functions.clear()
                 reply = codec.encode(raised(error))
-            if sys.stdout is not None and not sys.stdout.closed:
-                sys.stdout.flush()
+            with contextlib.suppress(OSError, ValueError):  # closed, or full; a message shows its end
+                self.stdout.flush()
             wire.send(self.channel, nonce, reply)
 
     def run(self, text: str) -> dict[str, Any]:
@@ -118,7 +122,7 @@ class Answers:
     def reply(self, request: Any, state: dict[str, Any]) -> bytes:
         """The answer to one request, encoded."""
         if request[0] == "names":
-            return codec.encode({**state, "names": {name: self.look_up(name) for name in request[1]}})
+            return codec.encode({**state, "names": {name: self.look_up(name) for name in request[1]}}, self.handle)
         if request[0] == "shared":
             return codec.encode(run_shared(self.module, request[1]))
         _, target, args, kwargs, by_reference = request
@@ -156,10 +160,10 @@ class Answers:
         except BaseException as error:  # noqa: BLE001  constructors are the program's code
             return raised(error)
         self.objects[name] = found
-        if callable(found):
+        if callable(found) and not (isinstance(found, type) and "_member_map_" in vars(found)):  # an enum is a value
             return ("function",)
         try:
-            codec.encode(found)
+            codec.encode(found, self.handle)
         except codec.EncodeError as error:
             return ("uncrossable", str(error))
         return ("value", found)

@@ -6,7 +6,6 @@ input and output, limits and filter, and with the channel closed.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import json
 import os
@@ -22,6 +21,8 @@ from typing import Any, NoReturn
 from trl_gift.sandbox.confine import kernel
 from trl_gift.sandbox.confine.layers import Allowance, limit
 from trl_gift.sandbox.confine.seccomp import Filter
+from trl_gift.sandbox.inside import surroundings
+from trl_gift.sandbox.inside.ending import end
 from trl_gift.sandbox.inside.program import BOM, FILENAME, confine, new_module, read_all
 from trl_gift.sandbox.status import Status
 
@@ -48,6 +49,8 @@ def become(
         judge.send(json.dumps(reply).encode())
         os._exit(0)
     judge.send(b'{"state": "ready"}')
+    fork = os.fork
+    surroundings.arrange()  # here, because every fork would copy the memory that it changes
     gc.freeze()
     me = os.getpid()
     while True:
@@ -55,7 +58,7 @@ def become(
         if not message:
             os._exit(0)
         errors = os.memfd_create("stderr")  # a new file for every run, so that no run sees the output of another
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             try:
                 kernel.die_with_parent(me)
@@ -75,7 +78,8 @@ def become(
 def _execute(code: types.CodeType) -> NoReturn:
     """Run the program as `__main__` and end the process as the interpreter would."""
     module = new_module("__main__")
-    sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115  it belongs to the program
+    # As the interpreter opens it: lines end as they were written.
+    sys.stdin = open(0, encoding="utf-8", errors="replace", newline="\n", closefd=False)  # noqa: SIM115
     status = 0
     try:
         exec(code, module.__dict__)
@@ -84,12 +88,7 @@ def _execute(code: types.CodeType) -> NoReturn:
     except BaseException as error:  # noqa: BLE001  every exception of the program is data
         status = 1
         _report(error)
-    if "threading" in sys.modules:
-        sys.modules["threading"]._shutdown()
-    atexit._run_exitfuncs()
-    if sys.stdout is not None and not sys.stdout.closed:
-        sys.stdout.flush()
-    os._exit(status & 0xFF)
+    end(module, status)
 
 
 def _report(error: BaseException) -> None:

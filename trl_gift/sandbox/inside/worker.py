@@ -7,17 +7,21 @@ import, and becomes the fork server. It loads only the modules that it needs, wi
 
 from __future__ import annotations
 
+import _thread
 import builtins
 import gc
 import importlib
 import json
 import os
+import resource
 import socket
 import sys
 import types
 from _sitebuiltins import Quitter
 
 _TRUSTED = "trl_gift"
+_STACK = 256 << 20
+_THREAD_STACK = 8 << 20
 
 
 def _bare_packages() -> None:
@@ -31,17 +35,20 @@ def _bare_packages() -> None:
 
 def main() -> None:
     """Confine this process, report to the trainer, serve."""
+    _take_deep_stack()
     sys.set_int_max_str_digits(0)  # programs may print and read numbers of any length; their CPU time is limited
     _bare_packages()
     # Fork hooks of modules (`random` draws new seeds, `threading` renews locks) would run in every fork, and take longer
     # there than the interpreter's own work. The server has one thread and seeds each fork itself.
     os.register_at_fork = lambda **hooks: None
-    from trl_gift.sandbox.confine import kernel, layers
+    from trl_gift.sandbox.confine import folders, kernel, layers
     from trl_gift.sandbox.confine.plan import Plan
     from trl_gift.sandbox.inside import fork_server, program
 
     control = socket.socket(fileno=int(sys.argv[1]))
     orders = json.loads(control.recv(1 << 16))
+    if orders["native"] is not None:  # other languages would take the deep stack for every thread
+        resource.setrlimit(resource.RLIMIT_STACK, (_THREAD_STACK, resource.getrlimit(resource.RLIMIT_STACK)[1]))
     kernel.die_with_parent(orders["parent"])
     plan = Plan(**orders["plan"])
     here = os.path.dirname(os.path.abspath(__file__))
@@ -49,11 +56,12 @@ def main() -> None:
     importlib.invalidate_caches()
     try:
         read = layers.readable(orders["packages"])
-        execute, write = [], []
+        execute, scratch = [], []
+        private = folders.choose(read) if orders["native"] is None else {}
         if orders["native"] is not None:
             from trl_gift.sandbox.inside import native
 
-            execute, write = [path for path in native.TOOLS if os.path.exists(path)], [orders["native"]["scratch"]]
+            execute, scratch = [path for path in native.TOOLS if os.path.exists(path)], [orders["native"]["scratch"]]
         layers.enter_namespaces(plan)
         if plan.namespaces:
             _become_init()
@@ -61,7 +69,10 @@ def main() -> None:
         kernel.ask_for_short_slices()
         statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         _prefer_for_oom_killer()
-        layers.confine_worker(plan, read, write, execute)
+        layers.confine_worker(plan, read, scratch, execute, private)
+        if plan.namespaces and private:
+            os.chdir(next(iter(private)))  # programs start there and find it by `surroundings`
+            os.environ["TMPDIR"] = os.getcwd()
         kernel.die_with_parent()  # again, because changing credentials cancels it
         filters = layers.Filters(plan)
     except layers.LayerFailed as failure:
@@ -78,6 +89,16 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     server.serve()
+
+
+def _take_deep_stack() -> None:
+    """Start anew with a stack for deep recursion, unless this process has one: the kernel lays it out at the start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    most = _STACK if hard == resource.RLIM_INFINITY else min(_STACK, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_STACK, (most, hard))
+        os.execv(sys.executable, sys.orig_argv)
+    _thread.stack_size(_THREAD_STACK)  # else every thread of a program would take as much address space
 
 
 def _become_init() -> None:

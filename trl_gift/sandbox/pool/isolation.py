@@ -60,10 +60,10 @@ def try_chmod(canary, parent, port):
     return "changed the mode of a file"
 
 def try_fork(canary, parent, port):
-    pid = os.fork()
+    pid = ctypes.CDLL(None).fork()  # not os.fork, which refuses by itself
     if pid == 0:
         os._exit(0)
-    return "forked"
+    return "denied" if pid < 0 else "forked"
 
 def try_exec(canary, parent, port):
     for path in ("/bin/true", "/usr/bin/true", sys.executable):

@@ -1,11 +1,12 @@
 """Plain values as tagged bytes: the only data that crosses between a program and its judge.
 
 Not pickle: decoding builds only exact builtins (and `Decimal`, `Fraction`, `deque`, dates, numeric arrays, tables of pandas,
-the spans of a `re.Match`), so a reply can carry no code, no overridden `__eq__` and no identity. Encoding converts subclasses (an
-`IntEnum`, a `defaultdict`, a named tuple) to the builtin that they extend, and refuses every other type by name.
+the spans of a `re.Match`, the types of `library`), so a reply can carry no code, no overridden `__eq__` and no identity.
+Encoding converts other subclasses of builtins to the builtin that they extend, and refuses every other type by name.
 
 One-shot iterators cross as iterators: `list(f(x)) == [1]` holds for a generator and `f(x) == [1]` does not, as in one
-interpreter. A function crosses as a handle, which only its owner can turn back into the function.
+interpreter. A function crosses as a handle, which only its owner can turn back into the function; so does an iterator,
+whose items cross when they are asked for (`streams`). Without handles the items cross with the iterator.
 
 The decoder reads hostile bytes: it bounds the depth, the number of values and every length, and raises `DecodeError` at
 each violation.
@@ -17,15 +18,16 @@ import datetime
 import re
 import struct
 from array import array
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
 from typing import Any
 
-from trl_gift.sandbox.values import tables
+from trl_gift.sandbox.values import library, tables
 from trl_gift.sandbox.values.matches import Match
+from trl_gift.sandbox.values.streams import Source, stream
 
 MAX_DEPTH = 200
 _MAX_VALUES = 4_000_000
@@ -34,7 +36,7 @@ _I64 = struct.Struct("<q")
 _F64 = struct.Struct("<d")
 _COMPLEX = struct.Struct("<dd")
 _U32 = struct.Struct("<I")
-_SINGLETONS = {b"N": None, b"T": True, b"F": False, b".": Ellipsis}
+_SINGLETONS = {b"N": None, b"T": True, b"F": False, b".": Ellipsis, b"!": NotImplemented}
 _VIEWS: dict[type, bytes] = {type({}.keys()): b"k", type({}.values()): b"v", type({}.items()): b"m"}
 _PACKED = {int: "q", float: "d"}
 _NUMERIC = re.compile(r"[<>|=][biufcU]\d{1,4}")
@@ -76,17 +78,18 @@ def encode(value: Any, handle: HandleMaker | None = None) -> bytes:
     return b"".join(out)
 
 
-def decode(data: bytes, handle: HandleResolver | None = None) -> Any:
+def decode(data: bytes, handle: HandleResolver | None = None, home: library.Home | None = None) -> Any:
     """The value in `data`.
 
     Args:
         data: The bytes of exactly one value.
         handle: Turns the number of a function into a callable; without it functions are refused.
+        home: The reader's own classes by name, for values of such classes that come back; none by default.
 
     Raises:
         DecodeError: The bytes are malformed, or the value exceeds the bounds.
     """
-    decoder = _Decoder(data, handle)
+    decoder = _Decoder(data, handle, home or {})
     value = decoder.take(0)
     if decoder.position != len(data):
         raise DecodeError(f"{len(data) - decoder.position} bytes after the value")
@@ -120,6 +123,8 @@ class _Encoder:
             self.other(value, kind, depth)
 
     def other(self, value: Any, kind: type, depth: int) -> None:
+        if (parts := library.parts(value, kind)) is not None:
+            return self.library(parts, depth)
         for base in _BASES:
             if base in kind.__mro__:  # not isinstance, which believes a `__class__` attribute
                 return _WRITERS[base](self, _exact(base, value), depth)
@@ -128,11 +133,33 @@ class _Encoder:
         if kind.__module__.split(".")[0] == "pandas":
             return self.pandas(value, depth)
         if hasattr(kind, "__next__"):
+            if self.handle is not None:
+                tag = b"Y" if hasattr(kind, "send") else b"y"
+                self.out.append(tag + _U32.pack(self.handle(Source(value).advance)))
+                return None
             return self.sequence(b"g", list(islice(value, _MAX_VALUES + 1 - self.count)), depth)
         if self.handle is not None and callable(value):
             self.out.append(b"h" + _U32.pack(self.handle(value)))
             return None
         raise EncodeError(f"a value of type {kind.__module__}.{kind.__qualname__} cannot cross between processes")
+
+    def library(self, parts: library.Parts, depth: int) -> None:
+        handle, self.handle = self.handle, None
+        try:
+            self.sequence(b"L", parts, depth)
+        finally:
+            self.handle = handle
+
+    def collection(self, value: dict[Any, Any], depth: int) -> None:
+        made = value.default_factory if isinstance(value, defaultdict) else None
+        crosses = made is not None and (self.handle is not None or library.parts(made, type(made)) is not None)
+        name = type(value).__name__
+        self.sequence(b"C", (name, made if crosses else None, dict(value)), depth)
+
+    def moment(self, value: datetime.datetime, depth: int) -> None:
+        if (parts := library.zoned(value)) is not None:
+            return self.library(parts, depth)
+        return self.sized(b"2", datetime.datetime.isoformat(value).encode("ascii"))
 
     def numpy(self, value: Any, kind: type, depth: int) -> None:
         if kind.__name__ == "ndarray" and _NUMERIC.fullmatch(value.dtype.str):
@@ -214,6 +241,10 @@ def _many(tag: bytes) -> Callable[[_Encoder, Any, int], None]:
 _WRITERS: dict[type, Callable[[_Encoder, Any, int], None]] = {
     type(None): _scalar(b"N"),
     type(Ellipsis): _scalar(b"."),
+    type(NotImplemented): _scalar(b"!"),
+    Counter: _Encoder.collection,
+    OrderedDict: _Encoder.collection,
+    defaultdict: _Encoder.collection,
     bool: lambda encoder, value, depth: encoder.out.append(b"T" if value else b"F"),
     int: _Encoder.integer,
     float: lambda encoder, value, depth: encoder.out.append(b"f" + _F64.pack(value)),
@@ -232,7 +263,7 @@ _WRITERS: dict[type, Callable[[_Encoder, Any, int], None]] = {
     Decimal: _text(b"D", str),
     Fraction: lambda encoder, value, depth: encoder.sequence(b"R", (value.numerator, value.denominator), depth),
     datetime.date: _text(b"1", datetime.date.isoformat),
-    datetime.datetime: _text(b"2", datetime.datetime.isoformat),
+    datetime.datetime: _Encoder.moment,
     datetime.time: _text(b"3", datetime.time.isoformat),
     re.Match: lambda encoder, value, depth: encoder.sequence(
         b"x", (value.string, value.regs, dict(value.re.groupindex)), depth
@@ -244,8 +275,9 @@ _WRITERS: dict[type, Callable[[_Encoder, Any, int], None]] = {
 
 
 class _Decoder:
-    def __init__(self, data: bytes, handle: HandleResolver | None) -> None:
+    def __init__(self, data: bytes, handle: HandleResolver | None, home: library.Home) -> None:
         self.data = data
+        self.home = home
         self.position = 0
         self.count = 0
         self.handle = handle
@@ -274,7 +306,7 @@ class _Decoder:
             return _F64.unpack(self.read(8))[0]
         try:
             return self.composite(tag, depth)
-        except (TypeError, ValueError, LookupError, ArithmeticError, ImportError) as error:
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, ImportError, re.error) as error:
             if isinstance(error, DecodeError):
                 raise
             raise DecodeError(f"a malformed value: {error}") from error
@@ -300,7 +332,18 @@ class _Decoder:
             return _TEMPORAL[tag](self.read(self.length()).decode("ascii"))
         if tag == b"h":
             return self.function(self.length())
+        if tag in (b"y", b"Y"):
+            return stream(self.function(self.length()), generator=tag == b"Y")
+        if tag == b"L":
+            return self.library(depth)
         return self.build(tag, [self.take(depth + 1) for _ in range(self.length())])
+
+    def library(self, depth: int) -> Any:
+        handle, self.handle = self.handle, None  # see `library`: no part may be a function
+        try:
+            return library.build([self.take(depth + 1) for _ in range(self.length())], self.home)
+        finally:
+            self.handle = handle
 
     def packed(self) -> list[Any]:
         code = self.read(1).decode("ascii", "replace")
@@ -326,6 +369,17 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
     return {key: value for key, value in items}  # noqa: C416  (dict() would accept strings of two letters)
 
 
+def _collection(items: list[Any]) -> Any:
+    match items:
+        case ["Counter", None, dict() as counts]:
+            return Counter(counts)
+        case ["OrderedDict", None, dict() as held]:
+            return OrderedDict(held)
+        case ["defaultdict", made, dict() as held]:
+            return defaultdict(made, held)
+    raise DecodeError("a collection of an unknown form")
+
+
 def _numeric_array(items: list[Any]) -> Any:
     import numpy  # only if the program's side had it
 
@@ -346,6 +400,7 @@ _BUILDERS: dict[bytes, Callable[[list[Any]], Any]] = {
     b"Z": frozenset,
     b"q": lambda items: deque(items[1], items[0]),
     b"g": _iterator,
+    b"C": _collection,
     b"k": lambda items: dict.fromkeys(items).keys(),
     b"v": lambda items: dict(enumerate(items)).values(),
     b"m": lambda items: _pairs(items).items(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter, OrderedDict
 from typing import Any
 
 from trl_gift.sandbox.values import tables
@@ -43,17 +44,26 @@ def same(actual: Any, expected: Any, abs_tol: float, rel_tol: float, json: bool,
         except OverflowError:  # an int that is too large for a float is close to no float
             return False
     if isinstance(expected, (list, tuple)):
-        if type(actual) is not type(expected) or len(actual) != len(expected):
+        same_kind = isinstance(actual, list if isinstance(expected, list) else tuple)  # a named tuple equals a tuple
+        if not same_kind or len(actual) != len(expected):
             return False
         return all(alike(a, e) for a, e in zip(actual, expected, strict=True))
     if isinstance(expected, dict):
         if not isinstance(actual, dict):
             return False
+        if isinstance(expected, Counter) and isinstance(actual, Counter):  # what it lacks, it counts as zero
+            return all(alike(actual[key], expected[key]) for key in actual.keys() | expected.keys())
+        if isinstance(expected, OrderedDict) and isinstance(actual, OrderedDict) and list(actual) != list(expected):
+            return False
         return actual.keys() == expected.keys() and all(alike(actual[key], value) for key, value in expected.items())
     # `==` of arrays returns an array, and an empty array counts as all true.
-    if hasattr(actual, "shape") or hasattr(expected, "shape"):
+    if _is_array(actual) or _is_array(expected):
         return _same_arrays(actual, expected, abs_tol, rel_tol)
     return bool(actual == expected)
+
+
+def _is_array(value: Any) -> bool:
+    return type(value).__module__.split(".")[0] in ("numpy", "pandas")
 
 
 def _same_arrays(actual: Any, expected: Any, abs_tol: float, rel_tol: float) -> bool:
@@ -61,6 +71,6 @@ def _same_arrays(actual: Any, expected: Any, abs_tol: float, rel_tol: float) -> 
     table, other = (type(side).__module__.split(".")[0] == "pandas" for side in (actual, expected))
     if table or other:
         return table and other and same(tables.parts(actual), tables.parts(expected), abs_tol, rel_tol, json=False)
-    if getattr(actual, "shape", None) != getattr(expected, "shape", None):
+    if not (_is_array(actual) and _is_array(expected)) or actual.shape != expected.shape:
         return False
     return same(actual.tolist(), expected.tolist(), abs_tol, rel_tol, json=False)

@@ -33,7 +33,7 @@ def _show(value: Any, limit: int, depth: int) -> str:
             pairs = islice(value.items(), limit // 4)
             items = [f"{_show(k, limit, depth - 1)}: {_show(v, limit, depth - 1)}" for k, v in pairs]
         else:
-            left, right = _BRACKETS[type(value)]
+            left, right = next(_BRACKETS[base] for base in type(value).__mro__ if base in _BRACKETS)
             items = [_show(item, limit, depth - 1) for item in islice(value, limit // 2)]
         if len(items) < len(value):
             items.append("...")
