@@ -7,6 +7,7 @@
 #   make test-min     run the contract tests with the oldest supported releases (constraints-min.txt)
 #   make test-latest  run the contract tests with the newest releases
 #   make attacks      run every hostile program against the sandbox and print each outcome
+#   make toolchains  install the compilers that the slow tests of other languages use (Debian or Ubuntu, as root)
 #   make check        what main must pass: format, lint, types, layers (each a target too) and the fast tests
 #   make docs         build the documentation into site/
 #   make clean        remove the environments and everything that was built
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: quickstart test test-slow test-real test-min test-latest attacks check static format lint types layers docs clean
+.PHONY: toolchains quickstart test test-slow test-real test-min test-latest attacks check static format lint types layers docs clean
 
 # The contract tests tell whether we work with a set of library versions: what we rely on, and whole small runs.
 CONTRACT := tests/test_contracts.py tests/test_own_warnings.py tests/test_drop_in.py tests/training/test_quantization.py \
@@ -48,6 +49,9 @@ test-min: $(VENV)-min/ready
 
 test-latest: $(VENV)-latest/ready
 	$(VENV)-latest/bin/python -m pytest $(CONTRACT) $(ARGS)
+
+toolchains:
+	tools/toolchains.sh
 
 attacks: $(VENV)/dev
 	$(BIN)/python -m tests.sandbox.attacks $(ARGS)

@@ -491,10 +491,10 @@ REFUSED = {
     "files as input": (contest(["1"], ["2"]) | {"input_file": "in.txt"}, "field 'input_file': 'in.txt': its programs read or write a file"),
     "files as output": (contest(["1"], ["2"]) | {"output_file": "out.txt"}, "field 'output_file'"),
     "arguments that cannot be read": (function([1], [2], ADD), "the list of arguments of one call"),
-    "another language": (own(["1"], ["2"], language="rust"), "field 'language': 'rust': its programs cannot be run; the sandbox runs python, c, cpp, javascript"),
+    "another language": (own(["1"], ["2"], language="cobol"), "field 'language': 'cobol': its programs cannot be run; the sandbox runs python, bash, c, cpp"),
     "another language in verifiable problems": (
-        verifiable(["1"], ["2"]) | {"verification_info": {"language": "java", "test_cases": [{"type": "stdin_stdout", "input": "1", "output": "2"}]}},
-        "'java': its programs cannot be run; the sandbox runs python",
+        verifiable(["1"], ["2"]) | {"verification_info": {"language": "cobol", "test_cases": [{"type": "stdin_stdout", "input": "1", "output": "2"}]}},
+        "'cobol': its programs cannot be run; the sandbox runs python",
     ),
     "another language than that of the tests": (
         own(["1"], ["2"], language="python") | {"tests": {"kind": "stdio", "cases": [{"stdin": "1", "stdout": "2"}], "language": "cpp"}},

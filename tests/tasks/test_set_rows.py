@@ -20,8 +20,8 @@ def sandbox():
 @pytest.mark.parametrize("name", set_rows.ROWS)
 def test_a_row_takes_right_programs_alone(name, sandbox):
     entry = set_rows.ROWS[name]
-    (task,) = settled(load_tasks([entry.row], **entry.load), sandbox)
-    if task.language not in ("python", *languages.available()):
+    (task,) = settled(load_tasks([entry.row], require_tools=False, **entry.load), sandbox)
+    if task.language not in languages.available():
         pytest.skip(f"no compiler of {task.language} here")
     assert not task.readings
     assert task.language == (task.tests.language if isinstance(task.tests, StdioTests) else "python")

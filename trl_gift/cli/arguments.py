@@ -128,6 +128,9 @@ class TaskArguments:
     """How printed output is compared, instead of the rule of the set: lines, tokens, caseless, exact or apps, with a
     tolerance for decimal numbers as in 'lines:1e-6'."""
 
+    language_file: list[str] | None = None
+    """Your own YAML file of a programming language, or several; the docs describe it."""
+
     skip_invalid: bool = False
     """Leave out rows that are not valid tasks, and print how many, instead of stopping."""
 
@@ -370,6 +373,7 @@ def _tasks(
         require_tests=require_tests,
         column_mapping=read_mapping(arguments.column_mapping),
         output_comparison=arguments.output_comparison,
+        language_file=arguments.language_file or (),
     )
 
 

@@ -1,4 +1,4 @@
-"""`trl-gift doctor`: versions, device, and the isolation layers that are proven to be enforced on this machine."""
+"""`trl-gift doctor`: versions, device, compilers, and the isolation layers that are proven to be enforced on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from trl_gift import __version__
 from trl_gift.cli.lines import LineParser
-from trl_gift.sandbox import probe_isolation
+from trl_gift.sandbox import languages, probe_isolation
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm")
 
@@ -29,6 +29,7 @@ def run(argv: Sequence[str]) -> int:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "device": _device(),
         "versions": {"trl-gift": __version__} | {name: _version(name) for name in LIBRARIES},
+        "languages": [asdict(found) for found in languages.toolchains()],
         "isolation": [asdict(layer) for layer in layers],
         "isolated": any(layer.enforced for layer in layers),
     }
@@ -56,6 +57,7 @@ def _device() -> str:
 
 def _text(findings: dict[str, Any]) -> str:
     versions = [f"  {name:<14} {found or 'not installed'}" for name, found in findings["versions"].items()]
+    toolchains = [f"  {found['title']:<14} {found['version'] or found['problem']}" for found in findings["languages"]]
     layers = []
     for layer in findings["isolation"]:
         state = "enforced" if layer["enforced"] else "NOT enforced" if layer["available"] else "not available"
@@ -73,6 +75,8 @@ def _text(findings: dict[str, Any]) -> str:
             f"device: {findings['device']}",
             "versions:",
             *versions,
+            "languages besides Python:",
+            *toolchains,
             "isolation of executed programs, proven by probes:",
             *layers,
             verdict,

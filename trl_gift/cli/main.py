@@ -27,8 +27,9 @@ COMMANDS = {
     "report": "a run as one HTML page: figures, charts, a browser of its samples",
     "merge": "add a LoRA adapter to its unquantised base model",
     "validate": "run the references of a task set; find tests that cannot fail",
+    "convert": "tasks of functions as tasks of standard input and output, for any language",
     "estimate": "tokens, programs, hours, memory and disk of a run, before it starts",
-    "doctor": "versions, device, and which isolation layers are enforced here",
+    "doctor": "versions, device, languages, and which isolation layers are enforced here",
 }
 HELP_TEXTS = Path(__file__).with_name("help")
 """The help of the commands that take seconds to import what they need; `tools/help_texts.py` writes it."""

@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="JSON",
         help='your names of columns, each with the name that it is read under, such as \'{"question": "description"}\'',
     )
+    parser.add_argument(
+        "--language_file", action="append", default=[], metavar="FILE", help="your own file of a programming language"
+    )
     parser.add_argument("--output", help="write the clean set here, as canonical JSONL")
     parser.add_argument("--report", help="write the report here, as JSON")
     parser.add_argument("--runs", type=int, default=RUNS, help="how often a reference has to pass")
@@ -98,6 +101,7 @@ def _load(options: argparse.Namespace, skipped: list[str]) -> list[Task]:
         streaming=options.streaming,
         skip_invalid=options.skip_invalid,
         output_comparison=options.output_comparison,
+        language_file=options.language_file,
         column_mapping=read_mapping(options.column_mapping),
         on_skipped=skipped.append,
     )

@@ -9,13 +9,13 @@ from peft import LoraConfig, PeftModel
 
 from trl_gift.config import GiFTConfig
 from trl_gift.sandbox import AssertTests, Case, StdioTests
+from trl_gift.sandbox.languages import naming
 from trl_gift.tasks import Task
 
 # A card that is published shows the model's prompt with one of these; the descriptions of the user's tasks may not be ours
 # to publish.
 _FUNCTION = Task("example", "Return the sum of a and b.", AssertTests("assert add(1, 2) == 3"), "def add(a, b):")
 _PROGRAM = Task("example", "Read two integers and print their sum.", StdioTests((Case(stdin="1 2", stdout="3"),)))
-_LANGUAGES = {"cpp": "C++", "javascript": "JavaScript"}
 
 
 def plain_model(model: Any) -> Any:
@@ -60,7 +60,7 @@ def language_of(tasks: Sequence[Task]) -> str | None:
     if len(languages) != 1:
         return None
     language = languages.pop()
-    return _LANGUAGES.get(language, language.capitalize())
+    return naming(language).title
 
 
 def training_line(args: GiFTConfig, model: Any) -> str:

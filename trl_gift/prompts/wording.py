@@ -52,9 +52,11 @@ def program_text(language: str, description: str, examples: Sequence[str] = ()) 
     """The base model's prompt to write a whole program: a module docstring, or comment lines in another language."""
     if language == "python":
         return write_text(None, description, examples)
-    comment = naming(language).comment
-    lines = codetext.lines_of(with_examples(description.strip(), examples))
-    return "".join(f"{comment} {line}".rstrip() + "\n" for line in [f"{naming(language).title} program", "", *lines])
+    called = naming(language)
+    lines = [f"{called.title} program", "", *codetext.lines_of(with_examples(description.strip(), examples))]
+    # Where a comment needs an end, so does an empty line's.
+    words = (f"{called.comment} {line} {called.comment_end}" for line in lines)
+    return "".join(f"{line.rstrip()}\n" for line in words)
 
 
 def with_examples(description: str, examples: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ nor reach. The sandbox is usable alone: nothing here imports torch, or any other
 The folders are internal: `pool/` is the trainer's side, `inside/` runs in the confined processes, `confine/` puts the layers in
 force, and `values/` serves both sides.
 
-Public modules: `statements` (assertions as statements), `languages` (names and commands of languages), `comparisons` (names
+Public modules: `statements` (assertions as statements), `languages` (the YAML files of languages, what is installed), `comparisons` (names
 of the rules for printed output), `values.show` (values as short text), `digits` (numbers of any length).
 """
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 from trl_gift.sandbox.comparisons import COMPARISONS, Compare
-from trl_gift.sandbox.languages import NAMES
+from trl_gift.sandbox.languages import known
 from trl_gift.sandbox.statements import can_fail, parse
 from trl_gift.sandbox.values import codec
 from trl_gift.sandbox.values.plain import from_plain, to_plain
@@ -271,7 +271,7 @@ class StdioTests(_ByContent):
             by default.
         checker: Python source that defines `check(stdin, stdout, expected)`; it runs in the judge and replaces the
             comparison. Empty by default.
-        language: `"python"` (the default), `"c"`, `"cpp"` or `"javascript"`.
+        language: `"python"` (the default), or another of `trl_gift.sandbox.languages.known()`.
 
     Raises:
         ValueError: There is no case, or a field is not valid.
@@ -291,7 +291,8 @@ class StdioTests(_ByContent):
     def __post_init__(self) -> None:
         object.__setattr__(self, "cases", tuple(self.cases))
         _check_option("StdioTests", "compare", self.compare, COMPARISONS)
-        _check_option("StdioTests", "language", self.language, NAMES)
+        if self.language != "python":
+            _check_option("StdioTests", "language", self.language, tuple(known()))
         _check_tolerances("StdioTests", self.abs_tol, self.rel_tol)
         _check_cases("StdioTests", self.cases, runs=True)
         tree = _parse("StdioTests(checker)", self.checker)

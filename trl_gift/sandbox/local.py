@@ -14,6 +14,7 @@ from concurrent.futures import Future
 
 from trl_gift.sandbox.base import BaseSandbox, check_job
 from trl_gift.sandbox.cases import Tests
+from trl_gift.sandbox.languages import add_language_file
 from trl_gift.sandbox.outcome import IsolationUnavailable, Limits, Outcome
 from trl_gift.sandbox.pool.backend import Backend
 from trl_gift.sandbox.pool.hosted import HostedPool
@@ -42,8 +43,10 @@ class LocalSandbox(BaseSandbox):
             live in a process of their own: they then take no interpreter lock from a trainer that computes in Python,
             outcomes come back in batches (at most 20 ms later), and programs keep off one CPU if there are fewer workers
             than CPUs. The host process ends when the sandbox is closed, or within a second of this process's end.
+        language_file: Your own file of a language, or several, which `StdioTests` may then name in this process.
 
     Raises:
+        LanguageFileError: A language file has a mistake.
         IsolationUnavailable: No isolation that is safe enough is available here.
         ValueError: An argument is out of range.
     """
@@ -56,7 +59,10 @@ class LocalSandbox(BaseSandbox):
         max_pending: int | None = None,
         *,
         in_process: bool = True,
+        language_file: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     ) -> None:
+        for path in [language_file] if isinstance(language_file, str | os.PathLike) else language_file:
+            add_language_file(path)
         if (reason := unsupported()) is not None:
             raise IsolationUnavailable(reason)
         if num_workers is None:

@@ -33,7 +33,10 @@ from trl_gift.sandbox.values.compare_outputs import first_difference, outputs_ma
 from trl_gift.sandbox.values.compare_values import values_match
 from trl_gift.sandbox.values.show import show
 
-_LANGUAGES = {"python": "python", "cpp": "cpp", "javascript": "nodejs"}
+_LANGUAGES = {
+    "python": "python", "cpp": "cpp", "javascript": "nodejs", "typescript": "typescript", "java": "java", "go": "go",
+    "rust": "rust", "lua": "lua", "r": "R", "julia": "julia", "ruby": "ruby", "bash": "bash",
+}  # fmt: skip
 _COMPILE_S = 30.0
 _TAIL = 2000
 _MESSAGE = 1000

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_gift.errors import ConfigError, TaskError
-from trl_gift.sandbox import AssertTests
+from trl_gift.sandbox import AssertTests, ToolchainMissing, languages
 from trl_gift.sandbox.digits import any_number_of_digits
 from trl_gift.tasks.comparison import Comparison, compared_by, parse_comparison
 from trl_gift.tasks.filters import Candidate, Filter, as_filter
@@ -54,6 +54,8 @@ def load_tasks(
     require_tests: bool = True,
     column_mapping: Mapping[str, str] | None = None,
     output_comparison: str | None = None,
+    language_file: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    require_tools: bool = True,
     on_skipped: Callable[[str], object] | None = None,
 ) -> list[Task]:
     """Tasks from a dataset whose columns are known.
@@ -77,6 +79,10 @@ def load_tasks(
             `{"question": "description"}`.
         output_comparison: How printed output is compared, instead of the rule of the set: a rule of `StdioTests` such as
             `"tokens"`, with a tolerance for decimal numbers as in `"lines:1e-6"`. A row's own `checker` still decides.
+        language_file: Your own file of a language, or several ([other languages](sandbox.md#other-languages)); the sandboxes
+            of this process then run it, too.
+        require_tools: Whether tasks in a language whose compiler or interpreter is not installed here are refused. Give
+            False where the programs run on another machine.
         on_skipped: Called with the reason for each row that `skip_invalid` leaves out; the reason names the row.
 
     Returns:
@@ -85,10 +91,16 @@ def load_tasks(
     Raises:
         TaskError: if the source is absent or empty, lacks the split, has unknown columns, or holds a malformed row or the
             same `task_id` twice; the message names the place, the value and the fix.
-        ConfigError: for a filter that cannot be parsed, a limit below 1, or an unknown `output_comparison`.
+        ConfigError: for a filter that cannot be parsed, a limit below 1, an unknown `output_comparison`, or a language file
+            with a mistake.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit={limit!r} is out of range; take at least 1 task, or None for all.")
+    try:
+        for own in [language_file] if isinstance(language_file, str | os.PathLike) else language_file:
+            languages.add_language_file(own)
+    except languages.LanguageFileError as error:
+        raise ConfigError(str(error)) from None
     keep = as_filter(filter)
     comparison = parse_comparison(output_comparison) if output_comparison is not None else None
     unreadable: list[TaskError] = []
@@ -97,7 +109,16 @@ def load_tasks(
         rows = _renamed(rows, column_mapping)
     if isinstance(source, str | Path) and (path := Path(source).expanduser()).is_file():
         rows = _with_test_files(rows, path.parent)
-    tasks = _tasks(_candidates(rows, require_tests), what(source), keep, limit, skip_invalid, unreadable, on_skipped)
+    tasks = _tasks(
+        _candidates(rows, require_tests),
+        what(source),
+        keep,
+        limit,
+        skip_invalid,
+        unreadable,
+        on_skipped,
+        require_tools=require_tools,
+    )
     return tasks if comparison is None else [_compared_by(task, comparison) for task in tasks]
 
 
@@ -269,6 +290,7 @@ def _tasks(
     skip_invalid: bool,
     unreadable: Sequence[TaskError] = (),
     on_skipped: Callable[[str], object] | None = None,
+    require_tools: bool = False,
 ) -> list[Task]:
     tasks: dict[str, Task] = {}
     skipped: list[str] = []
@@ -279,6 +301,8 @@ def _tasks(
             if not keep(candidate):
                 continue
             task = candidate.task
+            if require_tools:
+                _check_tools(task, candidate.where)
             if task.task_id in tasks:
                 raise TaskError(f"{what}: task_id {task.task_id!r} occurs twice; make every task_id unique.")
         except TaskError as error:
@@ -311,6 +335,13 @@ def _tasks(
     if not tasks:
         raise TaskError(f"{what} holds no tasks; give at least one row.")
     return list(tasks.values())
+
+
+def _check_tools(task: Task, where: str) -> None:
+    try:
+        languages.require(task.language)
+    except ToolchainMissing as error:
+        raise bad(where, "language", task.language, str(error)) from None
 
 
 def _refuse_duplicates(tasks: list[Task], what: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from trl_gift import codetext
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
-from trl_gift.sandbox.languages import NAMES, language_named
+from trl_gift.sandbox.languages import known, language_named
 from trl_gift.sandbox.statements import free_names, is_python
 from trl_gift.sandbox.values.show import show
 from trl_gift.tasks.owntests import Program
@@ -263,15 +263,15 @@ def language_field(value: object, where: str, field: str = "language") -> str:
     """The language that a row names, as the sandbox calls it; empty if it names none."""
     if value is None or value == "":
         return ""
-    known = language_named(value) if isinstance(value, str) else None
-    if known is None:
+    language = language_named(value) if isinstance(value, str) else None
+    if language is None:
         raise bad(
             where,
             field,
             value,
-            f"its programs cannot be run; the sandbox runs {', '.join(NAMES)}: leave such rows out",
+            f"its programs cannot be run; the sandbox runs {', '.join(known())}: leave such rows out",
         )
-    return known
+    return language
 
 
 def id_field(row: Mapping[str, Any], where: str, field: str = "task_id") -> str:

@@ -61,7 +61,8 @@ def main() -> None:
         if orders["native"] is not None:
             from trl_gift.sandbox.inside import native
 
-            execute, scratch = [path for path in native.TOOLS if os.path.exists(path)], [orders["native"]["scratch"]]
+            execute, scratch = native.installed(orders["native"]["commands"]), [orders["native"]["scratch"]]
+            scratch += [os.path.dirname(path) for path in [orders["native"]["executable"]] if path]
         layers.enter_namespaces(plan)
         if plan.namespaces:
             _become_init()

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from trl_gift.sandbox.base import check_owner, closed
-from trl_gift.sandbox.cases import StdioTests
 from trl_gift.sandbox.confine.plan import Plan
 from trl_gift.sandbox.languages import commands
 from trl_gift.sandbox.outcome import Outcome, SandboxError
@@ -89,11 +88,11 @@ class Pool(Backend):
             raise closed()
 
     def _check_tools(self, job: Job) -> None:
-        if isinstance(job.tests, StdioTests) and job.tests.language != "python":
-            commands(job.tests.language)  # raises where the tools are missing
+        if job.language is not None:
+            commands(job.language)  # raises where the tools are missing
             if not self.plan.landlock:
                 raise SandboxError(
-                    f"programs in {job.tests.language} need Landlock, which denies them what their compiler may do; the "
+                    f"programs in {job.language.title} need Landlock, which denies them what their compiler may do; the "
                     f"isolation here is {self.isolation}"
                 )
 

@@ -12,8 +12,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from trl_gift.sandbox.base import settle
-from trl_gift.sandbox.cases import StdioTests
 from trl_gift.sandbox.confine.plan import Plan
+from trl_gift.sandbox.languages import Language
 from trl_gift.sandbox.outcome import Outcome, SandboxError
 from trl_gift.sandbox.pool.report import JudgeDied
 from trl_gift.sandbox.pool.worker import PRELOAD, Job, LayerUnavailable, Worker, WorkerDied
@@ -45,6 +45,7 @@ class Slot:
         self._plan = plan
         self._establish = establish
         self._workers: dict[str, Worker] = {}
+        self._languages: dict[str, Language] = {}
         self._busy: tuple[Worker, Future[Outcome]] | None = None
         self._stopping = False
         self._lock = threading.Lock()
@@ -92,7 +93,7 @@ class Slot:
         reason = ""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                worker = self._worker(kind)
+                worker = self._worker(kind, job)
             except (SandboxError, LayerUnavailable, OSError) as error:
                 reason = str(error)
                 continue
@@ -119,10 +120,14 @@ class Slot:
         isolation = self._plan.result().describe()
         return Outcome(Status.INFRASTRUCTURE, message=message, isolation=isolation, attempts=_ATTEMPTS)
 
-    def _worker(self, kind: str) -> Worker:
+    def _worker(self, kind: str, job: Job) -> Worker:
+        if job.language is not None and self._languages.get(job.language.name) != job.language:
+            self._languages[job.language.name] = job.language
+            self._discard(kind)  # what a worker may read is settled when it starts
         if kind not in self._workers:
             preload = [*PRELOAD, "numpy"] if kind == "numpy" else PRELOAD
-            self._workers[kind] = Worker(self._plan.result(), preload, other_languages=kind == "native")
+            languages = tuple(self._languages.values()) if kind == "native" else ()
+            self._workers[kind] = Worker(self._plan.result(), preload, languages)
         return self._workers[kind]
 
     def _discard(self, kind: str) -> None:
@@ -133,6 +138,6 @@ class Slot:
 
 def _kind(job: Job) -> str:
     """Which of a slot's workers suits a program; the lightest forks fastest."""
-    if isinstance(job.tests, StdioTests) and job.tests.language != "python":
+    if job.language is not None:
         return "native"
     return "numpy" if _NUMPY.search(job.program) else "plain"

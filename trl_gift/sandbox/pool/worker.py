@@ -18,14 +18,14 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trl_gift.sandbox.cases import StdioTests, Tests
 from trl_gift.sandbox.confine.plan import Plan
-from trl_gift.sandbox.languages import available
+from trl_gift.sandbox.languages import Language, commands, known
 from trl_gift.sandbox.outcome import Limits, Outcome, SandboxError
 from trl_gift.sandbox.pool import memory_files
 from trl_gift.sandbox.pool.report import JudgeDied, outcome_from
@@ -34,6 +34,7 @@ GRACE_S = 10.0  # a worker that is silent for this long after a program's wall l
 _START_S = 60.0
 _CLOSE_S = 3.0
 _COMPILE_S = 30.0
+_EXECUTABLE = "/proc/self/exe"
 _WORKER = str(Path(__file__).absolute().parents[1] / "inside" / "worker.py")
 _TAIL = 2000  # bytes of the standard output that an outcome keeps
 
@@ -69,29 +70,45 @@ class LayerUnavailable(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """One program with its tests and limits; `stop_at_first_failure` skips the tests after the first failing one."""
+    """One program with its tests and limits; `stop_at_first_failure` skips the tests after the first failing one.
+
+    `language` tells how the program is run, in this process and in the host process that the job may be sent to; None for
+    Python.
+    """
 
     program: str
     tests: Tests
     limits: Limits
     stop_at_first_failure: bool
+    language: Language | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        name = self.tests.language if isinstance(self.tests, StdioTests) else "python"
+        language = None if name == "python" else known().get(name)
+        if name != "python" and language is None:
+            raise SandboxError(
+                f"programs in {name} cannot be run here: its language file is not known in this process"
+            )
+        object.__setattr__(self, "language", language)
 
     def order(self, number: int) -> dict[str, Any]:
         """The message to the worker; `number` identifies the program in a cancellation."""
         limits = self.limits
         runs = self.tests.num_tests if isinstance(self.tests, StdioTests) else 1
-        allowance = (limits.cpu_s, limits.wall_s, limits.memory_mb << 20, limits.output_mb << 20, limits.open_files)
+        factor = 1.0 if self.language is None else self.language.cpu_factor
+        cpu_s, wall_s = limits.cpu_s * factor, limits.wall_s * factor
+        allowance = (cpu_s, wall_s, limits.memory_mb << 20, limits.output_mb << 20, limits.open_files)
         # The budget limits the whole job: for stdio the sum over the runs, each of which has its own limit too.
         extra = 0.0
         if isinstance(self.tests, StdioTests):
-            extra = 2.0 if self.tests.language == "python" else _COMPILE_S + 2.0
+            extra = 2.0 if self.language is None else _COMPILE_S + 2.0
         return {
             "id": number,
             "kind": self.tests.kind,
-            "language": self.tests.language if isinstance(self.tests, StdioTests) else "python",
+            "language": "python" if self.language is None else self.language.name,
             "stop": self.stop_at_first_failure,
             "allowance": allowance,
-            "budget": (limits.cpu_s * runs + extra, limits.wall_s * runs + extra),
+            "budget": (cpu_s * runs + extra, wall_s * runs + extra),
         }
 
 
@@ -101,17 +118,18 @@ class Worker:
     Args:
         plan: The layers to put in force.
         preload: Names of the modules to import before the first fork; by default `PRELOAD`.
-        other_languages: Whether the worker compiles and runs programs that are not Python.
+        languages: The languages that it compiles and runs programs of, instead of Python; none by default.
 
     Raises:
         LayerUnavailable: A layer cannot be put in force here.
         SandboxError: The worker did not start.
     """
 
-    def __init__(self, plan: Plan, preload: list[str] | None = None, other_languages: bool = False) -> None:
+    def __init__(self, plan: Plan, preload: list[str] | None = None, languages: Sequence[Language] = ()) -> None:
         self.plan = plan
+        self.languages = frozenset(languages)
         self._scratch = ""
-        if other_languages and not plan.namespaces:  # with namespaces the folder is in memory, and private
+        if languages and not plan.namespaces:  # with namespaces the folder is in memory, and private
             self._scratch = tempfile.mkdtemp(prefix="trl-gift-scratch-")
         self._number = 0
         self._sending = threading.Lock()
@@ -135,10 +153,14 @@ class Worker:
             raise
         finally:
             theirs.close()
-        self._start(PRELOAD if preload is None else preload, other_languages)
+        self._start(PRELOAD if preload is None else preload)
 
-    def _start(self, preload: list[str], other_languages: bool) -> None:
-        native = {"scratch": self._scratch or "/scratch", "commands": available()} if other_languages else None
+    def _start(self, preload: list[str]) -> None:
+        native = None
+        if self.languages:
+            table = {language.name: commands(language) for language in self.languages}
+            executable = _EXECUTABLE if self.plan.namespaces else ""  # the private root has no /proc
+            native = {"scratch": self._scratch or "/scratch", "executable": executable, "commands": table}
         installed = {path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")}
         packages = sorted(installed | {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
         orders = {
