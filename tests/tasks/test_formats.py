@@ -205,7 +205,7 @@ BAD = {
     "a language": (
         rows.VERIFIABLE_STDIN,
         "verification_info",
-        {"language": "rust", "test_cases": [{"input": "", "output": ""}]},
+        {"language": "cobol", "test_cases": [{"input": "", "output": ""}]},
         "cannot be run",
     ),
     "no gold": (rows.VERIFIABLE_CALLS, "gold_standard_solution", "def other(): pass", "must define 'addUp'"),

@@ -394,10 +394,10 @@ def code_regions(text: str) -> list[str]:
 
 
 def _indented_code(text: str) -> list[str]:
-    """The code blocks of Markdown that have no fence: lines that are indented after a blank line, or at the beginning."""
+    """The code blocks of Markdown that have no fence: lines that are indented after a blank line."""
     found: list[str] = []
     block: list[str] = []
-    before = ""
+    before = "."  # a text that begins with indented lines is the body of a function
     for line in [*lines_of(text), "."]:
         if line.startswith((INDENT, "\t")) and (block or not before.strip()):
             block.append(line)

@@ -124,7 +124,9 @@ class _Module:
         self._modules = {name for node in statements if isinstance(node, Import) for name in self.binds[node]}
         self._binding = _by_name(self.binds)
         readers = _by_name({node: self.reads[node] for node in statements if isinstance(node, Definition)})
-        self._trying = _reached(first, readers)  # functions and classes that use what is needed first only try it out
+        self._trying = _reached(
+            first - self._modules, readers
+        )  # functions and classes that use what is needed first only try it out
         self._touching: dict[str, list[ast.stmt]] = {}
         self._changing: dict[str, list[str]] = {}
         for node in statements:
