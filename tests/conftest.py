@@ -75,7 +75,7 @@ def _no_cache_of_the_user(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _own_cache(_no_cache_of_the_user, monkeypatch):
-    """No test finds what another test has measured. The folder is made by whoever first writes into it."""
+    """No test finds what another test has measured. The test that writes first makes the folder."""
     monkeypatch.setenv("TRL_GIFT_CACHE", os.path.join(_no_cache_of_the_user, str(next(_NUMBERS))))
 
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trl_gift import codetext
 from trl_gift.errors import ConfigError, TaskError
-from trl_gift.prompts import ask_to_write, thoughts
+from trl_gift.prompts import ask_to_write, find_in_answer, thoughts
 from trl_gift.sandbox import Limits, LocalSandbox, Outcome, Sandbox, Status
-from trl_gift.sandbox.languages import naming
 from trl_gift.tasks import Task
 
 if TYPE_CHECKING:
@@ -155,13 +154,9 @@ class CodeReward:
         parts = thoughts.split(text)
         if parts is None:
             return None
-        if task.language != "python":
-            return codetext.find_text(parts.answer, frozenset(naming(task.language).tags)).code
-        signature = task.signature
-        if signature is not None and parts.answer[:1].isspace():
-            return codetext.complete(signature, parts.answer.lstrip("\n"))
-        found = codetext.find_program(parts.answer, signature, task.names_in_tests, self._rename_entry_point).code
-        return codetext.pin(found, signature) if found is not None and signature is not None else found
+        if task.signature is not None and parts.answer[:1].isspace():
+            return codetext.complete(task.signature, parts.answer.lstrip("\n"))
+        return find_in_answer(task, parts.answer, task.signature, self._rename_entry_point).code
 
     def _reward(self, outcome: Outcome | None) -> float | None:
         if outcome is None:

@@ -380,7 +380,7 @@ def test_mistakes_are_one_line(refused, run, tmp_path):
         ([run], CPU, "records no contents of tasks; name the tasks with --eval_dataset_name, or give the run's file"),
         (["playground", "--resume"], (), "--resume: a measurement is not resumed"),
         (["playground", "--model_name_or_path", "x"], TASKS, "both name what to measure; leave one of them out"),
-        (["playground", "--compare", "base"], (*CPU, *TASKS), "what is measured is no run; give a folder"),
+        (["playground", "--compare", "base"], (*CPU, *TASKS), "what is measured is not a run; give a folder"),
         (["playground", "--compare", tmp_path], (*CPU, *TASKS), "holds no evaluation; give a folder that --save wrote"),
         (["playground", "--compare", run], (*CPU, *TASKS), "is the folder of a run, which holds several evaluations"),
         ([run, "--compare", "round-7"], (*CPU, *TASKS), "_gift/round-7' holds no evaluation"),

@@ -290,7 +290,7 @@ def test_a_file_of_the_user_is_a_language(own, tmp_path, in_process):
         ({"read": ["lib"]}, "'lib' is not a folder that programs may see"),
         ({"environment": {"A": 1}}, "must map names to texts"),
         ({"environment": {"A": "{x}"}}, "{x} is unknown"),
-        ({"name": "My Lua"}, "'My Lua' is no name of a language"),
+        ({"name": "My Lua"}, "'My Lua' is not a name for a language"),
         ({"compiler": ["gcc"]}, "key 'compiler' is ['gcc']: unknown; the keys are name, title"),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ from tests.support.sandboxes import InstantSandbox
 from tests.support.tiny_runs import REFERENCES, TinyRun, measured_tasks, training_tasks
 from trl_gift.sandbox import AssertTests, LocalSandbox, Status
 from trl_gift.tasks import Task
-from trl_gift.tasks.references import check_references, failing_references, settled, with_readings
+from trl_gift.tasks.references import check_references, settled, with_readings
 from trl_gift.tasks.task import Reading
 
 SUM = AssertTests("assert add(1, 2) == 3", entry_point="add")
@@ -24,7 +24,7 @@ def test_it_is_the_tests_that_tell():
     tasks = [Task(name, "Add.", SUM, "def add(a, b):", program) for name, program in programs.items()]
     tasks.append(Task("untested", "Add.", None, "def add(a, b):", programs["wrong"]))
     with LocalSandbox(num_workers=1) as sandbox:
-        failing = failing_references(tasks, sandbox)
+        failing = check_references(tasks, sandbox).failing
     assert set(failing) == {"wrong", "broken"}
     assert failing["wrong"].startswith("failed: assert add(1, 2) == 3")
     assert failing["broken"].startswith("syntax_error")
@@ -32,7 +32,7 @@ def test_it_is_the_tests_that_tell():
 
 def test_a_sandbox_that_fails_says_nothing_about_a_reference():
     task = Task("a", "Add.", SUM, "def add(a, b):", "def add(a, b):\n    return 99")
-    assert failing_references([task], InstantSandbox(lambda program, tests: Status.INFRASTRUCTURE)) == {}
+    assert check_references([task], InstantSandbox(lambda program, tests: Status.INFRASTRUCTURE)).failing == {}
 
 
 def test_a_run_neither_trains_on_them_nor_reads_them(tmp_path, tokenizer, capsys):
@@ -81,7 +81,7 @@ def test_without_a_reading_that_passes_a_row_stays_as_it_is_read():
     several = in_readings(training_tasks()[0], "a", "b")
     for verdict in (Status.FAILED, Status.INFRASTRUCTURE):
         sandbox = InstantSandbox(lambda program, tests, verdict=verdict: verdict)
-        assert set(failing_references([several], sandbox)) == ({"s0"} if verdict is Status.FAILED else set())
+        assert set(check_references([several], sandbox).failing) == ({"s0"} if verdict is Status.FAILED else set())
         (task,) = settled([several], sandbox)
         assert (task.reference, task.readings) == ("a", ())
 

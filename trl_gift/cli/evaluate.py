@@ -90,7 +90,7 @@ def _earlier(given: str | None, source: ModelSource) -> tuple[dict[str, EarlierS
     if _OF_THE_RUN.fullmatch(given) and not Path(given).exists():
         if source.run is None:
             raise ConfigError(
-                f"compare={given!r} stands for an evaluation of the run that is measured, and what is measured is no run; give "
+                f"compare={given!r} stands for an evaluation of the run that is measured, and what is measured is not a run; give "
                 "a folder."
             )
         path = str(source.run / "_gift" / ("base.json" if given == "base" else given))

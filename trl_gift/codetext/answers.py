@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from trl_gift.codetext.bindings import free_names
+from trl_gift.codetext.bindings import free_names, outside_definitions
 from trl_gift.codetext.bodies import renamed
 from trl_gift.codetext.fences import Block, Strings, fenced_blocks
 from trl_gift.codetext.joining import joined
@@ -26,6 +26,7 @@ from trl_gift.codetext.prefixes import longest_prefix
 from trl_gift.codetext.signatures import defines, entry_point_of, opened, pinned_names
 from trl_gift.codetext.syntax import (
     INDENT,
+    REMEMBERED,
     Definition,
     Function,
     Import,
@@ -33,7 +34,6 @@ from trl_gift.codetext.syntax import (
     definitions,
     find,
     functions,
-    inner,
     is_stub,
     last_line,
     lines_of,
@@ -55,8 +55,6 @@ OTHER_LANGUAGE = "another language"
 UNFINISHED_THOUGHT = "unfinished thought"
 """Kinds of reasons why an answer holds no program, as statistics count them."""
 
-# A model writes the same text many times, and parsing is slow.
-_REMEMBERED = 4096
 # Search in prose parses each character this many times at most, times the tries for a beginning.
 _MOST_PARSED = 2
 # The last pieces of a whole program that are tried with what they need of the others.
@@ -90,7 +88,7 @@ class Found:
     reason: str = ""
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=REMEMBERED)
 def find_program(
     text: str,
     signature: str | None,
@@ -159,7 +157,7 @@ def _only_in(blocks: Sequence[Block]) -> Found:
     return Found(None, OTHER_LANGUAGE, f"code only in {', '.join(tag or 'unnamed blocks' for tag in tags)}")
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=REMEMBERED)
 def find_text(text: str, tags: frozenset[str]) -> Found:
     """The program of an answer in another language: its last block in that language, or the whole answer without a fence.
 
@@ -276,11 +274,10 @@ def _defining(pieces: Sequence[str], entry_point: str) -> tuple[int, str] | None
 
 def _is_sketch(code: str, function: Definition) -> bool:
     """Whether a function says that something is left out: `# ... rest of the function`, or `...` as its last statement."""
-    written = lines_of(code)[function.lineno - 1 : last_line(function)]
-    after = lines_of(code)[last_line(function) :]
-    comments = itertools.takewhile(lambda line: line[:1].isspace() or not line, after)
+    lines, end = lines_of(code), last_line(function)
+    comments = itertools.takewhile(lambda line: line[:1].isspace() or not line, lines[end:])
     last = function.body[-1]
-    return any(_LEFT_OUT.search(line) for line in (*written, *comments)) or (
+    return any(_LEFT_OUT.search(line) for line in (*lines[function.lineno - 1 : end], *comments)) or (
         isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant) and last.value.value is ...
     )
 
@@ -289,7 +286,10 @@ def _with_signature(code: str, signature: str) -> str | None:
     """The program of a piece that holds only the body of the function; its first line may have lost its indentation."""
     body = textwrap.indent(code, INDENT) if tree_of(code) is not None else f"{INDENT}{code.lstrip()}"
     tree = tree_of(f"def body():\n{body}")
-    if tree is None or len(tree.body) != 1 or not any(_gives_a_result(node) for node in _statements(tree.body[0])):
+    function = tree.body[0] if tree is not None and len(tree.body) == 1 else None
+    if not isinstance(function, Function) or not any(
+        _gives_a_result(node) for part in function.body for node in outside_definitions(part)
+    ):
         return None
     whole = f"{signature.rstrip()}\n{body}"
     return whole if tree_of(whole) is not None else None
@@ -298,18 +298,6 @@ def _with_signature(code: str, signature: str) -> str | None:
 def _gives_a_result(node: ast.AST) -> bool:
     value = node.value if isinstance(node, ast.Expr | ast.Assign) else None
     return isinstance(node, ast.Return) or isinstance(value, ast.Yield | ast.YieldFrom)
-
-
-def _statements(function: ast.stmt) -> list[ast.AST]:
-    """The statements of a function outside the functions and classes in it."""
-    found: list[ast.AST] = []
-    waiting: list[ast.AST] = list(inner(function))
-    while waiting:
-        node = waiting.pop()
-        found.append(node)
-        if not isinstance(node, Function | ast.ClassDef):
-            waiting.extend(inner(node))
-    return found
 
 
 def _whole_program(pieces: Sequence[str]) -> Found:
@@ -340,8 +328,9 @@ _OUTPUT = frozenset({"print", "stdout", "write", "open", "os", "exec"})
 def _is_whole(code: str) -> bool:
     """Whether a program writes something when it runs, and has all names that it reads."""
     tree = tree_of(code)
-    runs = tree is not None and any(not isinstance(node, Definition | Import) and _calls(node) for node in tree.body)
-    return runs and tree is not None and not free_names(tree) and _uses(code, _OUTPUT)
+    if tree is None or free_names(tree) or not _uses(code, _OUTPUT):
+        return False
+    return any(not isinstance(node, Definition | Import) and _calls(node) for node in tree.body)
 
 
 def _does_something(code: str) -> bool:

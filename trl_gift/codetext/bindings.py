@@ -87,7 +87,7 @@ def loop_names(statement: ast.stmt) -> set[str]:
     """The names that the loops of a top-level statement bind before they read them."""
     if not isinstance(statement, ast.For | ast.AsyncFor | ast.While | ast.If | ast.Try | ast.With):
         return set()
-    return _targets(node for node in _outside_definitions(statement) if isinstance(node, ast.For | ast.AsyncFor))
+    return _targets(node for node in outside_definitions(statement) if isinstance(node, ast.For | ast.AsyncFor))
 
 
 def changed_names(statement: ast.stmt) -> tuple[set[str], set[str]]:
@@ -134,7 +134,7 @@ def _targets(loops: Iterable[ast.For | ast.AsyncFor | ast.comprehension]) -> set
     }
 
 
-def _outside_definitions(statement: ast.stmt) -> Iterator[ast.AST]:
+def outside_definitions(statement: ast.stmt) -> Iterator[ast.AST]:
     """The nodes of a statement outside of the functions and classes in it."""
     waiting: list[ast.AST] = [statement]
     while waiting:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import copy
 import textwrap
+from collections.abc import Sequence
 from functools import lru_cache
 
 from trl_gift.codetext.bindings import bound_names, global_reads
@@ -14,6 +14,7 @@ from trl_gift.codetext.prefixes import longest_prefix
 from trl_gift.codetext.signatures import entry_point_of, header, opened, opens_class
 from trl_gift.codetext.syntax import (
     INDENT,
+    REMEMBERED,
     Definition,
     Function,
     Import,
@@ -31,9 +32,6 @@ from trl_gift.codetext.syntax import (
     tree_of,
     unparsed,
 )
-
-# A model writes the same text many times, and parsing is slow.
-_REMEMBERED = 4096
 
 
 def after_signature(code: str, signature: str) -> str | None:
@@ -85,10 +83,7 @@ def body_of(code: str, signature: str) -> str | None:
     # A comment between helpers and body has no place of its own; `unparse` gives all of it one layout.
     function = find(tree_of(code), entry_point_of(signature))
     assert function is not None, "it has parts"
-    texts = [unparsed(node) for node in (*helpers, *_statements(function))]
-    # Indenting would change a string that spans lines. `unparse` writes such strings only as docstrings, where the
-    # indentation does not matter.
-    return None if None in texts else "\n".join(textwrap.indent(str(text), INDENT) for text in texts)
+    return _indented([*helpers, *_statements(function)])
 
 
 def _parts(code: str, signature: str) -> tuple[str | None, list[ast.stmt]] | None:
@@ -120,6 +115,15 @@ def _body(code: str, function: Definition) -> str | None:
         while start > function.lineno and lines[start - 1].strip().startswith("#"):
             start -= 1
         return "\n".join(lines[start : last_line(statements[-1])]).rstrip()
+    return _indented(statements)
+
+
+def _indented(statements: Sequence[ast.stmt]) -> str | None:
+    """The statements as the body of a function; None if one cannot be written.
+
+    Indenting would change a string that spans lines. `unparse` writes such strings only as docstrings, where the indentation
+    does not matter.
+    """
     texts = [unparsed(node) for node in statements]
     return None if None in texts else "\n".join(textwrap.indent(str(text), INDENT) for text in texts)
 
@@ -135,7 +139,7 @@ def _helpers(tree: ast.Module, function: Definition, pinned: ast.Module | None) 
     ]
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=REMEMBERED)
 def complete(signature: str, completion: str) -> str | None:
     """The program made of a pinned signature and a sampled body, cut at the first new top-level statement.
 
@@ -221,18 +225,21 @@ def pin(code: str, signature: str) -> str:
 
 def _parameters(function: Function, defaults: bool = True) -> str | None:
     """The parameters of a function without annotations, as text; None if they are nested too deeply to be written."""
-    given = copy.copy(function.args)
-    for name in ("posonlyargs", "args", "kwonlyargs"):
-        setattr(given, name, [ast.arg(arg.arg) for arg in getattr(given, name)])
-    for name in ("vararg", "kwarg"):
-        setattr(given, name, ast.arg(found.arg) if (found := getattr(given, name)) else None)
-    if not defaults:
-        given.defaults, given.kw_defaults = [], [None] * len(given.kwonlyargs)
-    return unparsed(given)
+    given = function.args
+    plain = ast.arguments(
+        posonlyargs=[ast.arg(arg.arg) for arg in given.posonlyargs],
+        args=[ast.arg(arg.arg) for arg in given.args],
+        vararg=given.vararg and ast.arg(given.vararg.arg),
+        kwonlyargs=[ast.arg(arg.arg) for arg in given.kwonlyargs],
+        kw_defaults=given.kw_defaults if defaults else [None] * len(given.kwonlyargs),
+        kwarg=given.kwarg and ast.arg(given.kwarg.arg),
+        defaults=given.defaults if defaults else [],
+    )
+    return unparsed(plain)
 
 
 def renamed(code: str, entry_point: str, parameters: int) -> str | None:
-    """`code` with its only top-level function of that many parameters called `entry_point`; None if there is no such one."""
+    """`code` with its only top-level function of that many parameters called `entry_point`; None without one."""
     tree = tree_of(code)
     fitting = [node for node in functions(tree) if len(arguments(node)) == parameters]
     if tree is None or len(fitting) != 1:

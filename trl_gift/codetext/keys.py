@@ -8,6 +8,7 @@ from typing import Any
 
 from trl_gift.codetext.syntax import (
     INDENT,
+    REMEMBERED,
     Function,
     Import,
     after,
@@ -20,11 +21,8 @@ from trl_gift.codetext.syntax import (
     tree_of,
 )
 
-# A model writes the same text many times, and parsing is slow.
-_REMEMBERED = 4096
 
-
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=REMEMBERED)
 def strip_docstrings(code: str) -> str:
     """`code` without docstrings, so that a model that describes it cannot copy them; layout and comments are kept."""
     tree = tree_of(code)

@@ -27,14 +27,14 @@ from trl_gift.codetext.syntax import (
 )
 
 _Node = TypeVar("_Node", bound=ast.stmt)
-# Calls at the top level that try the program out or end it, by their last name.
+# Calls at the top level, by their last name: those that set how a module works, and those that try the program out or end it.
 _SETTINGS = frozenset({
     "setrecursionlimit", "set_int_max_str_digits", "seed", "stack_size", "filterwarnings", "simplefilter", "setlocale",
     "setcontext", "set_printoptions", "seterr",
 })  # fmt: skip
+_DRIVERS = frozenset({"print", "pprint", "input", "main", "exit", "_exit", "quit", "abort", "testmod", "testfile"})
 # What looks names up, or runs code, by text.
 _BY_TEXT = frozenset({"globals", "locals", "vars", "eval", "exec", "modules", "get_type_hints", "__subclasses__"})
-_DRIVERS = frozenset({"print", "pprint", "input", "main", "exit", "_exit", "quit", "abort", "testmod", "testfile"})
 
 
 def keep_needed(code: str, names: Collection[str]) -> str:
@@ -56,7 +56,7 @@ def keep_needed(code: str, names: Collection[str]) -> str:
     gone: set[int] = set()
     for node in left_out:
         start = first_line(node)
-        while start > 1 and start - 1 not in used and before_is_comment(lines, start):
+        while start > 1 and start - 1 not in used and _follows_comment(lines, start):
             start -= 1
         gone.update(range(start, last_line(node) + 1))
     for number in used & gone:
@@ -67,7 +67,7 @@ def keep_needed(code: str, names: Collection[str]) -> str:
     return text.strip("\n") if tree_of(text) is not None else code
 
 
-def before_is_comment(lines: list[str], number: int) -> bool:
+def _follows_comment(lines: list[str], number: int) -> bool:
     """Whether a comment at the margin stands on the line before line `number` (from 1)."""
     return lines[number - 2].startswith("#")
 
@@ -80,7 +80,8 @@ def needed_statements(
     These are the statements that bind a needed name, those that change a needed value (`memo.update(…)`, `f.calls = 0`,
     or `fill()` if that function changes it), functions and classes that register themselves (by a decorator, or as a
     subclass), settings of imported modules (`sys.setrecursionlimit(…)`), and `from … import *`. Where a needed statement
-    looks names up by their text (`globals()`, `eval`), all definitions and assignments are needed. Calls of what `names` name, and of functions that call it, try it out and are not needed.
+    looks names up by their text (`globals()`, `eval`), all definitions and assignments are needed. Calls of what `names`
+    name, and of functions that call it, try it out and are not needed.
 
     Args:
         tree: The module.
@@ -124,23 +125,22 @@ class _Module:
         self._modules = {name for node in statements if isinstance(node, Import) for name in self.binds[node]}
         self._binding = _by_name(self.binds)
         readers = _by_name({node: self.reads[node] for node in statements if isinstance(node, Definition)})
-        self._trying = _reached(
-            first - self._modules, readers
-        )  # functions and classes that use what is needed first only try it out
+        # Functions and classes that use what is needed first only try it out.
+        self._trying = _reached(first - self._modules, readers)
         self._touching: dict[str, list[ast.stmt]] = {}
         self._changing: dict[str, list[str]] = {}
         for node in statements:
             if isinstance(node, Definition):
                 for name in set().union(*changed_names(node)) & self.reads[node]:
                     self._changing.setdefault(name, []).append(node.name)
-            for name in self._touched(node, first):
+            for name in self._touched(node):
                 self._touching.setdefault(name, []).append(node)
         self._callers = {name: {node.name for node in nodes} for name, nodes in readers.items()}
         self._calls = _by_name(
             {
                 node: (_made_by(node) if isinstance(node, Definition) else self.reads[node]) & self.functions
                 for node in statements
-                if isinstance(node, Definition) or (_may_matter(node) and not self.reads[node] & self._trying)
+                if isinstance(node, Definition) or self._may_last(node)
             }
         )
         self._seen: set[str] = set()
@@ -151,13 +151,8 @@ class _Module:
             node
             for node in self.statements
             if not self.binds[node] - loop_names(node)
-            and _may_matter(node)
-            and not self.reads[node] & self._trying
-            and (
-                _is_setting(node)
-                or (not isinstance(node, Definition | ast.Expr) and _looks_names_up(node))
-                or _executes(node)
-            )
+            and self._may_last(node)
+            and (_is_setting(node) or _executes(node) or (not isinstance(node, ast.Expr) and _looks_names_up(node)))
         }
 
     def lasting(self) -> list[ast.stmt]:
@@ -166,12 +161,12 @@ class _Module:
             node
             for node in self.statements
             if (isinstance(node, Definition) and node.name not in self._trying)
-            or (
-                isinstance(node, ast.Assign | ast.AnnAssign)
-                and _may_matter(node)
-                and not self.reads[node] & self._trying
-            )
+            or (isinstance(node, ast.Assign | ast.AnnAssign) and self._may_last(node))
         ]
+
+    def _may_last(self, node: ast.stmt) -> bool:
+        """Whether a statement other than a definition could matter to what is needed without trying it out."""
+        return _may_matter(node) and not self.reads[node] & self._trying
 
     def needed_by(self, name: str) -> list[ast.stmt]:
         """The statements that bind a name or may change its value."""
@@ -185,7 +180,7 @@ class _Module:
                 changing += self._callers.get(function, set()) - self._trying
         return found
 
-    def _touched(self, node: ast.stmt, first: set[str]) -> set[str]:
+    def _touched(self, node: ast.stmt) -> set[str]:
         """The names whose values a statement may change without binding them."""
         if isinstance(node, Definition):
             return _made_by(node) - BUILTINS - self._modules
@@ -194,10 +189,9 @@ class _Module:
         certain, possible = changed_names(node)
         if self.reads[node] & self._trying:
             return certain - self._modules
-        set_in_modules = (
-            certain & self._modules if isinstance(node, ast.Assign | ast.AugAssign) and not _is_stream(node) else set()
-        )
-        return ((self.reads[node] - self.functions) | certain | possible) - self._modules | set_in_modules
+        touched = ((self.reads[node] - self.functions) | certain | possible) - self._modules
+        sets_a_module = isinstance(node, ast.Assign | ast.AugAssign) and not _is_stream(node)
+        return touched | (certain & self._modules) if sets_a_module else touched
 
 
 def _by_name(names: Mapping[_Node, Iterable[str]]) -> dict[str, list[_Node]]:
@@ -221,8 +215,9 @@ def _reached(first: set[str], readers: Mapping[str, list[Definition]]) -> set[st
 
 
 def _made_by(node: Definition) -> set[str]:
-    """The names that a definition runs when it is made: decorators (`@handle.register`), bases, which may know their
-    subclasses, and metaclasses.
+    """The names that a definition runs when it is made.
+
+    These are its decorators (`@handle.register`), its bases, which may know their subclasses, and its metaclass.
     """
     bases = [*node.bases, *(given.value for given in node.keywords)] if isinstance(node, ast.ClassDef) else []
     return names_in(*node.decorator_list, *bases)
@@ -262,7 +257,7 @@ def _bound(tree: ast.Module, name: str) -> bool:
 
 
 def _may_matter(node: ast.stmt) -> bool:
-    """Whether a statement that binds nothing needed could change something: it is no assertion and no driver."""
+    """Whether a statement that binds nothing needed could change something: it is neither an assertion nor a driver."""
     if isinstance(node, ast.Assert | Definition | Import | ast.Raise) or is_main_block(node):
         return False
     return not any(

@@ -10,6 +10,7 @@ from trl_gift.codetext.bindings import bound_names
 from trl_gift.codetext.needed import is_main_block, needed_statements
 from trl_gift.codetext.syntax import (
     INDENT,
+    REMEMBERED,
     Definition,
     Function,
     Import,
@@ -23,18 +24,15 @@ from trl_gift.codetext.syntax import (
     unparsed,
 )
 
-# A model writes the same text many times, and parsing is slow.
-_REMEMBERED = 4096
 
-
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=REMEMBERED)
 def opens_class(signature: str) -> bool:
     """Whether a signature introduces a class rather than a function."""
     found = definitions(opened(signature))
     return bool(found) and isinstance(found[-1], ast.ClassDef)
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=REMEMBERED)
 def entry_point_of(signature: str) -> str | None:
     """The function or class that a signature (imports, perhaps helpers, then an open `def` or `class` line) introduces."""
     found = definitions(opened(signature))
@@ -46,7 +44,7 @@ def opened(signature: str) -> ast.Module | None:
     return tree_of(signature.rstrip() + f"\n{INDENT}pass\n")
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=REMEMBERED)
 def pinned_names(signature: str) -> frozenset[str]:
     """The names that a signature binds: its imports and helpers, and the function or class itself."""
     tree = opened(signature)

@@ -16,8 +16,11 @@ from functools import lru_cache
 INDENT = "    "
 """One level of indentation."""
 
+REMEMBERED = 4096
+"""How many results the functions over whole texts remember: a model writes the same text many times, and parsing is slow."""
+
 MOST_CHARACTERS = 1_000_000
-"""The longest text that is parsed; a longer one counts as no Python."""
+"""The longest text that is parsed; a longer one does not count as Python."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -26,7 +29,7 @@ Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 # Statements that hold statements, and the fields that hold them; expressions hold none but in lambdas, which bind nothing.
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 # One answer is asked about several times in a row.
-_REMEMBERED = 16
+_TREES = 16
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -40,7 +43,7 @@ def tree_of(source: str) -> ast.Module | None:
     return parse_or_line(source)[0]
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_TREES)
 def parse_or_line(source: str) -> tuple[ast.Module | None, int]:
     """The syntax tree of `source`, or None and the number of the line at which the parser gave up (from 1).
 

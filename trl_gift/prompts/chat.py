@@ -147,13 +147,10 @@ class ChatPrompts:
         parts = thoughts.split(completion, self._opens_thought)
         if parts is None:
             return NoProgram(codetext.UNFINISHED_THOUGHT, "the thought does not end")
-        if task.language == "python":
-            found = codetext.find_program(parts.answer, signature, task.names_in_tests, self.rename_entry_point)
-        else:
-            found = codetext.find_text(parts.answer, frozenset(naming(task.language).tags))
-        if found.code is None:
+        found = find_in_answer(task, parts.answer, signature, self.rename_entry_point)
+        code = found.code
+        if code is None:
             return NoProgram(found.kind, found.reason)
-        code = codetext.pin(found.code, signature) if signature else found.code
         thought = parts.thought if self.keep_thoughts and parts.thought else self._no_thought
         target = f"{thought}{_fenced(code, task.language)}"
         return Extraction(code, target, verbatim=target == completion)
@@ -219,6 +216,23 @@ class ChatPrompts:
     def _ids(self, text: str) -> list[int]:
         # The template has written all special tokens; the tokenizer must not add its own again.
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def find_in_answer(task: Task, answer: str, signature: str | None, rename_entry_point: bool = False) -> codetext.Found:
+    """The program of a task in the answer of a chat model, in the task's language and with the pinned signature.
+
+    Args:
+        task: The task.
+        answer: What the model wrote, without its thoughts.
+        signature: The signature as prompts show it; None for a whole program.
+        rename_entry_point: As in `ChatPrompts`.
+    """
+    if task.language != "python":
+        return codetext.find_text(answer, frozenset(naming(task.language).tags))
+    found = codetext.find_program(answer, signature, task.names_in_tests, rename_entry_point)
+    if found.code is None or signature is None:
+        return found
+    return codetext.Found(codetext.pin(found.code, signature))
 
 
 def ask_to_write(

@@ -214,7 +214,7 @@ class _Reader:
         name = self.text("name") or self.place.stem.lower()
         if not _NAME.fullmatch(name):
             raise LanguageFileError(
-                f"{self.place}: {name!r} is no name of a language; add 'name:' with lower-case letters."
+                f"{self.place}: {name!r} is not a name for a language; add 'name:' with lower-case letters."
             )
         if "run" not in self.content and name != "python":
             raise self.wrong("run", 'missing; give the command, such as [ruby, "{source}"]')

@@ -122,6 +122,13 @@ class Outcome:
         """Whether every test passed."""
         return self.status is Status.PASSED
 
+    @property
+    def failure(self) -> str | None:
+        """Why the program is wrong, in words; None if it passed, or if there is no verdict on it."""
+        if self.status in (Status.PASSED, Status.INFRASTRUCTURE):
+            return None
+        return f"{self.status}: {self.message}".rstrip(": ")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, from which `from_dict` restores an equal outcome."""
         return {**vars(self), "results": tuple(vars(result).copy() for result in self.results)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trl_gift.sandbox import Outcome, Sandbox, Status, Tests
+from trl_gift.sandbox import Outcome, Sandbox, Tests
 from trl_gift.tasks.task import Reading, Task
 
 
@@ -47,15 +47,10 @@ def check_references(tasks: Sequence[Task], sandbox: Sandbox) -> Checked:
                     readings[task.task_id] = place
             elif place + 1 < len(task.readings):
                 further.append(task)
-            elif outcome.status is not Status.INFRASTRUCTURE:
-                failing[task.task_id] = f"{outcome.status}: {outcome.message}".rstrip(": ")
+            elif why := outcome.failure:
+                failing[task.task_id] = why
         waiting, place = further, place + 1
     return Checked(readings, failing)
-
-
-def failing_references(tasks: Sequence[Task], sandbox: Sandbox) -> dict[str, str]:
-    """By task, why its reference fails; see `check_references`."""
-    return dict(check_references(tasks, sandbox).failing)
 
 
 def with_readings(tasks: Sequence[Task], readings: Mapping[str, int]) -> list[Task]:

@@ -94,7 +94,7 @@ def to_stdio(tasks: Sequence[Task], sandbox: Sandbox, language: str = "python") 
 
 def _rewritten(task: Task) -> Task:
     if task.tests is None or isinstance(task.tests, StdioTests):
-        raise _NotPossible("its tests are no calls of a function")
+        raise _NotPossible("its tests are not calls of a function")
     if task.reference is None:
         raise _NotPossible("it has no reference to execute")
     name = task.entry_point
@@ -132,7 +132,7 @@ def _cases(tests: Tests, name: str) -> list[Case]:
     elif isinstance(tests, AssertTests):
         calls = [_call(statement, name) for statement in ast.parse(tests.text).body]
     else:
-        raise _NotPossible("its tests are no calls of a function")
+        raise _NotPossible("its tests are not calls of a function")
     return [Case(stdin="".join(map(_line, args)), stdout=_line(expected)) for args, expected in calls]
 
 

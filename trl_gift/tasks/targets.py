@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trl_gift import codetext
-from trl_gift.sandbox import Sandbox, Status
+from trl_gift.sandbox import Sandbox
 from trl_gift.tasks.task import Task
 
 BASE, OPENED, CHAT = "a base model", "a chat model whose answers are opened", "a chat model"
@@ -35,7 +35,7 @@ def target_programs(task: Task) -> dict[str, str | None]:
 
 
 def unfit_references(tasks: Sequence[Task], sandbox: Sandbox) -> list[tuple[str, str]]:
-    """Runs the programs of all targets; each task whose reference is no target for a kind of model, with the reason.
+    """Runs the programs of all targets; each task with a kind of model for which its reference gives no passing target.
 
     Args:
         tasks: Tasks whose references pass; those without a reference or without tests are passed over.
@@ -51,8 +51,6 @@ def unfit_references(tasks: Sequence[Task], sandbox: Sandbox) -> list[tuple[str,
                 jobs.append((task, kind, program))
     futures = sandbox.submit_all([(program, task.all_tests) for task, _, program in jobs])
     for (task, kind, _), future in zip(jobs, futures, strict=True):
-        outcome = future.result()
-        if outcome.status not in (Status.PASSED, Status.INFRASTRUCTURE):
-            why = f"{outcome.status}: {outcome.message}".rstrip(": ")
+        if why := future.result().failure:
             found.append((task.task_id, f"its training target for {kind} fails its tests ({why})"))
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from trl_gift.prompts import Extraction, PromptFormat
-from trl_gift.sandbox import Sandbox, Status
+from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task
 from trl_gift.training.selection import SelectedSample
 
@@ -56,7 +56,6 @@ def failing_targets(
             jobs[task.task_id, target] = found.code
     futures = sandbox.submit_all([(code, by_id[task_id].all_tests) for (task_id, _), code in jobs.items()])
     for name, future in zip(jobs, futures, strict=True):
-        outcome = future.result()
-        if outcome.status not in (Status.PASSED, Status.INFRASTRUCTURE):
-            failing[name] = f"{outcome.status}: {outcome.message}".rstrip(": ")
+        if why := future.result().failure:
+            failing[name] = why
     return failing

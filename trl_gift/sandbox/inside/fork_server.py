@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from trl_gift.sandbox.confine import kernel
 from trl_gift.sandbox.confine.layers import Allowance, Filters
 from trl_gift.sandbox.inside import judge, program, runner
+from trl_gift.sandbox.inside.waiting import ended_within
 
 if TYPE_CHECKING:
     from trl_gift.sandbox.inside.native import Native
@@ -31,17 +32,6 @@ _JUDGE_GRACE_S = 1.0
 _ENDING_S = 0.5  # a process closes its channel before it has ended
 _JUDGE_PROGRAMS = 5000  # a new judge after this many programs limits what leaking tests can use up
 _MAX_REQUEST = 4096
-
-
-def ended_within(pid: int, seconds: float) -> bool:
-    """Whether a child ends within `seconds`; it stays to be reaped."""
-    watch = os.pidfd_open(pid)
-    try:
-        poll = select.poll()
-        poll.register(watch, select.POLLIN)
-        return bool(poll.poll(1000 * seconds))
-    finally:
-        os.close(watch)
 
 
 class ForkServer:

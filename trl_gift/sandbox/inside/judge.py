@@ -14,12 +14,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import select
 import signal
 import socket
 import struct
 import sys
-import time
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -29,6 +27,7 @@ from trl_gift.sandbox.confine.seccomp import Filter
 from trl_gift.sandbox.inside.judge_calls import Report, examine
 from trl_gift.sandbox.inside.judge_stdio import examine_runs
 from trl_gift.sandbox.inside.program import read_all
+from trl_gift.sandbox.inside.waiting import end_at_limit
 from trl_gift.sandbox.status import Status
 from trl_gift.sandbox.values import codec
 
@@ -97,7 +96,7 @@ def _judge_in_fork(
             os._exit(_GONE if report.get("gone") else 0)
         finally:
             os._exit(1)  # a fork must not return into the judge's loop
-    out_of_time = _wait(pid, cpu_s)
+    out_of_time = end_at_limit(pid, cpu_s) is not None
     _, status, _ = os.wait4(pid, 0)
     if out_of_time:
         words = f"checking its answers took more than {cpu_s:g} s of CPU time"
@@ -110,25 +109,6 @@ def _judge_in_fork(
         _write_report(
             file, {"marks": [(Status.ERROR, "its answers ended the process that judges them")], "gone": False}
         )
-    return False
-
-
-def _wait(pid: int, cpu_s: float) -> bool:
-    """Waits for a fork and ends it at its limit; whether it has reached the limit."""
-    watch = os.pidfd_open(pid)
-    try:
-        poll = select.poll()
-        poll.register(watch, select.POLLIN)
-        clock = kernel.cpu_clock(pid)
-        while not poll.poll(1):
-            left = cpu_s - time.clock_gettime(clock)
-            if left <= 0:
-                os.kill(pid, signal.SIGKILL)
-                return True
-            if poll.poll(1000 * left + 1):
-                break
-    finally:
-        os.close(watch)
     return False
 
 

@@ -10,11 +10,9 @@ import gc
 import json
 import os
 import resource
-import select
 import signal
 import socket
 import sys
-import time
 import types
 from typing import Any, NoReturn
 
@@ -24,6 +22,7 @@ from trl_gift.sandbox.confine.seccomp import Filter
 from trl_gift.sandbox.inside import surroundings
 from trl_gift.sandbox.inside.ending import end
 from trl_gift.sandbox.inside.program import BOM, FILENAME, confine, new_module, read_all
+from trl_gift.sandbox.inside.waiting import end_at_limit
 from trl_gift.sandbox.status import Status
 
 _MESSAGE = 600
@@ -113,23 +112,7 @@ def supervise(pid: int, allowance: Allowance, errors: int) -> dict[str, Any]:
     Returns:
         `status` and `message` (`passed` only means that the output may be compared), `cpu_s` in seconds, `peak_kb` in KiB.
     """
-    started = time.monotonic()
-    watch = os.pidfd_open(pid)
-    reason = None
-    try:
-        poll = select.poll()
-        poll.register(watch, select.POLLIN)
-        while True:
-            wall_left = started + allowance.wall_s - time.monotonic()
-            cpu_left = allowance.cpu_s - time.clock_gettime(kernel.cpu_clock(pid))
-            if wall_left <= 0 or cpu_left <= 0:
-                reason = "CPU" if cpu_left <= 0 else "wall"
-                os.kill(pid, signal.SIGKILL)
-                break
-            if poll.poll(1000 * min(wall_left, cpu_left) + 1):
-                break
-    finally:
-        os.close(watch)
+    reason = end_at_limit(pid, allowance.cpu_s, allowance.wall_s)
     _, status, usage = os.wait4(pid, 0)
     cpu = usage.ru_utime + usage.ru_stime
     verdict, message = _status_at_end(status, reason, cpu, allowance, errors)
