@@ -3,6 +3,7 @@
     python benchmarks/sandbox.py --workers 2 --json
     python benchmarks/sandbox.py --ballast-mb 2000 --json     # with a large trainer, whose memory every fork copies
     python benchmarks/sandbox.py --soak 100000                # does anything grow?
+    python benchmarks/sandbox.py --soak 20000 --kill-every-ms 50   # does a kill from outside change a verdict?
 
 One run, the same programs, the same number of workers. Peers are called in a closed loop by as many threads (evalplus by
 as many processes), which is how they run themselves; ours through `map`, and in a closed loop for the times of single
@@ -19,19 +20,23 @@ object whose `ratios` maps names to numbers.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
+import random
+import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from trl_gift.sandbox import AssertTests, Case, Limits, LocalSandbox, StdioTests
+from trl_gift.sandbox import AssertTests, Case, Limits, LocalSandbox, Status, StdioTests
 from trl_gift.sandbox.pool.worker import PRELOAD
 
 TIMEOUT_S = 5.0
@@ -207,9 +212,7 @@ def soak(workers: int, count: int) -> dict[str, list[int]]:
     seen: dict[str, list[int]] = {"programs": [], "descriptors": [], "processes": [], "resident_mb": []}
 
     def look(done: int) -> None:
-        pids = {os.getpid()}
-        while more := {pid for pid, parent in parents().items() if parent in pids} - pids:
-            pids |= more
+        pids = [os.getpid(), *(pid for level in below_this() for pid in level)]
         seen["programs"].append(done)
         seen["descriptors"].append(len(os.listdir("/proc/self/fd")))
         seen["processes"].append(len(pids))
@@ -230,6 +233,55 @@ def soak(workers: int, count: int) -> dict[str, list[int]]:
             done += len(work)
         look(done)
     return seen
+
+
+def kills(workers: int, count: int, every_ms: float) -> dict[str, int]:
+    """`count` programs, while a program, a judge or (one time in 20) any process of the pool is killed every so often.
+
+    Workers start more slowly than they would be killed, so that they alone would never get to a program.
+    """
+    corpus = programs()
+    suites = {p.name: AssertTests(p.check, entry_point=p.name) for p in corpus}
+    work = [corpus[index % len(corpus)] for index in range(count)]
+    seen = {"programs": count, "right": 0, "wrong": 0, "without_verdict": 0, "tried_again": 0, "kills": 0}
+    draw, over = random.Random(0), threading.Event()
+
+    def kill() -> None:
+        while not over.wait(every_ms / 1000):
+            levels = below_this()
+            # The first two levels are the pool's processes and their workers; below them is what workers fork.
+            chosen = levels if draw.random() < 0.05 else levels[2:]
+            candidates = [pid for level in chosen for pid in level]
+            if candidates:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(draw.choice(candidates), signal.SIGKILL)
+                    seen["kills"] += 1
+
+    with LocalSandbox(num_workers=workers, limits=Limits(cpu_s=TIMEOUT_S)) as sandbox:
+        sandbox.run(work[0].source, suites[work[0].name])
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            for index, outcome in sandbox.map((p.source, suites[p.name]) for p in work):
+                if outcome.status is Status.INFRASTRUCTURE:
+                    kind = "without_verdict"
+                else:
+                    kind = "right" if outcome.passed is work[index].right else "wrong"
+                seen[kind] += 1
+                seen["tried_again"] += outcome.attempts > 1
+        finally:
+            over.set()
+            killer.join()
+    print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in seen.items()))
+    return seen
+
+
+def below_this() -> list[list[int]]:
+    """The processes that descend from this one: its children, their children, and so on."""
+    levels, table = [[os.getpid()]], parents()
+    while more := [pid for pid, parent in table.items() if parent in levels[-1]]:
+        levels.append(more)
+    return levels[1:]
 
 
 def parents() -> dict[int, int]:
@@ -262,9 +314,17 @@ def main() -> None:
     parser.add_argument(
         "--soak", type=int, default=0, help="only this: run this many programs and report what they leave"
     )
+    parser.add_argument(
+        "--kill-every-ms", type=float, default=0, help="with --soak: kill a process of the sandbox this often"
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
 
+    if options.soak and options.kill_every_ms:
+        counts = kills(options.workers, options.soak, options.kill_every_ms)
+        if options.json:
+            print(json.dumps({**counts, "ratios": {"wrong": counts["wrong"] / options.soak}}))
+        return
     if options.soak:
         seen = soak(options.workers, options.soak)
         if options.json:

@@ -134,36 +134,3 @@ def failing_line(error: BaseException, source: str) -> str:
             test = test or (f"{code.co_qualname}: " if code.co_name.startswith("test") else "")
         trace = trace.tb_next
     return f"{test}{line}"
-
-
-# Functions without effects that plain assertions may call.
-_PURE = frozenset({
-    "abs", "all", "any", "bool", "dict", "enumerate", "float", "frozenset", "int", "len", "list", "max", "min", "range",
-    "reversed", "round", "set", "sorted", "str", "sum", "tuple", "zip",
-})  # fmt: skip
-_PLAIN = (
-    ast.Assert, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict,
-    ast.Starred, ast.keyword, ast.expr_context, ast.cmpop, ast.boolop, ast.unaryop, ast.operator,
-)  # fmt: skip
-
-
-@lru_cache(maxsize=512)
-def is_plain(source: str, entry_point: str | None) -> bool:
-    """Whether tests only compare results of the entry point with displays and constants.
-
-    Such assertions change nothing: they bind no name, read no module and call nothing but the entry point and builtin
-    functions without effects.
-    """
-    for statement in parse(source).body:
-        if not isinstance(statement, ast.Assert):
-            return False
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name):
-                if node.id not in _PURE and node.id not in ("candidate", entry_point):
-                    return False
-            elif isinstance(node, ast.Call):
-                if not isinstance(node.func, ast.Name):
-                    return False
-            elif not isinstance(node, _PLAIN):
-                return False
-    return True

@@ -98,6 +98,9 @@ def drop_capabilities() -> None:
     syscall("capset", ctypes.addressof(header), ctypes.addressof(empty))
 
 
+fork = os.fork  # a worker's programs find another `os.fork`
+
+
 def cpu_clock(pid: int) -> int:
     """The clock id, for `time.clock_gettime`, of the CPU time that all threads of `pid` have used."""
     return (~pid << 3) | 2

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trl_gift.sandbox.confine import kernel
 from trl_gift.sandbox.confine.layers import Allowance, Filters
-from trl_gift.sandbox.inside import judge, program, runner
+from trl_gift.sandbox.inside import judge, program, runner, surroundings
 from trl_gift.sandbox.inside.waiting import ended_within
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ForkServer:
     def start_judge(self) -> None:
         """Fork a judge; it inherits only this server's clean memory."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.judge_pid = os.fork()
+        self.judge_pid = kernel.fork()
         if self.judge_pid == 0:
             self.as_fork(lambda: self.become_judge(theirs))
         theirs.close()
@@ -87,14 +87,16 @@ class ForkServer:
         finally:
             os._exit(1)
 
-    def become_program(self, job: dict[str, Any], source: int, channel: int, stdout: int) -> NoReturn:
+    def become_program(
+        self, job: dict[str, Any], source: int, channel: int, stdout: int, left_files: bool
+    ) -> NoReturn:
         """Turn this fork into the program, or into the runner of one that reads standard input."""
         allowance = Allowance(*job["allowance"])
         if job["language"] != "python":
             assert self.native is not None, "the trainer sends other languages to workers that have them"
             self.native.become(source, channel, job["language"], allowance)
         become = runner.become if job["kind"] == "stdio" else program.become
-        become(source, channel, stdout, allowance, self.address_space, self.filters.program)
+        become(source, channel, stdout, allowance, self.address_space, self.filters.program, left_files)
 
     def become_judge(self, theirs: socket.socket) -> NoReturn:
         """Confine this fork and judge until the server closes the connection."""
@@ -129,10 +131,11 @@ class ForkServer:
         socket.send_fds(self.duty, [judge.TASK.pack(job["stop"], job["budget"][0])], [ours.fileno(), exam])
         ours.close()
         os.close(exam)
+        left = surroundings.left_files()
         started = time.monotonic()
-        pid = os.fork()
+        pid = kernel.fork()
         if pid == 0:
-            self.as_fork(lambda: self.become_program(job, source, theirs.fileno(), stdout))
+            self.as_fork(lambda: self.become_program(job, source, theirs.fileno(), stdout, left))
         theirs.close()
         os.close(source)
         os.close(stdout)

@@ -6,14 +6,14 @@ fork server, because the next program inherits the fork server's memory.
 
 Tests that run code of their own run in a fork of the judge, one for each program: what they change (`math.isclose`, the
 random stream, an alarm) ends with the fork, and every program meets the same judge. Tests without such code, calls with
-expected values and plain assertions, run in the judge itself. Parsed and compiled tests stay in the judge for all programs.
+expected values and plain tests (`plain_tests`), run in the judge itself. Parsed and compiled tests stay in the judge for all
+programs.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import socket
 import struct
@@ -26,8 +26,9 @@ from trl_gift.sandbox.confine import kernel
 from trl_gift.sandbox.confine.seccomp import Filter
 from trl_gift.sandbox.inside.judge_calls import Report, examine
 from trl_gift.sandbox.inside.judge_stdio import examine_runs
-from trl_gift.sandbox.inside.program import read_all
+from trl_gift.sandbox.inside.program import Answers, read_all
 from trl_gift.sandbox.inside.waiting import end_at_limit
+from trl_gift.sandbox.plain_tests import is_plain
 from trl_gift.sandbox.status import Status
 from trl_gift.sandbox.values import codec
 
@@ -72,7 +73,7 @@ def _runs_code(exam: dict[str, Any]) -> bool:
     if exam["kind"] == "call" or exam["shared"]:
         return False
     statements.steps(exam["source"])  # compiled here, for all programs
-    return bool(exam["prelude"].strip()) or not statements.is_plain(exam["source"], exam["entry_point"])
+    return not is_plain(exam["source"], exam["prelude"])
 
 
 def _judge_in_fork(
@@ -84,11 +85,10 @@ def _judge_in_fork(
         Whether the program ended before it answered.
     """
     me = os.getpid()
-    pid = os.fork()
+    pid = kernel.fork()
     if pid == 0:
         try:
             kernel.die_with_parent(me)
-            random.seed(0)
             if strict is not None:
                 strict.install()
             report = _judge(exam, channel, stop)
@@ -143,3 +143,38 @@ def _write_report(fd: int, report: Report) -> None:
     place = 0
     while place < len(body):
         place += os.pwrite(fd, body[place:], place)
+
+
+_TRUSTED = "def f(x, y):\n    return [x, y]\n"
+_TRUSTED_TESTS = (
+    "def check(g):\n    for n in range(10):\n        assert g(n, {'a': 2.5}) == [n, {'a': 2.5}]\ncheck(f)\n"
+)
+
+
+def warm_up(rounds: int = 5) -> None:
+    """Judge a trusted program in the fork server itself, before the first judge is forked; see `program.warm_up`."""
+    exam = {
+        "kind": "assert",
+        "source": _TRUSTED_TESTS,
+        "prelude": "",
+        "entry_point": "f",
+        "pass_by": "value",
+        "shared": False,
+    }
+    channels = [socket.socketpair() for _ in range(rounds)]
+    pid = kernel.fork()
+    if pid == 0:
+        try:
+            for ours, theirs in channels:
+                ours.close()
+                Answers(theirs.fileno()).serve(_TRUSTED)
+                theirs.close()
+        finally:
+            os._exit(0)
+    for ours, theirs in channels:
+        theirs.close()
+        file = os.memfd_create("exam")
+        _write_report(file, _judge(_decoded(codec.encode(exam)), ours.fileno(), True))
+        os.close(file)
+        ours.close()
+    os.waitpid(pid, 0)

@@ -269,10 +269,17 @@ def _assertions(exam: dict[str, Any], program: Program, stop: bool, marks: list[
     wanted = sorted(statements.free_names(source, prelude) - {"candidate"} | ({entry} if entry else set()))
     found = program.names(wanted, entry)
     namespace: dict[str, Any] = {"__name__": "__main__"}  # some tests run under `if __name__ == "__main__":`
-    exec(_compiled(prelude), namespace)
-    namespace.update(found)  # replaces the prelude's own stub of the entry point, if it has one
-    if entry in found:
-        namespace.setdefault("candidate", found[entry])
+    try:
+        exec(_compiled(prelude), namespace)
+        namespace.update(found)  # replaces the prelude's own stub of the entry point, if it has one
+        if entry in found:
+            namespace.setdefault("candidate", found[entry])
+        _run_steps(source, namespace, program, stop, marks)
+    finally:
+        namespace.clear()  # functions of the tests would keep it, with the program's values, until the next collection
+
+
+def _run_steps(source: str, namespace: dict[str, Any], program: Program, stop: bool, marks: list[Mark]) -> None:
     for step in statements.steps(source):
         program.raised = None
         try:

@@ -113,7 +113,7 @@ def _become(source: int, channel: int, language: str, native: Native, allowance:
             shutil.rmtree(job.values["temp"], ignore_errors=True)  # the files of the previous run
             os.mkdir(job.values["temp"])
         errors = os.memfd_create("stderr")  # a new file for every run, so that no run sees the output of another
-        pid = os.fork()
+        pid = kernel.fork()
         if pid == 0:
             try:
                 kernel.die_with_parent(me)

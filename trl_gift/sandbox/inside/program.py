@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import socket
 import sys
 import types
@@ -28,17 +27,23 @@ BOM = "\ufeff"  # a byte-order mark, with which some files begin
 _MUTABLE = (list, dict, set, deque, bytearray)
 
 
-def confine(allowance: Allowance, address_space: int, filter_: Filter | None) -> None:
-    """The last steps before untrusted code: empty folders, the limits, the filter, a random seed that is always the same."""
-    random.seed(0)
-    surroundings.empty_folders()
+def confine(allowance: Allowance, address_space: int, filter_: Filter | None, left_files: bool) -> None:
+    """The last steps before untrusted code: empty folders, if there are `left_files`; the limits; the filter."""
+    if left_files:
+        surroundings.empty_folders()
     allowance.apply(address_space)
     if filter_ is not None:
         filter_.install()
 
 
 def become(
-    source: int, channel: int, stdout: int, allowance: Allowance, address_space: int, filter_: Filter | None
+    source: int,
+    channel: int,
+    stdout: int,
+    allowance: Allowance,
+    address_space: int,
+    filter_: Filter | None,
+    left_files: bool,
 ) -> NoReturn:
     """Run the program in the file `source`, then answer the judge on `channel` until it closes the channel.
 
@@ -49,6 +54,7 @@ def become(
         allowance: The program's limits.
         address_space: Bytes of address space that the fork starts with.
         filter_: The seccomp filter, if there is one.
+        left_files: Whether the previous program has left files.
     """
     text = read_all(source).decode("utf-8", "surrogatepass")  # as text, so that a coding cookie has no effect
     os.dup2(stdout, 1)
@@ -57,8 +63,7 @@ def become(
     os.dup2(0, 2)
     os.dup2(channel, CHANNEL)
     os.closerange(CHANNEL + 1, 1 << 16)
-    surroundings.arrange()
-    confine(allowance, address_space, filter_)
+    confine(allowance, address_space, filter_, left_files)
     Answers(CHANNEL).serve(text)
     os._exit(0)
 
@@ -199,7 +204,6 @@ def warm_up(rounds: int = 30) -> None:
         for question in questions:
             wire.send(ours.fileno(), 1, codec.encode(question))
         ours.shutdown(socket.SHUT_WR)
-        random.seed(0)
         Answers(theirs.fileno()).serve(text)
         for _ in range(4):
             _, body = wire.receive(ours.fileno())

@@ -29,11 +29,18 @@ _MESSAGE = 600
 
 
 def become(
-    source: int, channel: int, stdout: int, allowance: Allowance, address_space: int, filter_: Filter | None
+    source: int,
+    channel: int,
+    stdout: int,
+    allowance: Allowance,
+    address_space: int,
+    filter_: Filter | None,
+    left_files: bool,
 ) -> NoReturn:
     """Compile the program in the file `source`, then run it once for every pair of files that the judge sends.
 
-    The arguments are those of `program.become`; `stdout` is not used, because every run has its own.
+    The arguments are those of `program.become`; `stdout` is not used, because every run has its own, and neither is
+    `left_files`, because every run may leave some.
     """
     text = read_all(source).decode("utf-8", "surrogatepass")
     os.dup2(channel, 3)
@@ -48,8 +55,6 @@ def become(
         judge.send(json.dumps(reply).encode())
         os._exit(0)
     judge.send(b'{"state": "ready"}')
-    fork = os.fork
-    surroundings.arrange()  # here, because every fork would copy the memory that it changes
     gc.freeze()
     me = os.getpid()
     while True:
@@ -57,14 +62,15 @@ def become(
         if not message:
             os._exit(0)
         errors = os.memfd_create("stderr")  # a new file for every run, so that no run sees the output of another
-        pid = fork()
+        left = surroundings.left_files()
+        pid = kernel.fork()
         if pid == 0:
             try:
                 kernel.die_with_parent(me)
                 for number, fd in enumerate((*fds, errors)):
                     os.dup2(fd, number)
                 os.closerange(3, 1 << 16)
-                confine(allowance, address_space, filter_)
+                confine(allowance, address_space, filter_, left)
                 _execute(code)
             finally:
                 os._exit(1)  # a fork must not return into the runner's loop

@@ -43,7 +43,7 @@ def main() -> None:
     os.register_at_fork = lambda **hooks: None
     from trl_gift.sandbox.confine import folders, kernel, layers
     from trl_gift.sandbox.confine.plan import Plan
-    from trl_gift.sandbox.inside import fork_server, program
+    from trl_gift.sandbox.inside import fork_server, judge, program, surroundings
 
     control = socket.socket(fileno=int(sys.argv[1]))
     orders = json.loads(control.recv(1 << 16))
@@ -82,13 +82,15 @@ def main() -> None:
     _preload(orders["preload"])
     builtins.exit, builtins.quit = Quitter("exit", "Ctrl-D"), Quitter("quit", "Ctrl-D")  # as `site` does
     program.warm_up()
+    judge.warm_up()
+    surroundings.arrange()
+    gc.collect()
+    gc.freeze()
     others = native.Native(**orders["native"]) if orders["native"] is not None else None
     server = fork_server.ForkServer(control, filters, statm, others)
     for name in [name for name in sys.modules if name.split(".")[0] == _TRUSTED]:
         del sys.modules[name]  # a program may not meet our modules, and may use their names
     sys.argv[:] = [""]
-    gc.collect()
-    gc.freeze()
     server.serve()
 
 
