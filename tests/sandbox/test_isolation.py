@@ -12,6 +12,7 @@ import pytest
 
 from tests.sandbox.degrade import deny
 from trl_gift.sandbox import (
+    AssertTests,
     CallTests,
     Case,
     IsolationUnavailable,
@@ -271,3 +272,19 @@ def test_tables_agree_with_the_kernels_headers():
                 compared += 1
     if not compared:
         pytest.skip("no kernel headers here")
+
+
+def test_threads_are_limited():
+    """Threads with small stacks cost more memory of the kernel than of the program."""
+    source = (
+        "import _thread, time\n_thread.stack_size(32 << 10)\n"
+        "def f():\n    started = 0\n    try:\n        while started < 3000:\n"
+        "            _thread.start_new_thread(time.sleep, (100,))\n            started += 1\n"
+        "    except (RuntimeError, MemoryError):\n        pass\n    return started\n"
+    )
+    found = {report.name: report for report in probe_isolation()}["namespaces"]
+    tests = AssertTests("started = f()\nassert 100 < started < 1024, started", entry_point="f")
+    with LocalSandbox(num_workers=1) as sandbox:
+        outcome = sandbox.run(source, tests, limits=Limits(memory_mb=1024))
+        assert outcome.passed is ("at most 1024 threads" in found.detail), (outcome.message, found.detail)
+        assert sandbox.run("def f():\n    return 200", tests).passed

@@ -4,12 +4,17 @@ In its own namespaces a worker sees no other process, no network, and only the f
 ends, the kernel ends everything in it. A worker enters its namespaces once, not for each program, because a network
 namespace costs half a millisecond.
 
+It also limits how many threads and processes the worker may have: threads cost memory of the kernel, which no limit of a
+program counts, and process ids of the machine.
+
 Not covered: mapping more than one user, `/proc` (the root has none), cgroups.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import resource
 import stat
 from collections.abc import Iterable, Mapping
 
@@ -21,6 +26,8 @@ _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 0x1000, 0x4000, 1 
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _MNT_DETACH = 2
 _FILES_PER_MIB = 32
+_MOST_TASKS = 1024
+_PID_MAX = "/proc/sys/kernel/pid_max"
 _STAGES = ("/mnt", "/media", "/srv", "/opt", "/var/empty", "/proc", "/sys", "/tmp")
 
 
@@ -31,6 +38,29 @@ def enter() -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+
+
+def limit_tasks() -> str:
+    """Limit the threads and processes in this pid namespace, from its first process on, before the private root.
+
+    Returns:
+        What limits them, in words; empty if nothing does.
+    """
+    release = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+    if release >= (6, 14):  # before, the file holds the limit of the whole machine
+        try:
+            with open(_PID_MAX, "w") as file:
+                file.write(str(_MOST_TASKS))
+        except OSError:
+            pass  # `/proc/sys` is read-only in most containers
+        else:
+            return f"at most {_MOST_TASKS} threads and processes (pid_max)"
+    if release >= (5, 14) and os.getuid() != 0:  # before, it counts all processes of the user; it never binds root
+        _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+        most = _MOST_TASKS if hard == resource.RLIM_INFINITY else min(_MOST_TASKS, hard)
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+        return f"at most {most} threads and processes (RLIMIT_NPROC)"
+    return ""
 
 
 def private_root(read: Iterable[str], devices: Iterable[str], write: Mapping[str, int]) -> None:

@@ -53,10 +53,14 @@ class ForkServer:
         self.me = os.getpid()
         self.start_judge()
 
-    def serve(self) -> NoReturn:
-        """Run programs until the trainer closes the connection; then end the children and this process."""
+    def serve(self, tasks: str) -> NoReturn:
+        """Run programs until the trainer closes the connection; then end the children and this process.
+
+        Args:
+            tasks: What limits the threads and processes of this worker, in words, for the trainer.
+        """
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.control.send(b'{"ready": true}')
+            self.control.send(json.dumps({"ready": True, "tasks": tasks}).encode())
             while True:
                 message, fds, _, _ = socket.recv_fds(self.control, _MAX_REQUEST, 3)
                 if not message:

@@ -41,7 +41,7 @@ def main() -> None:
     # Fork hooks of modules (`random` draws new seeds, `threading` renews locks) would run in every fork, and take longer
     # there than the interpreter's own work. The server has one thread and seeds each fork itself.
     os.register_at_fork = lambda **hooks: None
-    from trl_gift.sandbox.confine import folders, kernel, layers
+    from trl_gift.sandbox.confine import folders, kernel, layers, namespaces
     from trl_gift.sandbox.confine.plan import Plan
     from trl_gift.sandbox.inside import fork_server, judge, program, surroundings
 
@@ -64,8 +64,10 @@ def main() -> None:
             execute, scratch = native.installed(orders["native"]["commands"]), [orders["native"]["scratch"]]
             scratch += [os.path.dirname(path) for path in [orders["native"]["executable"]] if path]
         layers.enter_namespaces(plan)
+        tasks = ""
         if plan.namespaces:
             _become_init()
+            tasks = namespaces.limit_tasks()
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         kernel.ask_for_short_slices()
         statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
@@ -91,7 +93,7 @@ def main() -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == _TRUSTED]:
         del sys.modules[name]  # a program may not meet our modules, and may use their names
     sys.argv[:] = [""]
-    server.serve()
+    server.serve(tasks)
 
 
 def _take_deep_stack() -> None:

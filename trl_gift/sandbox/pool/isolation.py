@@ -95,6 +95,10 @@ _PROVES = {
     "seccomp": ("chmod", "fork", "signal"),
     "namespaces": ("read", "write", "signal", "connect"),
 }
+_NO_TASK_LIMIT = (
+    "nothing but memory limits the number of threads: that takes a kernel >= 6.14 and a writable /proc/sys, or a user who "
+    "is not root"
+)
 _LIMITS = Limits(cpu_s=10, wall_s=30, memory_mb=256)
 
 
@@ -184,6 +188,11 @@ def try_plan(plan: Plan, probes: tuple[str, ...]) -> dict[str, str]:
         LayerUnavailable: The plan cannot be put in force.
         SandboxError: The probes did not run to their end.
     """
+    return _try(plan, probes)[0]
+
+
+def _try(plan: Plan, probes: tuple[str, ...]) -> tuple[dict[str, str], str]:
+    """What `try_plan` returns, and what limits the threads and processes of a worker."""
     worker = Worker(plan)
     try:
         with _bait() as (canary, port):
@@ -200,7 +209,7 @@ def try_plan(plan: Plan, probes: tuple[str, ...]) -> dict[str, str]:
     for name, result in zip(probes, outcome.results, strict=True):
         if result.status is not Status.PASSED:
             escapes[name] = result.message or f"not reached after {outcome.message}"
-    return escapes
+    return escapes, worker.task_limit
 
 
 @contextlib.contextmanager
@@ -229,7 +238,7 @@ def probe_isolation() -> list[LayerReport]:
         # Limits hold under any plan, so they are tried under the first single layer that holds here.
         plan = Plan(**{name: name == layer for name in _PROVES}) if layer in _PROVES else _weakest_plan(reports)
         try:
-            escapes = try_plan(plan, probes)
+            escapes, task_limit = _try(plan, probes)
         except LayerUnavailable as missing:
             reports.append(LayerReport(layer, False, False, str(missing), _FIXES[layer]))
             continue
@@ -238,6 +247,8 @@ def probe_isolation() -> list[LayerReport]:
             continue
         detail = "; ".join(f"{probe}: {what}" for probe, what in escapes.items())
         proven = f"denied: {', '.join(probes)}"
+        if layer == "namespaces":
+            proven += f"; {task_limit or _NO_TASK_LIMIT}"
         reports.append(LayerReport(layer, True, not escapes, detail or proven, _FIXES[layer] if escapes else ""))
     return reports
 

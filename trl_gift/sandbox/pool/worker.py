@@ -182,6 +182,8 @@ class Worker:
         if not reply["ready"]:
             self.close()
             raise LayerUnavailable(reply["layer"], reply["error"])
+        self.task_limit: str = reply["tasks"]
+        """What limits the threads and processes of the worker, in words; empty if nothing does."""
 
     @property
     def pid(self) -> int:
