@@ -2,6 +2,7 @@
 
     python benchmarks/sandbox.py --workers 2 --json
     python benchmarks/sandbox.py --ballast-mb 2000 --json     # with a large trainer, whose memory every fork copies
+    python benchmarks/sandbox.py --profile                    # where does the time of one program go?
     python benchmarks/sandbox.py --soak 100000                # does anything grow?
     python benchmarks/sandbox.py --soak 20000 --kill-every-ms 50   # does a kill from outside change a verdict?
 
@@ -284,6 +285,56 @@ def below_this() -> list[list[int]]:
     return levels[1:]
 
 
+def profile(count: int) -> dict[str, dict[str, dict[str, float]]]:
+    """CPU time in ms and page faults per program, by process, for tests that share a judge and tests that do not.
+
+    A page fault after a fork copies 4 KiB that both sides use: what a fork costs is mostly the sum of these.
+    """
+    corpus = programs()
+    work = [corpus[index % len(corpus)] for index in range(count)]
+    found = {}
+    for form, prelude in (("tests without effects", ""), ("tests with code of their own", "import random")):
+        suites = {p.name: AssertTests(p.check, entry_point=p.name, prelude=prelude) for p in corpus}
+        with LocalSandbox(num_workers=1, limits=Limits(cpu_s=TIMEOUT_S)) as sandbox:
+
+            def run(
+                part: list[Program], sandbox: LocalSandbox = sandbox, suites: dict[str, AssertTests] = suites
+            ) -> None:
+                for index, outcome in sandbox.map((p.source, suites[p.name]) for p in part):
+                    assert outcome.passed is part[index].right, outcome
+
+            run(work[: len(corpus)])
+            *_, (server,), (judge,) = below_this()
+            before = usage(server), usage(judge), (time.process_time(), 0)
+            run(work)
+            after = usage(server), usage(judge), (time.process_time(), 0)
+        spent = [
+            [(b - a) / count for a, b in zip(old, new, strict=True)] for old, new in zip(before, after, strict=True)
+        ]
+        (own, programs_, own_faults, program_faults), (judging, forks, judge_faults, fork_faults), (calling, _) = spent
+        found[form] = {
+            "program": {"cpu_ms": 1000 * programs_, "faults": program_faults},
+            "fork server": {"cpu_ms": 1000 * own, "faults": own_faults},
+            "judge": {"cpu_ms": 1000 * judging, "faults": judge_faults},
+            "fork of the judge": {"cpu_ms": 1000 * forks, "faults": fork_faults},
+            "caller": {"cpu_ms": 1000 * calling, "faults": 0.0},
+        }
+    for form, rows in found.items():
+        print(f"{form}: {sum(row['cpu_ms'] for row in rows.values()):.2f} ms of CPU time per program")
+        for role, row in rows.items():
+            print(f"  {role:20}{row['cpu_ms']:6.2f} ms {row['faults']:7.0f} page faults")
+    return found
+
+
+def usage(pid: int) -> tuple[float, float, int, int]:
+    """CPU seconds of a process and of its reaped children, and the page faults of both."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    faults, child_faults = int(fields[7]), int(fields[8])
+    own, children = (sum(map(int, fields[first : first + 2])) / os.sysconf("SC_CLK_TCK") for first in (11, 13))
+    return own, children, faults, child_faults
+
+
 def parents() -> dict[int, int]:
     """The parent of every process, from the kernel's table."""
     found = {}
@@ -317,9 +368,15 @@ def main() -> None:
     parser.add_argument(
         "--kill-every-ms", type=float, default=0, help="with --soak: kill a process of the sandbox this often"
     )
+    parser.add_argument("--profile", action="store_true", help="only this: where the time of one program goes")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
 
+    if options.profile:
+        found = profile(options.programs)
+        if options.json:
+            print(json.dumps({"profile": found, "ratios": {}}))
+        return
     if options.soak and options.kill_every_ms:
         counts = kills(options.workers, options.soak, options.kill_every_ms)
         if options.json:

@@ -27,12 +27,6 @@ def choose(read: list[str]) -> dict[str, int]:
     return {work: WORK_MB, SHARED_MEMORY: _SHARED_MEMORY_MB}
 
 
-def holds_any(folder: str) -> bool:
-    """Whether there is anything in `folder`."""
-    with os.scandir(folder) as entries:
-        return any(True for _ in entries)
-
-
 def empty(folder: str) -> None:
     """Remove everything in `folder`, however deep; hostile programs choose the names, the depth and the modes."""
     while names := os.listdir(folder):

@@ -62,7 +62,7 @@ def arrange() -> None:
 def left_files() -> bool:
     """Whether the previous program has left anything. Asked before the fork, where it costs less than in every program."""
     work = folder()
-    return bool(work) and any(folders.holds_any(private) for private in (work, folders.SHARED_MEMORY))
+    return bool(work and (os.listdir(work) or os.listdir(folders.SHARED_MEMORY)))
 
 
 def empty_folders() -> None:
