@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
@@ -103,7 +103,7 @@ class GiFTConfig(SFTConfig):
     """With curate, the pass rate of a kept task is below this."""
 
     curate_generations: Annotated[int, Bounds(low=1)] = 8
-    """Number of programs of each task that curate draws to measure its pass rate."""
+    """Number of programs of each task that curate and step_allocation='uncertain' draw to measure its pass rate."""
 
     continue_chains: bool = False
     """Begin a task's chain of a later round with the last program that a chain of an earlier round continued from. If
@@ -121,6 +121,10 @@ class GiFTConfig(SFTConfig):
 
     num_steps: Annotated[int, Bounds(low=1)] = 20
     """Number of steps of each task's chain in a round."""
+
+    step_allocation: Literal["uniform", "uncertain"] = "uniform"
+    """How the steps of a round are divided among the tasks. 'uniform': num_steps each. 'uncertain': num_steps on average, and
+    more the nearer the untrained model's measured pass rate is to one half; no task has less than a quarter of num_steps."""
 
     num_generations: Annotated[int, Bounds(low=1)] = 3
     """Number of programs sampled in each step."""
@@ -460,6 +464,8 @@ class GiFTConfig(SFTConfig):
             raise ConfigError(
                 "curate=True counts programs that pass, but with verify=False nothing is run; leave it out."
             )
+        if self.step_allocation == "uncertain":
+            self._check_allocation()
         if self.curate_above >= self.curate_below:
             raise ConfigError(
                 f"curate_above={self.curate_above!r} and curate_below={self.curate_below!r} leave no pass rate between them; "
@@ -481,6 +487,18 @@ class GiFTConfig(SFTConfig):
             )
         if any(not isinstance(text, str) or not text for text in self.stop or ()):
             raise ConfigError(f"stop={self.stop!r} holds an empty text, which ends everything; leave it out.")
+
+    def _check_allocation(self) -> None:
+        if not self.verify:
+            raise ConfigError(
+                "step_allocation='uncertain' counts programs that pass, but with verify=False nothing is run; leave it out."
+            )
+        smallest = 2 if self.sampler == "hinted" else 1
+        if self.num_steps <= smallest:
+            raise ConfigError(
+                f"step_allocation='uncertain' with num_steps={self.num_steps} has no step to give to another task; use "
+                f"{smallest + 1} steps or more, or leave it out."
+            )
 
     def _choose_engine(self) -> None:
         if self.vllm_mode == "colocate":
@@ -569,7 +587,12 @@ class GiFTConfig(SFTConfig):
         return CurationSettings(self.curate_above, self.curate_below, self.curate_generations)
 
     def chain_settings(
-        self, round_index: int, model_hash: str, temperature: float = 1.0, positions: int | None = None
+        self,
+        round_index: int,
+        model_hash: str,
+        temperature: float = 1.0,
+        positions: int | None = None,
+        steps: Mapping[str, int] | None = None,
     ) -> ChainSettings:
         """The options of the sampling stage, for one round.
 
@@ -578,6 +601,7 @@ class GiFTConfig(SFTConfig):
             model_hash: Fingerprint of the trainable weights.
             temperature: What the pilot has chosen for `temperature="auto"`; not used otherwise.
             positions: Number of tokens that the model can take; None if that is not known.
+            steps: By task, the steps of its chain, where they are not `num_steps`.
         """
         return ChainSettings(
             sampler=self.sampler,
@@ -607,6 +631,7 @@ class GiFTConfig(SFTConfig):
             max_description_tries=self.max_description_tries,
             allow_copies=self.allow_copies,
             positions=positions,
+            steps=dict(steps or {}),
         )
 
     def selection_settings(self, round_index: int) -> SelectionSettings:

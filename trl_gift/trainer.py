@@ -49,6 +49,7 @@ from trl_gift.run.sets import attempts_record, base_record
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
 from trl_gift.run.weights import LoadedAs
+from trl_gift.sampling.allocation import Allocation, allocate
 from trl_gift.sampling.curation import Curation, measure_rates
 from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
@@ -238,6 +239,7 @@ class GiFTTrainer(RoundTrainer):
         self._is_shortened = args.choose_completion_length(self._positions)
         self.tasks, too_long = self._fitting(self.tasks, "training tasks")
         self._given_tasks = self.tasks
+        self._steps: dict[str, int] = {}
         self.eval_sets, self._left_out = self._fitting_sets(self.eval_sets)
         self._too_long = {
             "tasks": too_long,
@@ -585,18 +587,34 @@ class GiFTTrainer(RoundTrainer):
         )
 
     def _curate(self) -> None:
-        """Measures the untrained model on every task, once for a run; from then on only tasks that it solves sometimes count."""
-        if not self.args.curate:
+        """Measures the untrained model on every task, once for a run, which decides on the tasks and on the steps of each."""
+        args = self.args
+        if not args.curate and args.step_allocation == "uniform":
             return
         if not self._agreed(self.run.has("curation.json")):
             if self.is_sharded:
                 return  # nothing is sampled here; the process that samples has measured
             self.release_memory_for_sampling()
             chain = self.args.chain_settings(1, "", self._piloted_temperature(), self._positions)
-            curation = measure_rates(self.rollouts, self.tasks, chain, self.args.curation_settings())
+            curation = measure_rates(self.rollouts, self.tasks, chain, args.curation_settings())
             self._write("curation.json", curation.record())
-            self.say(curation.line(self.tasks))
-        self.tasks = Curation.read(self.run.read("curation.json")).kept(self.tasks)
+            if args.curate:
+                self.say(curation.line(self.tasks))
+        curation = Curation.read(self.run.read("curation.json"))
+        if args.curate:
+            self.tasks = curation.kept(self.tasks)
+        if args.step_allocation == "uncertain":
+            self._allocate(curation)
+
+    def _allocate(self, curation: Curation) -> None:
+        """Divides the steps of a round among the tasks by their pass rates, once for a run."""
+        if not self._agreed(self.run.has("allocation.json")):
+            rates = {task.task_id: curation.rates[task.task_id] for task in self.tasks}
+            smallest = 2 if self.args.sampler == "hinted" else 1  # one to try, and one to try again with a hint
+            allocation = allocate(rates, curation.settings.num_generations, self.args.num_steps, smallest)
+            self._write("allocation.json", allocation.record())
+            self.say(allocation.line())
+        self._steps = Allocation.read(self.run.read("allocation.json")).steps
 
     def _plan(self) -> str:
         """What the run will sample, in one line."""
@@ -796,7 +814,7 @@ class GiFTTrainer(RoundTrainer):
             self.release_memory_for_sampling()
             started = time.monotonic()
             settings = args.chain_settings(
-                round_index, self.rollouts.weights_hash(), self._piloted_temperature(), self._positions
+                round_index, self.rollouts.weights_hash(), self._piloted_temperature(), self._positions, self._steps
             )
             earlier = [self.run.round(index) for index in range(1, round_index)] if args.continue_chains else []
             tokens = self.rollouts.sample(self.tasks, settings, folder, self.examples, ends_of_chains(earlier))

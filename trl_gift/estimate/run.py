@@ -322,9 +322,11 @@ def _notes(
 ) -> list[str]:
     """The assumptions of this estimate, in words."""
     notes = ["training is the most there can be: every task solved, no pair too long."]
+    count = len(parts.tasks) * parts.config.curate_generations
     if parts.config.curate:
-        count = len(parts.tasks) * parts.config.curate_generations
         notes.append(f"curate draws {count:,} more programs first; the rounds then have only the tasks that it keeps.")
+    elif parts.config.step_allocation == "uncertain":
+        notes.append(f"step_allocation='uncertain' draws {count:,} more programs first.")
     if calibration is None:
         notes.append("no calibration run: lengths are assumed and no hours are given.")
     else:

@@ -4,6 +4,8 @@
     output_dir/_gift/decontamination.json         the tasks that were left out, and what they overlap with
     output_dir/_gift/base.json                    the evaluation of the untrained model
     output_dir/_gift/pilot.json                   what the pilot of temperature="auto" found
+    output_dir/_gift/curation.json                the measured pass rates of curate and step_allocation
+    output_dir/_gift/allocation.json              the steps of each task, with step_allocation="uncertain"
     output_dir/_gift/round-N/samples-RANK.jsonl   every sample, append-only
     output_dir/_gift/round-N/samples.parquet      the same, once the round's sampling is complete
     output_dir/_gift/round-N/selection.parquet    the pools with weights and counts

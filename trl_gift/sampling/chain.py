@@ -52,7 +52,9 @@ class Origin:
 class Context(Protocol):
     """What a sampler may ask for; see `trl_gift.sampling.context`."""
 
-    num_steps: int
+    def steps(self, task: Task) -> int:
+        """Number of steps of the task's chain."""
+        ...
 
     def earlier(self, task: Task) -> CodeSample | None:
         """The program that the task's chain of an earlier round ended at; None to begin with the task's description."""
@@ -98,12 +100,13 @@ async def gibbs(task: Task, context: Context) -> None:
     latest = context.earlier(task)
     if latest is not None:
         origin = await context.read(task, latest, 0)
-    for step in range(context.num_steps):
+    num_steps = context.steps(task)
+    for step in range(num_steps):
         samples = await context.write(task, origin, step)
         continuing = context.choose(task, _eligible(samples), step)
         context.record(samples, continuing)
         latest = continuing or latest
-        if step + 1 == context.num_steps:
+        if step + 1 == num_steps:
             break
         if latest is None and task.reference is None:
             origin = Origin(task.description)
@@ -113,14 +116,14 @@ async def gibbs(task: Task, context: Context) -> None:
 
 async def conditional(task: Task, context: Context) -> None:
     """Plain rejection sampling (RFT, arXiv 2308.01825): every completion from the task's description."""
-    for step in range(context.num_steps):
+    for step in range(context.steps(task)):
         samples = await context.write(task, Origin(task.description), step)
         context.record(samples, context.choose(task, _eligible(samples), step))
 
 
 async def rewrite(task: Task, context: Context) -> None:
     """RFT+RD: every step samples its completions from a new paraphrase of the task's description."""
-    for step in range(context.num_steps):
+    for step in range(context.steps(task)):
         samples = await context.write(task, await context.rewrite(task, step), step)
         context.record(samples, context.choose(task, _eligible(samples), step))
 
@@ -133,10 +136,11 @@ async def hinted(task: Task, context: Context) -> None:
     Training pairs use the task's description alone, which strips the hint. The paper has one try and one retry: two
     steps with one completion each.
     """
-    plain = (context.num_steps + 1) // 2
+    num_steps = context.steps(task)
+    plain = (num_steps + 1) // 2
     origin = Origin(task.description)
     tries: list[CodeSample] = []
-    for step in range(context.num_steps):
+    for step in range(num_steps):
         if step == plain and not _eligible(tries):
             origin = Origin(task.description, hint=context.hint(task, tries))
         samples = await context.write(task, origin, step)

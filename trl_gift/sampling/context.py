@@ -10,7 +10,7 @@ import hashlib
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -43,7 +43,7 @@ class ChainSettings:
         sampler: Name of the sampler.
         seed: The run's `samples_seed`.
         round: Self-training round, from 1.
-        num_steps: Steps of a chain.
+        num_steps: Steps of a chain, where `steps` does not say otherwise.
         num_generations: Completions of a step.
         code_params: How programs are sampled.
         description_params: How descriptions are sampled.
@@ -55,6 +55,7 @@ class ChainSettings:
         max_description_tries: How often a step draws a description before it starts from the task's own words.
         allow_copies: Whether a program may pass that equals a reference which its chain has read.
         positions: Number of tokens that the model can take, completion included; None if that is not known.
+        steps: By task, the steps of its chain.
     """
 
     sampler: str
@@ -72,6 +73,15 @@ class ChainSettings:
     max_description_tries: int = 3
     allow_copies: bool = False
     positions: int | None = None
+    steps: Mapping[str, int] = field(default_factory=dict)
+
+    def steps_of(self, task: Task) -> int:
+        """Number of steps of a task's chain."""
+        return self.steps.get(task.task_id, self.num_steps)
+
+    def completions_of(self, tasks: Sequence[Task]) -> int:
+        """Number of programs that are sampled for these tasks."""
+        return sum(map(self.steps_of, tasks)) * self.num_generations
 
 
 class ChainContext:
@@ -95,7 +105,6 @@ class ChainContext:
         append: Callable[[CodeSample], None],
         earlier: Mapping[str, CodeSample] = MappingProxyType({}),
     ) -> None:
-        self.num_steps = settings.num_steps
         self._settings = settings
         self._prompts = prompts
         self._end_id = prompts.end_id
@@ -108,6 +117,10 @@ class ChainContext:
         self._missing: dict[str, list[int]] = {}
         # Chains that start again, and plain sampling, need the same prompt at every step.
         self._task_prompts: dict[str, Prompt] = {}
+
+    def steps(self, task: Task) -> int:
+        """Number of steps of the task's chain."""
+        return self._settings.steps_of(task)
 
     def earlier(self, task: Task) -> CodeSample | None:
         """The program that the task's chain of an earlier round ended at, if this chain is to go on from it."""
@@ -165,7 +178,7 @@ class ChainContext:
         keys = tuple(self._key(task, step, "code", index) for index in indices)
         params = replace(settings.code_params, stop=prompt.stop, fence=prompt.fence)
         request = GenerationRequest(
-            ("write", task.task_id, step), prompt.ids, params, keys, priority=2 * (settings.num_steps - step)
+            ("write", task.task_id, step), prompt.ids, params, keys, priority=2 * (settings.steps_of(task) - step)
         )
         completions = await Generate(request)
         extractions = [self._prompts.extract(task, prompt.after(completion.text)) for completion in completions]
@@ -290,7 +303,7 @@ class ChainContext:
         """
         params = replace(self._settings.description_params, stop=prompt.stop, fence=prompt.fence)
         # Before the completions of the same step, which are sampled from this description.
-        priority = 2 * (self._settings.num_steps - step) + 1
+        priority = 2 * (self._settings.steps_of(task) - step) + 1
         secrets = (code, task.reference)
         tokens = leaks = 0
         tries = self._settings.max_description_tries if self._fits(prompt, self._settings.description_params) else 0

@@ -136,7 +136,7 @@ class Rollouts:
             The number of tokens that this process sampled.
         """
         mine = self.share(tasks)
-        total = len(tasks) * settings.num_steps * settings.num_generations
+        total = settings.completions_of(tasks)
         heading = f"round {settings.round}: sampling"
         # Every process reads what all processes left before any process writes more.
         with (
