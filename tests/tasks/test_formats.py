@@ -273,3 +273,14 @@ def test_blank_imports_are_no_prelude():
     (task,) = tasks_from_rows([row], "tasks")
     assert task.prelude == ""
     assert Task.from_row(task.to_row()) == task
+
+
+def test_a_solution_written_for_a_site_gets_the_imports_that_the_site_makes(sandbox):
+    solution = (
+        "class Solution:\n    def addUp(self, nums: List[int]) -> int:\n        queue = deque(nums)\n"
+        "        return int(reduce(add, queue, 0) + math.floor(0.5))"
+    )
+    (task,) = tasks_from_rows([rows.APPS_CALLS | {"solutions": json.dumps([solution])}])
+    head = "import math\nfrom collections import deque\nfrom functools import reduce\nfrom operator import add\n"
+    assert task.reference.startswith(f"{head}from typing import List\n")
+    assert sandbox.run(task.reference, task.all_tests).passed

@@ -21,6 +21,7 @@ from trl_gift.codetext.bodies import after_signature, body_of, complete, pin
 from trl_gift.codetext.fences import Block, fenced_blocks
 from trl_gift.codetext.keys import is_statement, normalise, skeleton, strip_docstrings
 from trl_gift.codetext.needed import keep_needed
+from trl_gift.codetext.offered import with_offered_imports
 from trl_gift.codetext.prefixes import longest_prefix
 from trl_gift.codetext.signatures import (
     called_names,
@@ -68,4 +69,5 @@ __all__ = [
     "signature_of",
     "skeleton",
     "strip_docstrings",
+    "with_offered_imports",
 ]

@@ -13,7 +13,7 @@ import itertools
 import re
 import textwrap
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from trl_gift.codetext.bindings import free_names, outside_definitions
@@ -22,6 +22,7 @@ from trl_gift.codetext.fences import Block, Strings, fenced_blocks
 from trl_gift.codetext.joining import joined
 from trl_gift.codetext.methods import method_as_function, only_method_as_function
 from trl_gift.codetext.needed import keep_needed
+from trl_gift.codetext.offered import offers_imports, with_offered_imports
 from trl_gift.codetext.prefixes import longest_prefix
 from trl_gift.codetext.signatures import defines, entry_point_of, opened, pinned_names
 from trl_gift.codetext.syntax import (
@@ -206,6 +207,14 @@ def _choose(pieces: Sequence[str], signature: str | None, names: frozenset[str],
     """The program among pieces of code."""
     if signature is None:
         return _whole_program(pieces)
+    found = _function(pieces, signature, names, rename_entry_point)
+    if found.code is None or not offers_imports(found.code):
+        return found
+    return replace(found, code=with_offered_imports(found.code))
+
+
+def _function(pieces: Sequence[str], signature: str, names: frozenset[str], rename_entry_point: bool) -> Found:
+    """The program among pieces of code that defines what a signature opens."""
     entry_point = entry_point_of(signature) or ""
     wanted = names | pinned_names(signature)
     defining = _defining(pieces, entry_point)

@@ -38,7 +38,7 @@ def joined(code: str, others: Iterable[str]) -> str:
         if module is None:
             continue
         if not bound & missing:
-            stars += [ast.unparse(node) for node in module.body if is_top_level_only(node) and not _is_future(node)]
+            stars += [ast.unparse(node) for node in module.body if is_top_level_only(node) and not is_future(node)]
             continue
         kept = keep_needed(other, missing & bound)
         pieces.insert(0, kept)
@@ -56,8 +56,8 @@ def with_future_first(code: str) -> str:
     """`code` with its imports from `__future__` before all other statements, where alone Python allows them."""
     tree = tree_of(code)
     body = tree.body if tree else []
-    future = [node for node in body if _is_future(node)]
-    if not future or all(_is_future(node) or is_docstring(node) for node in body[: body.index(future[-1])]):
+    future = [node for node in body if is_future(node)]
+    if not future or all(is_future(node) or is_docstring(node) for node in body[: body.index(future[-1])]):
         return code
     lines = lines_of(code)
     alone = [
@@ -68,5 +68,6 @@ def with_future_first(code: str) -> str:
     return "\n".join([*moved, *(line for number, line in enumerate(lines, 1) if number not in gone)])
 
 
-def _is_future(node: ast.stmt) -> bool:
+def is_future(node: ast.stmt) -> bool:
+    """Whether a statement imports from `__future__`, which only a docstring and its like may precede."""
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"

@@ -1,8 +1,8 @@
 """Makes functions from starter code and from solutions that are classes.
 
 Contest sites ask for a method of `class Solution`. A task pins one open `def` line, so it asks for a plain function, and
-a reference that is a class gets a function of the same name that calls the method. Names of `typing` that such code uses
-without importing them are imported; annotations of undefined types (`ListNode`) are dropped.
+a reference that is a class gets a function of the same name that calls the method. Names that such code uses without
+importing them, because the site has imported them, are imported; annotations of undefined types (`ListNode`) are dropped.
 """
 
 from __future__ import annotations
@@ -35,17 +35,12 @@ def function_program(code: str, name: str) -> str | None:
     tree = codetext.parse(code)
     if tree is None:
         return None
-    used, bound = _used(tree), _bound(tree)
-    typed = sorted((used - bound) & set(typing.__all__))
-    # With this import annotations are never evaluated, so no names are missing, and no line may precede it.
-    postponed = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
-    head = f"from typing import {', '.join(typed)}\n\n" if typed and not postponed else ""
     if any(isinstance(node, ast.ClassDef | _Function) and node.name == name for node in tree.body):
-        return head + code
+        return codetext.with_offered_imports(code)
     method = _method(tree, name)
     if method is None:
         return None
-    return f"{head}{code.rstrip()}\n\n\n{_calling(method, bound)}\n"
+    return codetext.with_offered_imports(f"{code.rstrip()}\n\n\n{_calling(method, _bound(tree))}\n")
 
 
 def _calling(method: _Function, bound: set[str]) -> str:
