@@ -35,6 +35,13 @@ def apps(inputs, outputs, **columns):
     return rows.APPS_STDIN | {"input_output": json.dumps({"inputs": inputs, "outputs": outputs}), **columns}
 
 
+def apps_plus(inputs, outputs, starter, solution, **columns):
+    return {
+        "question": "Do it.", "inputs": inputs, "outputs": outputs, "starter_code": starter, "canonical_solution": solution,
+        "level": "introductory", **columns,
+    }  # fmt: skip
+
+
 def taco(inputs, outputs):
     return rows.TACO | {"input_output": json.dumps({"inputs": inputs, "outputs": outputs}), "solutions": "[]"}
 
@@ -71,10 +78,37 @@ def call(inputs, outputs, **columns):
 PYTHON_3 = "n = int(input())\nprint(n + 1)"
 WRONG = "n = int(input())\nprint(n + 2)"
 THIRD = "print(1 / 3)"
+SUM = "def add(a, b): return a + b"
+NOT_SUM = "def add(a, b): return 3"
+READS = "def solve():\n    n = int(input())\n    print(n + 1)\n"
 CHECKER = "def check(stdin, stdout, expected):\n    return sorted(stdout.split()) == sorted(expected.split())"
 
 COMPARISON = {
     "a third, in APPS": SetRow(apps([""], ["0.333333333333\n"]), (THIRD,), ("print(0.3334)", "print('1/3')")),
+    "a function that reads, in APPS+": SetRow(
+        apps_plus(["1\n"], ["2\n"], "def solve():", READS),
+        (PYTHON_3,), (WRONG, READS), "\n\nsolve()\n",
+    ),
+    "a function that reads and is called, in APPS+": SetRow(
+        apps_plus(["1\n"], ["2\n"], "def solve():\n\t", f"{READS}\nsolve()"), (PYTHON_3,), (WRONG,), "solve()",
+    ),
+    "a program without a function, in APPS+": SetRow(
+        apps_plus(["1\n"], ["2\n"], "", PYTHON_3, question=None, problem="Read a number and print the next."),
+        (PYTHON_3,), (WRONG,), PYTHON_3,
+    ),
+    "calls, in APPS+": SetRow(
+        apps_plus([[1, 2], [3, 4]], [3, 7], "def add(a, b):\n\t", SUM), (SUM,), (NOT_SUM,), SUM
+    ),
+    "calls with texts, in APPS+": SetRow(
+        apps_plus(["1\n2", "3\n4"], ["3", "7"], "def add(a, b):", SUM), (SUM,), (NOT_SUM,), SUM
+    ),
+    "a method by another column, in APPS+": SetRow(
+        apps_plus(
+            [[[1, 2]]], [3], "class Solution:\n    def addUp(self, nums: List[int]) -> int:\n        ", rows.METHOD,
+            function_name="addUp",
+        ),
+        ("def addUp(nums): return sum(nums)",), ("def addUp(nums): return 4",), "Solution().addUp(nums)",
+    ),
     "a third, in TACO": SetRow(taco([""], ["0.333333333333\n"]), (THIRD,), ("print(0.33)",)),
     "a third, in LiveCodeBench": SetRow(lcb([""], ["0.333333333333\n"]), (THIRD,), ("print(0.33)",)),
     "a third, in verifiable problems": SetRow(verifiable([""], ["0.333333333333\n"]), (THIRD,), ("print(0.33)",)),
@@ -341,8 +375,6 @@ KODCODE = {
     "test_info": [{"docstring": "", "function_declaration": "def add(a: Union[int, float], b: int):", "function_name": "add", "parameter_list": "(a, b)"}],
     "gpt_pass_sequence": [1, 0], "gpt_difficulty": "easy",
 }  # fmt: skip
-SUM = "def add(a, b): return a + b"
-NOT_SUM = "def add(a, b): return 3"
 ACECODE = {
     "id": "oss_1", "source": "oss", "question": "Write `add` that adds two numbers.",
     "test_cases": ["assert add(1, 2) == 3", "assert sorted([add(2, 2), 1]) == [1, 4]"],
@@ -476,6 +508,11 @@ TRAINING_SETS = {
 ROWS = {**COMPARISON, **LIMITS, **READINGS, **LANGUAGES, **TRAINING_SETS}
 
 REFUSED = {
+    "APPS+ without a description": (apps_plus(["1"], ["2"], "", PYTHON_3, question=None), "field 'question'.*must hold the desc"),
+    "APPS+ without the name of a method": (
+        apps_plus([[[1]]], [1], rows.STARTER, rows.METHOD), "field 'fn_name'.*must name the method"
+    ),
+    "APPS+ with fewer outputs": (apps_plus(["1", "2"], ["2"], "", PYTHON_3), "lists of the same length"),
     "a checker that is not Python": ({**own([""], ["1"]), "checker": "#include"}, "field 'checker'.*does not define check"),
     "a checker without check": ({**own([""], ["1"]), "checker": "x = 1"}, "field 'checker'.*does not define check"),
     "a checker of calls": ({**call([[1]], [1]), "checker": CHECKER}, "beside tests with 'stdin' and 'stdout'"),

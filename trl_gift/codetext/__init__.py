@@ -33,6 +33,7 @@ from trl_gift.codetext.signatures import (
     opens_class,
     pinned_names,
     signature_of,
+    takes_nothing,
 )
 from trl_gift.codetext.syntax import INDENT, identifier, lines_of, parse
 
@@ -69,5 +70,6 @@ __all__ = [
     "signature_of",
     "skeleton",
     "strip_docstrings",
+    "takes_nothing",
     "with_offered_imports",
 ]

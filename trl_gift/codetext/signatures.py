@@ -14,6 +14,7 @@ from trl_gift.codetext.syntax import (
     Definition,
     Function,
     Import,
+    arguments,
     bound_by_import,
     definitions,
     find,
@@ -37,6 +38,12 @@ def entry_point_of(signature: str) -> str | None:
     """The function or class that a signature (imports, perhaps helpers, then an open `def` or `class` line) introduces."""
     found = definitions(opened(signature))
     return found[-1].name if found else None
+
+
+def takes_nothing(signature: str) -> bool:
+    """Whether a signature introduces a function without parameters."""
+    found = definitions(opened(signature))
+    return bool(found) and isinstance(found[-1], Function) and not arguments(found[-1])
 
 
 def opened(signature: str) -> ast.Module | None:

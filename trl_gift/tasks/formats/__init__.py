@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from trl_gift.tasks.formats.acecode import ACECODE
-from trl_gift.tasks.formats.apps import APPS, APPS_PLUS, TACO
+from trl_gift.tasks.formats.apps import APPS, TACO
+from trl_gift.tasks.formats.apps_plus import APPS_PLUS, APPS_PLUS_QUESTION
 from trl_gift.tasks.formats.bigcodebench import BIGCODEBENCH
 from trl_gift.tasks.formats.codeinsight import CODEINSIGHT
 from trl_gift.tasks.formats.common import Format, Row, content_id
@@ -43,6 +44,7 @@ FORMATS: tuple[Format, ...] = (
     TACO,
     RSTAR,
     APPS_PLUS,
+    APPS_PLUS_QUESTION,
     CODE_CONTESTS,
     LIVECODEBENCH,
     KODCODE,
