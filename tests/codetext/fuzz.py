@@ -63,6 +63,7 @@ ANSWER = f"<think>Hm.</think>\nHere: \n```python\n{PROGRAM}```\nIt returns `g(x)
 
 # Each text is repeated to the wanted length.
 UNITS = [
+    "<pre>", "<code>", "</pre>", "`def f(x): return x`", "&lt;",
     "`", "```", "```\n", "x```\n", "```python\n", "```python\ndef f(x):\n    return x\n```\n", "Here: ```python\n", "~~~\n", "> ",
     "> ```python\n> x\n", "- ", "1. ```\n", "\n", " ", "\t", "\r", "\r\n", "\x0c\n", "a\x85b\u2028c\n", "(", "[", "{", '"', "'",
     '"""', '"""\n', "'''\n```\n", "f'{", "f'{a}' ", "\\", "\\\n", "#", "# c\n", "@a\n", "@", "def f(x):\n", "def f(x):\n    return x\n",

@@ -20,6 +20,7 @@ from trl_gift.codetext.bindings import free_names, outside_definitions
 from trl_gift.codetext.bodies import renamed
 from trl_gift.codetext.fences import Block, Strings, fenced_blocks
 from trl_gift.codetext.joining import joined
+from trl_gift.codetext.marked import html_code, inline_code
 from trl_gift.codetext.methods import method_as_function, only_method_as_function
 from trl_gift.codetext.needed import keep_needed
 from trl_gift.codetext.offered import offers_imports, with_offered_imports
@@ -60,6 +61,8 @@ UNFINISHED_THOUGHT = "unfinished thought"
 _MOST_PARSED = 2
 # The last pieces of a whole program that are tried with what they need of the others.
 _MOST_JOINED = 4
+# The last pieces that elements of HTML or inline code hold, each of which is parsed.
+_MOST_MARKED = 100
 _STARTS = re.compile(
     r"(?:(?:def|async|class|import|from|for|while|if|with|try|print|return)\b|@\w|[A-Za-z_][\w.]*(?:\[[^\]\n]*\])?\s*(?:[-+*/%]?=(?!=)|,[^.!?\n]*=(?!=)|\())"
 )
@@ -123,10 +126,47 @@ def find_program(
             return found
     if found.code is not None or found.kind == NO_FUNCTION:
         return found
+    # Lines of prose may end within an element, whose characters are written as HTML has them.
+    if (marked := _in_marks(html_code(text), signature, names, rename_entry_point)) is not None:
+        return marked
     regions = code_regions(_without_other_languages(text)) or _indented_code(text)
     if regions and (prose := _choose(regions, signature, names, rename_entry_point)).code is not None:
         return prose
+    if (marked := _in_marks(inline_code(text), signature, names, rename_entry_point)) is not None:
+        return marked
     return found if found.kind else Found(None, NO_CODE, "no code in the answer")
+
+
+def _in_marks(
+    pieces: Sequence[str], signature: str | None, names: frozenset[str], rename_entry_point: bool
+) -> Found | None:
+    """The program in pieces that elements of HTML or inline code hold, if there is one.
+
+    Prose names functions and statements in such marks, too: only a definition with a body is a program there, or where a whole
+    program is wanted, one that reads its input.
+    """
+    pieces = pieces[-_MOST_MARKED:]
+    programs = [piece for piece in pieces if _is_definition(piece) or (signature is None and _uses(piece, _INPUT))]
+    if not programs:
+        return None
+    others = [piece for piece in pieces if piece not in programs and _imports_alone(piece)]
+    found = _choose([*others, *programs], signature, names, rename_entry_point)
+    return found if found.code is not None and (signature is not None or _is_whole(found.code)) else None
+
+
+def _is_definition(code: str) -> bool:
+    """Whether a piece defines a function or class that is more than a stub."""
+    tree = tree_of(code)
+    return any(
+        (isinstance(node, Definition) and not is_stub(node))
+        or (isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda))
+        for node in (tree.body if tree else ())
+    )
+
+
+def _imports_alone(code: str) -> bool:
+    tree = tree_of(code)
+    return tree is not None and all(isinstance(node, Import) for node in tree.body)
 
 
 def _blocks(text: str, strings: Strings = "closed") -> list[Block]:
