@@ -26,6 +26,7 @@ from trl_gift.prompts.wording import (
 )
 from trl_gift.sandbox.languages import naming
 from trl_gift.tasks import Task
+from trl_gift.tasks.targets import target_of_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -99,10 +100,7 @@ class BasePrompts:
         return Extraction(code, target, verbatim=target == completion)
 
     def target(self, task: Task, code: str) -> str | None:
-        signature = self.pinned.signature(task)
-        if signature is None:
-            return codetext.strip_docstrings(code) if task.language == "python" else code
-        return codetext.body_of(code, signature)
+        return target_of_base(task, code, self.pinned.signature(task))
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)

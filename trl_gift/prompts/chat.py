@@ -28,6 +28,7 @@ from trl_gift.prompts.tokens import special_tokens
 from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, with_examples, write_text
 from trl_gift.sandbox.languages import naming
 from trl_gift.tasks import Task
+from trl_gift.tasks.targets import target_of_chat, target_of_opened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -184,14 +185,10 @@ class ChatPrompts:
 
     def target(self, task: Task, code: str) -> str | None:
         signature = self.pinned.signature(task)
-        if task.language == "python":
-            code = codetext.strip_docstrings(code)
-        if signature is not None:
-            code = codetext.keep_needed(code, task.names_in_tests | codetext.pinned_names(signature))
-            if self.open_answer:
-                body = codetext.after_signature(code, signature)
-                return None if body is None else f"{body}{_CLOSING}"
-        return f"{self._no_thought}{_fenced(code, task.language)}"
+        if signature is not None and self.open_answer:
+            body = target_of_opened(task, code, signature)
+            return None if body is None else f"{body}{_CLOSING}"
+        return f"{self._no_thought}{_fenced(target_of_chat(task, code, signature), task.language)}"
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)
