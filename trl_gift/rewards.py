@@ -194,7 +194,7 @@ def as_dataset(tasks: Sequence[Task]) -> datasets.Dataset:
     for task in tasks:
         if task.tests is None:
             raise TaskError(f"task {task.task_id!r} has no tests, so no program of it can be rewarded; leave it out.")
-        question = ask_to_write(task.signature, task.description, task.examples[:1], task.language)
+        question = ask_to_write(task.signature, task.description, task.examples[:1], task.language, task.opening)
         rows.append({"prompt": [{"role": "user", "content": question}], **task.to_row()})
     return datasets.Dataset.from_list(rows)
 

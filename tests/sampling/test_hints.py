@@ -26,6 +26,8 @@ CHECK = "def check(candidate):\n    assert candidate(1) == 2\n"
          "assert f(1, 'a', k=None) == [2]"),
         (StdioTests(cases=[Case(stdin="1 2\n", stdout="3\n"), Case(stdin="4", stdout="5")]), 0,
          "# Input:\n1 2\n# Output:\n3"),
+        (StdioTests(cases=[Case(stdin="", stdout="end")], language="c", after="int main() { return f(); }"), 0,
+         "int main() { return f(); }"),
     ],
 )  # fmt: skip
 def test_a_test_is_shown_as_a_person_would_write_it(tests, index, shown):

@@ -30,6 +30,13 @@ SUITES = [
     CallTests("Solution.f", [Case(args=([Decimal("1.10")],), expected=float("inf"))], compare="json"),
     StdioTests([Case(stdin="1 2\n", stdout="3\n")], compare="tokens", rel_tol=1e-3),
     StdioTests([Case(stdin="", stdout="x")], checker="def check(stdin, stdout, expected):\n    return True\n"),
+    StdioTests(
+        [Case(stdin="", stdout="x")],
+        language="cpp",
+        after="int main() {}",
+        before="#include <map>",
+        opening="int f() {",
+    ),
 ]
 
 
@@ -74,6 +81,11 @@ def test_empty_case_lists_are_refused():
         (lambda: CallTests("f", [Case()], rel_tol=2.0), "such a tolerance"),
         (lambda: StdioTests([Case(stdin="", stdout="")], compare="fuzzy"), "choose one of lines"),
         (lambda: StdioTests([Case(stdin="", stdout="")], checker="x = 1"), "does not define check"),
+        (lambda: StdioTests([Case(stdin="", stdout="")], after="assert f() == 1"), "tests in Python are AssertTests"),
+        (
+            lambda: StdioTests([Case(stdin="", stdout="")], language="c", before="int x;"),
+            "belong to tests that follow",
+        ),
         (lambda: Case(args=5), "must be a tuple"),
         (lambda: Case(stdin="1"), "a run needs both"),
         (lambda: Limits(cpu_s=0), "above zero"),
@@ -132,3 +144,11 @@ def test_the_limit_on_digits_is_put_back():
     assert sys.get_int_max_str_digits() == before
     with pytest.raises(ValueError, match="integer string conversion"):
         str(10**5000)
+
+
+def test_the_file_of_a_program_holds_what_it_lacks():
+    tests = StdioTests(
+        [Case(stdin="", stdout="")], language="c", after="int main() {}", before="#include <a.h>\n#include <b.h>"
+    )
+    assert tests.in_file("#include <b.h> \nint x;") == "#include <a.h>\n#include <b.h> \nint x;\nint main() {}"
+    assert StdioTests([Case(stdin="", stdout="")], language="c").in_file("int x;") == "int x;"

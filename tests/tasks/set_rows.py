@@ -408,10 +408,39 @@ CODEREASONING = {
 }  # fmt: skip
 MULTIPLE = {
     "name": "HumanEval_0_f", "language": "js", "prompt": "//Add.\nfunction f(a, b){\n", "doctests": "transform",
-    "original": "x.py", "prompt_terminology": "reworded", "tests": "assert.equal(f(1, 2), 3);", "stop_tokens": ["\nfunction "],
+    "original": "x.py", "prompt_terminology": "reworded", "stop_tokens": ["\nfunction ", "\n/*"],
+    "tests": "const assert = require('node:assert');\n\n\nfunction test() {\n  let candidate = f;\n"
+    "  assert.deepEqual(candidate(1, 2),3);\n  assert.deepEqual(candidate(3, 4),7);\n}\n\ntest();",
 }  # fmt: skip
+MULTIPLE_CPP = {
+    **MULTIPLE, "language": "cpp", "stop_tokens": ["\n}"],
+    "prompt": "#include<assert.h>\n#include<bits/stdc++.h>\n// Add.\n// >>> f((1), (2))\n// (3)\nlong f(long a, long b) {\n",
+    "tests": "}\nint main() {\n    auto candidate = f;\n    assert(candidate((1), (2)) == (3));\n"
+    "    assert(candidate((3), (4)) == (7));\n}\n",
+}  # fmt: skip
+JS, CPP = "function f(a, b) {\n  return a + b;\n}", "long f(long a, long b) {\n  return a + b;\n}"
 
 TRAINING_SETS = {
+    "MultiPL-E in JavaScript": SetRow(
+        MULTIPLE,
+        (JS, f"{JS}\nconsole.log(f(1, 2));", "const f = (a, b) => a + b;",
+            f"const assert = require('assert');\n{JS}\nfunction test() {{\n  assert(f(1, 2) === 3);\n}}\ntest();", f"{JS}\nprocess.stdout.write('no end of a line');"),
+        (
+            JS.replace("+", "-"), JS.replace("a + b", "3"), "function g() {}", "function f(a, b) {",
+            f"{JS}\nprocess.exit(0);", "process.stdout.write('end of tests');", JS.replace("return", "process.exit(0); return"),
+        ),
+    ),
+    "MultiPL-E in C++": SetRow(
+        MULTIPLE_CPP,
+        (
+            CPP, f"#include<assert.h>\n#include <bits/stdc++.h>\nusing namespace std;\n{CPP}",
+            f"{CPP}\nint main() {{\n  std::cout << f(1, 2);\n  return 1;\n}}",
+        ),
+        (
+            CPP.replace("+", "-"), CPP.replace("a + b", "3"), "int g() { return 1; }", "long f(long a, long b) {",
+            CPP.replace("return", "exit(0); return"),
+        ),
+    ),
     "KodCode": SetRow(KODCODE, (SUM,), (NOT_SUM, "def add(a, b): return a or b"), "Union"),
     "KodCode for SFT": SetRow(
         {
@@ -538,7 +567,16 @@ REFUSED = {
         "field 'language': 'python': its tests are for programs in cpp",
     ),
     "calls in another language": (call([[1]], [1], language="cpp"), "field 'language': 'cpp': only tests with 'stdin' and 'stdout'"),
-    "MultiPL-E": (MULTIPLE, "field 'language': 'js': the tests of MultiPL-E are code in this language"),
+    "MultiPL-E in another language": (
+        {**MULTIPLE, "language": "rs"}, "field 'language': 'rs': of MultiPL-E the tests in cpp and javascript can be run"
+    ),
+    "MultiPL-E in a language that nothing runs": ({**MULTIPLE, "language": "rkt"}, "field 'language': 'rkt': its programs cannot be"),
+    "MultiPL-E with other declarations": (
+        {**MULTIPLE_CPP, "prompt": f"union U {{int a;}};\n{MULTIPLE_CPP['prompt']}"}, "field 'prompt'.*more than includes"
+    ),
+    "MultiPL-E without a function": ({**MULTIPLE, "prompt": "//Add."}, "field 'prompt'.*the line that opens the function"),
+    "MultiPL-E without words": ({**MULTIPLE, "prompt": "function f(a, b){\n"}, "field 'prompt'.*must describe the task"),
+    "MultiPL-E with tests of another form": ({**MULTIPLE_CPP, "tests": "int x;"}, "field 'tests'.*not of the form"),
     "OpenCodeReasoning has no tests": (CODEREASONING, "train with verify=False"),
     "OpenCodeReasoning without the question": ({**CODEREASONING, "input": "-"}, "take the configuration split_0"),
     "AceCode that calls nothing": ({**ACECODE, "test_cases": ["assert len([]) == 0"]}, "must call the function that they test"),

@@ -7,7 +7,9 @@ import pytest
 from tests.tasks import set_rows
 from trl_gift import Task, load_tasks
 from trl_gift.errors import ConfigError, TaskError
+from trl_gift.prompts import BasePrompts, ask_to_write, find_in_answer
 from trl_gift.sandbox import CallTests, LocalSandbox, StdioTests, languages
+from trl_gift.sandbox.languages import naming
 from trl_gift.tasks.references import settled
 
 
@@ -59,6 +61,30 @@ def test_a_set_without_tests_is_for_unverified_training():
     drafted = f"```python\n{set_rows.WRONG}\n```\nor rather\n```python\n{set_rows.PYTHON_3}\n```"
     (task,) = load_tasks([{**set_rows.CODEREASONING, "solution": drafted}], require_tests=False)
     assert task.reference.strip() == set_rows.PYTHON_3
+
+
+@pytest.mark.parametrize("name", ["MultiPL-E in JavaScript", "MultiPL-E in C++"])
+def test_a_function_in_another_language_is_asked_for_found_and_run(name, sandbox, tokenizer):
+    entry = set_rows.TRAINING_SETS[name]
+    (task,) = load_tasks([entry.row], require_tools=False)
+    if task.language not in languages.available():
+        pytest.skip(f"no compiler of {task.language} here")
+    title, tag, right = naming(task.language).title, naming(task.language).tags[0], entry.passing[0]
+    question = ask_to_write(task.signature, task.description, task.examples, task.language, task.opening)
+    assert question.startswith(f"Write the {title} function that begins as shown")
+    assert f"```{tag}\n{task.opening}\n```" in question
+    answer = find_in_answer(
+        task, f"A try:\n```{tag}\n{entry.failing[0]}\n```\nBetter:\n```{tag}\n{right}\n```\nDone.", None
+    )
+    prompts = BasePrompts(tokenizer)
+    prompt = prompts.write(task, "Other words.")
+    assert prompt.text.startswith(f"// {title} function\n//\n// Other words.\n")
+    assert f"\n// It begins with: {task.opening}\n" in prompt.text
+    written = prompts.extract(task, f"{right}\n")
+    assert answer.code == written.code == right == prompts.target(task, right)
+    outcome = sandbox.run(right, task.all_tests)
+    assert (outcome.passed, outcome.trusted) == (True, False), outcome
+    assert sandbox.run(entry.failing[0], task.all_tests).status == "failed"
 
 
 @pytest.mark.parametrize("name", set_rows.TRAINING_SETS)

@@ -71,7 +71,7 @@ class BasePrompts:
             description = f"{description.strip()}\n\n{HINT_TITLES[hint.kind]}\n\n{_indented(hint_text(hint))}"
         signature, examples = self.pinned.signature(task), self.pinned.examples(task)
         if signature is None:
-            text = program_text(task.language, description, examples)
+            text = program_text(task.language, description, examples, task.opening)
             return self._border.prompt(text, PROGRAM_BEGINNINGS, (*PROGRAM_STOPS, *self.stop))
         text = write_text(signature, description, examples)
         return self._border.prompt(text, BODY_BEGINNINGS, (*CODE_STOPS, *self.stop))

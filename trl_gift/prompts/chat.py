@@ -112,7 +112,7 @@ class ChatPrompts:
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         signature = self.pinned.signature(task)
-        question = ask_to_write(signature, description, self.pinned.examples(task), task.language)
+        question = ask_to_write(signature, description, self.pinned.examples(task), task.language, task.opening)
         if hint is not None:
             question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint), task.language)}"
         if signature is not None and self.open_answer:
@@ -233,7 +233,11 @@ def find_in_answer(task: Task, answer: str, signature: str | None, rename_entry_
 
 
 def ask_to_write(
-    signature: str | None, description: str, examples: Sequence[str] = (), language: str = "python"
+    signature: str | None,
+    description: str,
+    examples: Sequence[str] = (),
+    language: str = "python",
+    opening: str = "",
 ) -> str:
     """The question that asks a chat model for a program.
 
@@ -242,8 +246,15 @@ def ask_to_write(
         description: What the program should do.
         examples: Texts that follow the description, such as assertions.
         language: The language of the program.
+        opening: How the function begins, in a language other than Python; empty for a whole program.
     """
     title = naming(language).title
+    if opening:
+        return (
+            f"Write the {title} function that begins as shown and solves the following task. Answer with one fenced code block "
+            f"that holds the whole function, without a main program.\n\n{_fenced(opening, language)}\n\n"
+            f"{with_examples(description, examples)}"
+        )
     if signature is None:
         return (
             f"Write a {title} program that solves the following task. It reads from standard input and writes "

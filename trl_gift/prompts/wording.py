@@ -48,12 +48,21 @@ def write_text(signature: str | None, description: str, examples: Sequence[str] 
     return f'{head}{indent}"""{text}"""\n'
 
 
-def program_text(language: str, description: str, examples: Sequence[str] = ()) -> str:
-    """The base model's prompt to write a whole program: a module docstring, or comment lines in another language."""
+def program_text(language: str, description: str, examples: Sequence[str] = (), opening: str = "") -> str:
+    """The base model's prompt to write a whole program: a module docstring, or comment lines in another language.
+
+    Args:
+        language: The language of the program.
+        description: The description.
+        examples: Texts that follow the description, such as assertions.
+        opening: How the function begins that is wanted instead of a whole program; empty for a program.
+    """
     if language == "python":
         return write_text(None, description, examples)
     called = naming(language)
-    lines = [f"{called.title} program", "", *codetext.lines_of(with_examples(description.strip(), examples))]
+    lines = [f"{called.title} {'function' if opening else 'program'}", ""]
+    lines += codetext.lines_of(with_examples(description.strip(), examples))
+    lines += ["", f"It begins with: {opening}"] if opening else []
     # Where a comment needs an end, so does an empty line's.
     words = (f"{called.comment} {line} {called.comment_end}" for line in lines)
     return "".join(f"{line.rstrip()}\n" for line in words)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from trl_gift.prompts import Hint
 from trl_gift.sampling.records import CodeSample
-from trl_gift.sandbox import AssertTests, CallTests, Tests
+from trl_gift.sandbox import AssertTests, CallTests, StdioTests, Tests
 from trl_gift.sandbox.statements import steps
 from trl_gift.sandbox.values.show import show
 from trl_gift.tasks import Task
@@ -48,6 +48,8 @@ def show_test(tests: Tests, index: int) -> str:
         text = statements[min(index, len(statements) - 1)]
         # A statement that only calls the function with the assertions says nothing; show these.
         return _cut(text if text.startswith("assert") else as_written(tests.text, text) or tests.text)
+    if isinstance(tests, StdioTests) and tests.after:
+        return _cut(tests.after)
     case = tests.cases[min(index, len(tests.cases) - 1)]
     if isinstance(tests, CallTests):
         arguments = [show(value, MAX_TEST_CHARACTERS) for value in case.args]

@@ -272,6 +272,10 @@ class StdioTests(_ByContent):
         checker: Python source that defines `check(stdin, stdout, expected)`; it runs in the judge and replaces the
             comparison. Empty by default.
         language: `"python"` (the default), or another of `trl_gift.sandbox.languages.known()`.
+        after: Test code in the program's language that follows the program in its file, for a language other than Python;
+            empty by default. Then the program could forge its verdict, and the outcome says so (`trusted=False`).
+        before: Lines that precede the program where it does not hold them itself, such as includes; empty by default.
+        opening: How the function begins that `after` calls, for people and prompts; empty by default.
 
     Raises:
         ValueError: There is no case, or a field is not valid.
@@ -284,15 +288,26 @@ class StdioTests(_ByContent):
     checker: str = ""
     language: str = "python"
     decimals_only: bool = False
+    after: str = ""
+    before: str = ""
+    opening: str = ""
 
     kind: ClassVar[str] = "stdio"
-    _fields: ClassVar[tuple[str, ...]] = ("compare", "abs_tol", "rel_tol", "checker", "language", "decimals_only")
+    _fields: ClassVar[tuple[str, ...]] = (
+        "compare", "abs_tol", "rel_tol", "checker", "language", "decimals_only", "after", "before", "opening",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cases", tuple(self.cases))
         _check_option("StdioTests", "compare", self.compare, COMPARISONS)
         if self.language != "python":
             _check_option("StdioTests", "language", self.language, tuple(known()))
+        elif self.after:
+            raise ValueError(f"StdioTests(after={_short(self.after)}): tests in Python are AssertTests; use these")
+        if (self.before or self.opening) and not self.after:
+            raise ValueError(
+                "StdioTests(after=''): 'before' and 'opening' belong to tests that follow the program; give them"
+            )
         _check_tolerances("StdioTests", self.abs_tol, self.rel_tol)
         _check_cases("StdioTests", self.cases, runs=True)
         tree = _parse("StdioTests(checker)", self.checker)
@@ -306,6 +321,14 @@ class StdioTests(_ByContent):
         """The number of cases."""
         return len(self.cases)
 
+    def in_file(self, program: str) -> str:
+        """The file that is compiled and run: the program with what stands before and after it."""
+        if not self.after:
+            return program
+        held = {line.strip() for line in program.split("\n")}
+        missing = [line for line in self.before.split("\n") if line.strip() and line.strip() not in held]
+        return "\n".join([*missing, program, self.after])
+
     def exam(self) -> dict[str, Any]:
         """The content as plain values."""
         return {**super().exam(), "cases": [case.exam() for case in self.cases]}
@@ -317,6 +340,11 @@ class StdioTests(_ByContent):
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`."""
         return cls(**_with_cases(cls, data))
+
+
+def in_one_process(tests: Tests) -> bool:
+    """Whether the program runs in one process with the code that tests it, so that it could forge its verdict."""
+    return tests.shared if isinstance(tests, AssertTests) else isinstance(tests, StdioTests) and bool(tests.after)
 
 
 Tests = AssertTests | CallTests | StdioTests

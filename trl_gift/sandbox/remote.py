@@ -25,7 +25,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from trl_gift.sandbox.base import BaseSandbox, check_job, closed
-from trl_gift.sandbox.cases import AssertTests, CallTests, Case, StdioTests, Tests
+from trl_gift.sandbox.cases import AssertTests, CallTests, Case, StdioTests, Tests, in_one_process
 from trl_gift.sandbox.outcome import Limits, Outcome, SandboxError, TestResult
 from trl_gift.sandbox.statements import can_fail, parse
 from trl_gift.sandbox.status import Status
@@ -164,6 +164,7 @@ class SandboxFusionSandbox(BaseSandbox):
     def _mark_runs(self, program: str, tests: StdioTests, limits: Limits, stop: bool) -> tuple[list[TestResult], str]:
         results: list[TestResult] = []
         stdout = ""
+        program = tests.in_file(program)
         for index, case in enumerate(tests.cases):
             status, message, stdout = self._run(program, _LANGUAGES[tests.language], case.stdin or "", limits)
             expected = case.stdout or ""
@@ -277,7 +278,8 @@ def _outcome(
         stdout_tail=stdout[-_TAIL:],
         wall_s=round(wall_s, 6),
         isolation=isolation,
-        trusted=not isinstance(tests, AssertTests),  # whose program could forge the verdict
+        trusted=not isinstance(tests, AssertTests)
+        and not in_one_process(tests),  # whose program could forge the verdict
         attempts=attempts,
     )
 

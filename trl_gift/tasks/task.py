@@ -124,6 +124,11 @@ class Task:
         return None if isinstance(self.tests, StdioTests) else self.tests.entry_point
 
     @property
+    def opening(self) -> str:
+        """How the function under test begins, in a language other than Python; empty for whole programs."""
+        return self.tests.opening if isinstance(self.tests, StdioTests) else ""
+
+    @property
     def names_in_tests(self) -> frozenset[str]:
         """The names that the tests may use of a program, the entry point among them; empty for a whole program."""
         if self.entry_point is None:

@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Any
 
-from trl_gift.sandbox.cases import AssertTests, StdioTests, Tests
+from trl_gift.sandbox.cases import StdioTests, Tests, in_one_process
 from trl_gift.sandbox.confine.plan import NONE, Plan
 from trl_gift.sandbox.outcome import Limits, Outcome, TestResult
 from trl_gift.sandbox.status import Status
@@ -72,7 +72,6 @@ def outcome_from(
     results += [TestResult(index, None) for index in range(len(results), total)]
     if not failures and any(result.status is None for result in results):
         raise JudgeDied("the judge left tests out")
-    shared = isinstance(tests, AssertTests) and tests.shared
     tail = marks.get("stdout_tail")
     return Outcome(
         status=(failures[0].status or Status.ERROR) if failures else Status.PASSED,
@@ -84,7 +83,7 @@ def outcome_from(
         wall_s=round(reply["wall_s"], 6),
         peak_memory_mb=round((marks.get("peak_kb") or reply["peak_kb"]) / 1024, 1),
         isolation=plan.describe(),
-        trusted=not shared and plan != NONE,
+        trusted=not in_one_process(tests) and plan != NONE,
     )
 
 

@@ -91,6 +91,11 @@ class Job:
             )
         object.__setattr__(self, "language", language)
 
+    @property
+    def source(self) -> str:
+        """The file that is run."""
+        return self.tests.in_file(self.program) if isinstance(self.tests, StdioTests) else self.program
+
     def order(self, number: int) -> dict[str, Any]:
         """The message to the worker; `number` identifies the program in a cancellation."""
         limits = self.limits
@@ -201,7 +206,7 @@ class Worker:
             WorkerDied: The worker ended, or stopped answering.
             JudgeDied: The judge ended without a report.
         """
-        contents = {"program": job.program.encode("utf-8", "surrogatepass"), "exam": job.tests.encoded, "stdout": b""}
+        contents = {"program": job.source.encode("utf-8", "surrogatepass"), "exam": job.tests.encoded, "stdout": b""}
         open_files: list[int] = []
         try:
             for name, content in contents.items():
