@@ -433,13 +433,10 @@ TRAINING_SETS = {
     "MultiPL-E in C++": SetRow(
         MULTIPLE_CPP,
         (
-            CPP, f"#include<assert.h>\n#include <bits/stdc++.h>\nusing namespace std;\n{CPP}",
-            f"{CPP}\nint main() {{\n  std::cout << f(1, 2);\n  return 1;\n}}",
+            CPP,
+            f"#include<assert.h>\n#include <vector>\nusing namespace std;\n{CPP}\nint main() {{\n  cout << f(1, 2);\n  return 1;\n}}",
         ),
-        (
-            CPP.replace("+", "-"), CPP.replace("a + b", "3"), "int g() { return 1; }", "long f(long a, long b) {",
-            CPP.replace("return", "exit(0); return"),
-        ),
+        (CPP.replace("a + b", "3"), "long f(long a, long b) {", CPP.replace("return", "exit(0); return")),
     ),
     "KodCode": SetRow(KODCODE, (SUM,), (NOT_SUM, "def add(a, b): return a or b"), "Union"),
     "KodCode for SFT": SetRow(
