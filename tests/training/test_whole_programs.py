@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from tests.support.models import make_model
 from tests.support.prompts import CHATML
 from tests.support.tiny_runs import SMALL
+from tests.tasks import set_rows
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.tasks import tasks_from_rows
 
@@ -71,3 +73,23 @@ def test_a_program_in_another_language(tmp_path, tokenizer, chat_tokenizer_facto
     (summary,) = trainer.train().rounds
     assert summary["references"] == 1
     assert summary["metrics"]["pass@1"] == 1.0
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+@pytest.mark.parametrize("prompt_format", ["base", "chat"])
+def test_a_function_in_another_language(tmp_path, tokenizer, chat_tokenizer_factory, prompt_format):
+    """A row of MultiPL-E is asked for as a function, executed with its own tests, learned and measured."""
+    if prompt_format == "chat":
+        tokenizer = chat_tokenizer_factory(CHATML, "<|im_end|>")
+    (task,) = tasks_from_rows([set_rows.MULTIPLE])
+    task = replace(task, reference=set_rows.JS)  # the set has no solutions
+    trainer = GiFTTrainer(
+        model=make_model(tokenizer),
+        args=GiFTConfig(str(tmp_path), prompt_format=prompt_format, **LEARNING),
+        train_dataset=[task],
+        eval_dataset=[task],
+        processing_class=tokenizer,
+    )
+    assert "JavaScript function" in trainer.prompts.write(task, task.description).text
+    (summary,) = trainer.train().rounds
+    assert (summary["references"], summary["metrics"]["pass@1"]) == (1, 1.0)

@@ -113,7 +113,7 @@ def _text(result: Validation, skipped: Sequence[str]) -> str:
     if result.by_reference:
         lines.append(f"arguments go by reference in: {', '.join(result.by_reference)}")
     if result.shared:
-        lines.append(f"verdicts can be forged (shared interpreter) in: {', '.join(result.shared)}")
+        lines.append(f"verdicts can be forged (tests in the program's process) in: {', '.join(result.shared)}")
     if result.without_reference:
         lines.append(f"{len(result.without_reference)} have no reference; only their tests were looked at.")
     if result.notes:

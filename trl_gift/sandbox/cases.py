@@ -59,6 +59,11 @@ class _ByContent:
         assert isinstance(plain, dict)
         return plain
 
+    @property
+    def in_one_process(self) -> bool:
+        """Whether the program runs in one process with the code that tests it, so that it could forge its verdict."""
+        return False
+
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.encoded == self.encoded
 
@@ -178,6 +183,11 @@ class AssertTests(_ByContent):
         """The source as one string."""
         assert isinstance(self.source, str)
         return self.source
+
+    @property
+    def in_one_process(self) -> bool:
+        """Whether the tests run in the program's own interpreter."""
+        return self.shared
 
     @cached_property
     def num_tests(self) -> int:
@@ -321,6 +331,11 @@ class StdioTests(_ByContent):
         """The number of cases."""
         return len(self.cases)
 
+    @property
+    def in_one_process(self) -> bool:
+        """Whether test code follows the program in its file."""
+        return bool(self.after)
+
     def in_file(self, program: str) -> str:
         """The file that is compiled and run: the program with what stands before and after it."""
         if not self.after:
@@ -340,11 +355,6 @@ class StdioTests(_ByContent):
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`."""
         return cls(**_with_cases(cls, data))
-
-
-def in_one_process(tests: Tests) -> bool:
-    """Whether the program runs in one process with the code that tests it, so that it could forge its verdict."""
-    return tests.shared if isinstance(tests, AssertTests) else isinstance(tests, StdioTests) and bool(tests.after)
 
 
 Tests = AssertTests | CallTests | StdioTests

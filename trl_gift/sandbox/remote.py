@@ -25,7 +25,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from trl_gift.sandbox.base import BaseSandbox, check_job, closed
-from trl_gift.sandbox.cases import AssertTests, CallTests, Case, StdioTests, Tests, in_one_process
+from trl_gift.sandbox.cases import AssertTests, CallTests, Case, StdioTests, Tests
 from trl_gift.sandbox.outcome import Limits, Outcome, SandboxError, TestResult
 from trl_gift.sandbox.statements import can_fail, parse
 from trl_gift.sandbox.status import Status
@@ -279,7 +279,7 @@ def _outcome(
         wall_s=round(wall_s, 6),
         isolation=isolation,
         trusted=not isinstance(tests, AssertTests)
-        and not in_one_process(tests),  # whose program could forge the verdict
+        and not tests.in_one_process,  # whose program could forge the verdict
         attempts=attempts,
     )
 

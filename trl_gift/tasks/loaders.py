@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_gift.errors import ConfigError, TaskError
-from trl_gift.sandbox import AssertTests, ToolchainMissing, languages
+from trl_gift.sandbox import ToolchainMissing, languages
 from trl_gift.sandbox.digits import any_number_of_digits
 from trl_gift.tasks.comparison import Comparison, compared_by, parse_comparison
 from trl_gift.tasks.filters import Candidate, Filter, as_filter
@@ -320,12 +320,12 @@ def _tasks(
             on_skipped(reason)
     if skipped:
         _logger.warning("%s: %d of %d rows left out; the first error: %s", what, len(skipped), seen, skipped[0])
-    together = [task for task in tasks.values() if isinstance(task.tests, AssertTests) and task.tests.shared]
+    together = [task for task in tasks.values() if task.tests is not None and task.tests.in_one_process]
     if together:
         _logger.warning(
-            "%s: the tests of %d of %d tasks run in the program's own interpreter, because classes, mocks and functions do "
-            "not cross between processes; a program could forge such a verdict, and its outcome says trusted=False. The "
-            "first is task %r.",
+            "%s: the tests of %d of %d tasks run in the program's own process, because they are code in another language, or "
+            "classes, mocks and functions do not cross between processes; a program could forge such a verdict, and its "
+            "outcome says trusted=False. The first is task %r.",
             what, len(together), len(tasks), together[0].task_id,
         )  # fmt: skip
     if not tasks and skipped:

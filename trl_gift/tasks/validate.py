@@ -8,7 +8,8 @@ A task is quarantined if its reference fails its own tests or passes them only s
 for an empty body, for `return None`, for an object that equals everything, or for an echo of the input. If a reference
 fails with the tests as they are, two other modes are tried. The first passes arguments by reference, for tasks that work
 in place; its verdicts stay trusted. The second runs the tests in the program's own interpreter; the program could forge
-its verdicts, so the task is quarantined unless `allow_shared` is set. So is a task whose tests were loaded in this mode.
+its verdicts, so the task is quarantined unless `allow_shared` is set. So is a task whose tests were loaded in this mode,
+or whose tests in another language follow the program in its file.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def validate(
     if not allow_shared:
         for task_id in loaded_shared:
             del kept[task_id]
-            reasons[task_id] = "its tests need the program's own interpreter, where a verdict can be forged"
+            reasons[task_id] = "its tests run in the program's own process, where a verdict can be forged"
     return Validation(
         clean=tuple(kept[task.task_id] for task in tasks if task.task_id in kept),
         quarantined=tuple(Quarantined(t.task_id, reasons[t.task_id]) for t in tasks if t.task_id not in kept),
@@ -244,7 +245,7 @@ def _rescue(tasks: Sequence[Task], mode: dict[str, Any], sandbox: Sandbox, runs:
 
 
 def _is_shared(task: Task) -> bool:
-    return isinstance(task.tests, AssertTests) and task.tests.shared
+    return task.tests is not None and task.tests.in_one_process
 
 
 def _in_mode(task: Task, mode: dict[str, Any]) -> Task:

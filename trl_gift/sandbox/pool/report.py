@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Any
 
-from trl_gift.sandbox.cases import StdioTests, Tests, in_one_process
+from trl_gift.sandbox.cases import StdioTests, Tests
 from trl_gift.sandbox.confine.plan import NONE, Plan
 from trl_gift.sandbox.outcome import Limits, Outcome, TestResult
 from trl_gift.sandbox.status import Status
@@ -83,7 +83,7 @@ def outcome_from(
         wall_s=round(reply["wall_s"], 6),
         peak_memory_mb=round((marks.get("peak_kb") or reply["peak_kb"]) / 1024, 1),
         isolation=plan.describe(),
-        trusted=not in_one_process(tests) and plan != NONE,
+        trusted=not tests.in_one_process and plan != NONE,
     )
 
 
