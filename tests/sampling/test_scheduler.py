@@ -47,4 +47,6 @@ def test_also_if_a_chain_fails(nothing_frozen):
 def test_what_the_caller_has_frozen_stays_so(nothing_frozen):
     gc.freeze()
     before = gc.get_freeze_count()
-    assert frozen_while_a_chain_runs() == gc.get_freeze_count() == before
+    # Frozen objects may end, as all others; none is added, and not all are given free.
+    assert 0 < frozen_while_a_chain_runs() <= before
+    assert 0 < gc.get_freeze_count() <= before
