@@ -422,7 +422,8 @@ class GiFTTrainer(RoundTrainer):
         self.publisher.complete_card(model_name)
 
     def write_card(self) -> None:
-        """Writes the card into the output folder, if this process saves."""
+        """Writes the card of weights that may have changed into the output folder, if this process saves."""
+        self.publisher.saved_model = None
         if self.args.should_save:
             self.create_model_card()
 
@@ -436,6 +437,7 @@ class GiFTTrainer(RoundTrainer):
         super().save_model(output_dir, _internal_call)
         if not _internal_call and self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
+            self.publisher.saved_model = folder
             self.create_model_card()
             self.publisher.copy_card(folder)
             weights = LoadedAs.of(self.accelerator.unwrap_model(self.model)).to_record()

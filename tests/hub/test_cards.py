@@ -23,6 +23,7 @@ from trl_gift.hub.names import hub_name
 from trl_gift.hub.samples import PUBLISHED, WITHHELD
 from trl_gift.playground import playground_tasks
 from trl_gift.run.folder import RunFolder
+from trl_gift.run.methods import Learned
 from trl_gift.sampling.records import CodeSample
 from trl_gift.tasks.decontamination import CleaningSettings, clean
 
@@ -45,7 +46,7 @@ This model is a fine-tuned version of [None](https://huggingface.co/None).
 MODEL = ModelFacts(
     name="out", repo_id="me/out", location="me/out", base_location="org/base", shows_task=False, base_model="org/base", base_text="a `LlamaForCausalLM`",
     licence={"license": "apache-2.0"}, dataset="org/seeds", eval_dataset="org/measured", samples_repo=None,
-    adapter=None, quantization=None, prompt="def add(a, b):\n", training={"Seed": "1"}, programming_language="Python",
+    adapter=None, quantization=None, prompt="def add(a, b):\n", completion_length=96, training={"Seed": "1"}, programming_language="Python",
 )  # fmt: skip
 OPTIONS = {
     "num_rounds": 1, "sampler": "gibbs", "num_steps": 20, "num_generations": 3, "temperature": 1.0, "top_p": 1.0,
@@ -86,6 +87,43 @@ def test_the_card_states_the_results_with_their_intervals():
     assert "No reference solution was trained on." in text
     assert f"The models were asked with {CONVENTION};" in text
     assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("rounds", "changes", "says"),
+    [
+        ([(960, 0)], {}, "A fine-tuned version of {base}, trained on programs that it wrote itself and that passed tests: GiFT"),
+        ([(960, 40)], {}, "wrote itself and that passed tests: GiFT"),
+        ([(960, 0)], {"verify": False}, "trained on programs that it wrote itself and that nothing has checked: GiFT"),
+        ([(40, 40)], {}, "trained on reference solutions alone and on no program that it wrote itself, in a run of GiFT"),
+        ([(0, 0)], {}, "A copy of {base}, left untrained because there was nothing to train on, in a run of GiFT"),
+        ([(960, 0), (0, 0)], {}, "wrote itself and that passed tests: GiFT"),
+        ([(960, 0), (40, 40)], {}, "trained on reference solutions alone and"),
+        ([(960, 0), (40, 40)], {"restart_from_base": False}, "wrote itself and that passed tests: GiFT"),
+        ([], {}, "which is to be trained on programs that it writes itself and that pass tests: GiFT"),
+    ],
+)  # fmt: skip
+def test_the_card_says_what_the_weights_were_trained_on(rounds, changes, says):
+    facts = [
+        round_facts({**ROUND, "round": number, "pairs": pairs, "references": references})
+        for number, (pairs, references) in enumerate(rounds, 1)
+    ]
+    options = {**OPTIONS, "num_rounds": max(1, len(rounds)), **changes}
+    text = card(run=replace(RUN, rounds=tuple(facts), options=options))
+    assert says.format(base="[org/base](https://huggingface.co/org/base)") in text
+    claims = "was also trained on 40 reference", "was trained on 40 reference"
+    references = Learned.of(rounds, options["restart_from_base"]).references
+    own = Learned.of(rounds, options["restart_from_base"]).own
+    assert [claim in text for claim in claims] == [bool(references and own), bool(references and not own)]
+
+
+def test_the_weights_are_those_of_the_final_round():
+    facts = tuple(
+        round_facts({**ROUND, "round": number, "pairs": 40, "references": 40 * (number - 1)}) for number in (1, 2)
+    )
+    assert "reference solutions alone" in card(run=replace(RUN, rounds=facts, options={**OPTIONS, "num_rounds": 2}))
+    kept = card(run=replace(RUN, rounds=facts, options={**OPTIONS, "num_rounds": 2}, final_round=1))
+    assert "wrote itself and that passed tests: GiFT" in kept
 
 
 def test_the_card_says_whether_the_run_looked_for_overlap():

@@ -46,14 +46,16 @@ def test_the_snippet_of_a_finished_run_runs(lora, base, tmp_path, capsys, monkey
     assert "It went through 2 rounds." in seen[-1]
     assert all(f"| round {number} |" in seen[-1] for number in (1, 2))
     monkeypatch.chdir(tmp_path)
+    assert str(tmp_path / "out/checkpoint-") in snippet(seen[-1]), "nothing was saved by then"
     for folder in ("out", "saved"):
         card = (tmp_path / folder / "README.md").read_text()
         assert "It went through 2 rounds." in card
         assert "The prompt is that of a training task, special" in card
         code = snippet(card)
-        assert str(tmp_path / folder) in code
+        assert f'"{tmp_path / "saved"}"' in code, "both name the model, and not a checkpoint"
         assert DESCRIPTIONS[0] in code
         assert ("PeftModel" in code) == lora
+        assert f"max_new_tokens={SMALL['max_completion_length']}," in code
         capsys.readouterr()
-        exec(compile(code.replace("max_new_tokens=256", "max_new_tokens=4"), folder, "exec"), {})
+        exec(compile(code, folder, "exec"), {})
         assert capsys.readouterr().out

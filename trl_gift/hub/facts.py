@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from trl_gift.run.folder import RunFolder
+from trl_gift.run.methods import Learned
 from trl_gift.run.sets import views
 from trl_gift.tasks.decontamination import MEASURED
 
@@ -137,6 +138,14 @@ class RunFacts:
         return next((item for item in measured if item.title == wanted), measured[-1])
 
     @property
+    def learned(self) -> Learned | None:
+        """What the model that the run has was trained on; None before a round is finished."""
+        if not self.rounds:
+            return None
+        counts = [(item.pairs, item.references) for item in self.rounds[: self.final_round]]
+        return Learned.of(counts, bool(self.options["restart_from_base"]))
+
+    @property
     def verified(self) -> bool:
         """Whether the sampled programs were executed."""
         return bool(self.options.get("verify", True))
@@ -186,6 +195,7 @@ class ModelFacts:
         adapter: The adapter in words; None for a fully trained model.
         quantization: How the base was quantised in training; None if it was not.
         prompt: An example of a prompt, exactly as the model reads it.
+        completion_length: Number of tokens that a completion of the run may have.
         shows_task: Whether this is the prompt of a task that was trained on.
         training: Settings of each round's training, by name.
         programming_language: The language of all tasks; None if they have several.
@@ -204,6 +214,7 @@ class ModelFacts:
     adapter: str | None
     quantization: str | None
     prompt: str
+    completion_length: int
     shows_task: bool
     training: Mapping[str, str]
     programming_language: str | None

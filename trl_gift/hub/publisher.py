@@ -72,6 +72,7 @@ class Publisher:
     Attributes:
         dataset_name: What the training tasks were loaded from, for the cards; local files are not named there.
         eval_dataset_name: The same for the tasks that are measured on.
+        saved_model: The folder that the model has been saved into, as it is now; None if it has not been saved.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Publisher:
     ) -> None:
         self.dataset_name: str | None = None
         self.eval_dataset_name: str | None = None
+        self.saved_model: Path | None = None
         self._args = args
         self._accelerator = accelerator
         self._model = model
@@ -279,7 +281,7 @@ class Publisher:
         if folder is None:
             location, base_location = repo_id or "path/to/this/model", base_model or "path/to/the/base/model"
         else:
-            location = str(self._weights_folder(folder.resolve()))
+            location = str((self.saved_model or self._weights_folder(folder)).resolve())
             base_location = base_model or str(Path(self._loaded_from()).resolve())
         return ModelFacts(
             name=name,
@@ -294,6 +296,7 @@ class Publisher:
             samples_repo=self._repositories.samples,
             adapter=describe.adapter_in_words(self._model),
             quantization=describe.quantization_in_words(self._model),
+            completion_length=self._args.completion_length,
             prompt=str(self._tokenizer.decode(self._prompts.write(example, example.description).ids)),
             shows_task=shows_task,
             training=describe.training_in_words(self._args),

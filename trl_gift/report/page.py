@@ -27,7 +27,7 @@ from trl_gift.report.rendering import percent, points, render, template_text
 from trl_gift.report.rounds import RoundLine
 from trl_gift.report.run import BASE, Run, load_run
 from trl_gift.run.ending import sentence, troubles_of
-from trl_gift.run.methods import method_of
+from trl_gift.run.methods import Learned, method_of
 from trl_gift.sampling.records import PASSED
 
 DEFAULT_SAMPLES = 2000
@@ -140,7 +140,7 @@ def _page(run: Run, figures: Figures, payload: Payload, missing: LeftOut) -> str
         "report.html",
         run=run,
         model=model_name(run.model),
-        method=method_of(str(run.options["sampler"])),
+        lead=lead(run),
         headline=headline(run),
         tiles=tiles(run, figures),
         figures=figures,
@@ -166,6 +166,18 @@ def model_name(name: str) -> str:
     """The model's name; of a folder its last two parts, because a report may be shown to others."""
     path = PurePath(name)
     return "/".join(path.parts[-2:]) if path.is_absolute() else name
+
+
+def lead(run: Run) -> str:
+    """What the model was trained on, with what method and for how long, without a full stop."""
+    counts = [(item["pairs"], item["references"]) for item in run.measured[: run.final_round]]
+    method = method_of(str(run.options["sampler"])).name
+    learned = Learned.of(counts, bool(run.options.get("restart_from_base", True))).line(run.verified) if counts else ""
+    wanted = run.options["num_rounds"]
+    return (
+        f"{learned[:1].upper()}{learned[1:]}{': ' if counts else ''}{method}, {len(run.measured)} of {wanted} "
+        f"{'round' if wanted == 1 else 'rounds'}, {run.num_tasks:,} {'task' if run.num_tasks == 1 else 'tasks'}"
+    )
 
 
 def state(run: Run) -> str:

@@ -1,7 +1,8 @@
-"""What a sampler makes of a run: the name of the method, and how it samples, in words."""
+"""What a run is, in words: the name of its method, how it samples, and what its model has learned from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -44,3 +45,42 @@ _METHODS = {
 def method_of(sampler: str) -> Method:
     """The method that a sampler makes."""
     return _METHODS.get(sampler, Method(f"self-training with the sampler `{sampler}`", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What the weights of a run were trained on.
+
+    Attributes:
+        own: Number of training pairs with a program of the model's own.
+        references: Number of training pairs with a reference solution.
+    """
+
+    own: int
+    references: int
+
+    @classmethod
+    def of(cls, rounds: Sequence[tuple[int, int]], restarts: bool) -> Learned:
+        """What a model has learned from.
+
+        Args:
+            rounds: The number of training pairs and that of references among them, for each round up to that of the weights.
+            restarts: Whether each round was trained from the base weights; then only the last one that had pairs counts.
+        """
+        trained = [counts for counts in rounds if counts[0]]
+        counted = trained[-1:] if restarts else trained
+        references = sum(count for _, count in counted)
+        return cls(sum(pairs for pairs, _ in counted) - references, references)
+
+    def line(self, verified: bool) -> str:
+        """The same in words, such as "trained on programs that it wrote itself and that passed tests".
+
+        Args:
+            verified: Whether the run executed its samples.
+        """
+        if self.own:
+            checked = "passed tests" if verified else "nothing has checked"
+            return f"trained on programs that it wrote itself and that {checked}"
+        if self.references:
+            return "trained on reference solutions alone and on no program that it wrote itself"
+        return "left untrained because there was nothing to train on"
