@@ -15,13 +15,14 @@ import copy
 import datetime
 import os
 import secrets
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar
 
 from datasets import Dataset
 from peft import PeftModel
@@ -32,6 +33,7 @@ from trl_gift.common.clock import StageClock, timed
 from trl_gift.common.files import write_json
 from trl_gift.common.models import as_model
 from trl_gift.common.randomness import stream_key
+from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
@@ -49,6 +51,7 @@ from trl_gift.run.sets import attempts_record, base_record
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
 from trl_gift.run.weights import LoadedAs
+from trl_gift.run.wording import AS_PYTHON
 from trl_gift.sampling.allocation import Allocation, allocate
 from trl_gift.sampling.curation import Curation, measure_rates
 from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
@@ -153,7 +156,8 @@ class GiFTTrainer(RoundTrainer):
 
     args: GiFTConfig
     control: Any
-    phrase: Callable[[str], str] = str  # a command names options as its users give them
+    wording = AS_PYTHON  # a command has its own
+    results: TextIO | None = None  # where the table at the end goes; standard error if None
 
     def __init__(
         self,
@@ -524,6 +528,8 @@ class GiFTTrainer(RoundTrainer):
             for line in changed:
                 self.say(f"{line}; what is trained from here on is trained with the new value.")
         else:
+            if resume:
+                self.say(f"{args.output_dir} holds no run to continue; a new one begins.")
             if not exists:
                 refuse_other_checkpoints(self.run)
                 self.accelerator.wait_for_everyone()
@@ -536,7 +542,7 @@ class GiFTTrainer(RoundTrainer):
         self.begin_again()
         self._track(checkpoint, continued=bool(resume and exists))
         if self.is_finished:
-            measured = "its round is" if args.num_rounds == 1 else f"all {args.num_rounds} rounds are"
+            measured = "its round is" if args.num_rounds == 1 else f"all its {args.num_rounds} rounds are"
             self.say(
                 f"The run in {args.output_dir} is finished: {measured} measured. A larger num_rounds continues it."
             )
@@ -585,7 +591,8 @@ class GiFTTrainer(RoundTrainer):
         total = sum(task.reference is not None for task in self._given_tasks)
         self.say(
             f"{len(failing)} of {total} references fail their own tests; they are not trained on, not read and not shown. "
-            f"{self.run.root / 'references.json'} says why; `trl-gift validate` looks closer."
+            f"{self.run.root / 'references.json'} says why"
+            f"{f'; `{self.wording.validate}` looks closer' if self.wording.validate else ''}."
         )
 
     def _curate(self) -> None:
@@ -624,10 +631,11 @@ class GiFTTrainer(RoundTrainer):
         total = count * args.num_steps * args.num_generations
         rounds = "one round" if args.num_rounds == 1 else f"each of {args.num_rounds} rounds"
         return (
-            f"{rounds}: {count:,} tasks × {args.num_steps} steps × {args.num_generations} completions = {total:,} completions "
+            f"{rounds}: {plural(count, 'task')} × {plural(args.num_steps, 'step')} × "
+            f"{plural(args.num_generations, 'completion')} = {plural(total, 'completion')} "
             f"of at most {args.completion_length} tokens"
-            f"{f' (the model has {self._positions} positions)' if self._is_shortened else ''}; `trl-gift estimate` says how "
-            "long that takes."
+            f"{f' (the model has {self._positions} positions)' if self._is_shortened else ''}"
+            f"{f'; `{self.wording.dry_run}` says how long that takes' if self.wording.dry_run else ''}."
         )
 
     def _track(self, checkpoint: RoundCheckpoint | None, continued: bool) -> None:
@@ -717,20 +725,22 @@ class GiFTTrainer(RoundTrainer):
         self.write_card()
         base = self.run.read("base.json") if self.run.has("base.json") else None
         left_out = self.run.read("run.json").get("left_out", {}).get("tasks", ())
-        self.say(f"\n{run_text(base, rounds, kept, self.args.verify, left_out)}\n")
+        self.say(f"\n{run_text(base, rounds, kept, self.args.verify, left_out, self.wording)}\n", self.results)
         if self.accelerator.is_main_process:
             self._write_report()
         if self.says_what_follows:
             folder = self.args.output_dir
             self.say(
-                f"trainer.save_model() writes this model into {folder}; `trl-gift show {folder}` shows every sample."
+                f"trainer.save_model() writes this model into {folder}; `{shlex.join(['trl-gift', 'show', str(folder)])}` shows "
+                "every sample."
             )
 
     def _write_report(self) -> None:
         try:
-            self.say(f"The run as a page: {report_of(self.args.output_dir)}")
+            self.say(f"The run as a page: {report_of(self.args.output_dir)}", self.results)
         except OSError as error:  # a full disk must not cost a trained model
-            self.say(f"the report could not be written ({error}); `trl-gift report {self.args.output_dir}` writes it.")
+            command = shlex.join(["trl-gift", "report", str(self.args.output_dir)])
+            self.say(f"the report could not be written ({error}); `{command}` writes it.")
 
     def _enter_best_round(self, rounds: Sequence[Mapping[str, Any]]) -> int:
         """Puts the weights of the best measured round into the model, and returns the round whose weights it has then."""
@@ -950,10 +960,10 @@ class GiFTTrainer(RoundTrainer):
             self.run.write(name, content)
         self.accelerator.wait_for_everyone()
 
-    def say(self, line: str) -> None:
-        """Prints a line for people, once, beside the progress bars."""
+    def say(self, line: str, file: TextIO | None = None) -> None:
+        """Prints a line for people, once, beside the progress bars; on standard error if no file is given."""
         if self.accelerator.is_main_process:
-            tqdm.write(self.phrase(line), file=sys.stderr)
+            tqdm.write(self.wording.phrase(line), file=file or sys.stderr)
 
 
 def _make_output_dir(args: GiFTConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 import shlex
@@ -14,8 +15,11 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trl_gift.cli.following import measured_flags, next_commands
+from trl_gift.cli import quickstart
+from trl_gift.cli.arguments import TaskArguments
+from trl_gift.cli.following import measured_flags, next_commands, validate_command
 from trl_gift.cli.main import COMMANDS, main
+from trl_gift.config import GiFTConfig
 from trl_gift.playground import model_path
 from trl_gift.sandbox import AssertTests
 from trl_gift.tasks import Task
@@ -49,10 +53,11 @@ def here(tmp_path, monkeypatch):
 
 
 def test_from_the_quickstart_on(here, capsys):
-    said = run(capsys, "quickstart", "--quiet", "--tasks", 6, "--heldout", 6, "--steps", 2, "--rounds", 1).err
+    said = run(capsys, "quickstart", "--quiet", "--tasks", 6, "--heldout", 6, "--steps", 2, "--rounds", 1).out
     commands = printed(said)
     assert list(commands) == ["show", "evaluate", "generate"]
     assert "The model is in quickstart-out/model." in said
+    assert "gain over base" in said
     assert "round 1" in run(capsys, *commands["show"]).out
     measured = json.loads(run(capsys, *commands["evaluate"], "--json").out)
     record = json.loads((here / "quickstart-out/_gift/round-1/metrics.json").read_text())
@@ -71,13 +76,18 @@ def test_from_an_adapter_of_ones_own_on(here, capsys):
     }  # fmt: skip
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]
     sets = ["--eval_dataset_name", "one=playground", "two=playground"]
-    output = run(capsys, "train", *flags, *sets, "--logging_steps", "1")
+    argv = ["train", *flags, *sets, "--logging_steps", "1"]
+    output = run(capsys, *argv, "--resume")
     said = output.out + output.err
+    assert "my runs/out holds no run to continue; a new one begins." in said
+    assert f"`{shlex.join(['trl-gift', *map(str, argv), '--dry-run'])}` says how long that takes." in said
+    assert "gain over base" in output.out, "the result is on standard output"
+    assert "gain over base" not in output.err
     assert "{'" not in said, "no dictionaries"
     assert "Loading weights" not in said
     assert "step 1: loss " in said
     assert not re.search(r"\w+='\w+'", said), "options are named as on the command line"
-    commands = printed(output.err)
+    commands = printed(output.out)
     finished = run(capsys, "train", *flags, *sets, "--resume").err
     assert "The run in my runs/out is finished: its round is measured." in finished
     assert "completions of at most" not in finished, "nothing is going to be sampled"
@@ -103,13 +113,13 @@ def test_commands_are_quoted_and_only_those_that_work_are_there():
     commands = printed(next_commands("out/", "out", tasks, is_adapter=True))
     assert commands["merge"] == ["merge", "out", "--output", "out-merged"]
     assert commands["generate"] == ["generate", "out/", "Return x as it is.", "--signature", "def f(x):"]
+    solved = printed(next_commands("out", "out", tasks, {"a"}))
+    assert solved["generate"][2] == "don't", "a task that was solved comes first"
     assert "evaluate" not in commands
     assert "--use_cpu" not in " ".join(next_commands("out", "out", tasks, measured=["--eval_limit", "1"]))
 
 
 def test_the_tasks_to_measure_on_are_named_again(tmp_path):
-    from trl_gift.cli.arguments import TaskArguments
-
     path = tmp_path / "tasks.jsonl"
     path.write_text("")
     assert measured_flags(TaskArguments(dataset_name="mbpp")) == []
@@ -125,6 +135,53 @@ def test_the_tasks_to_measure_on_are_named_again(tmp_path):
     assert measured_flags(TaskArguments(dataset_name="x", eval_dataset_name=["humaneval"])) == [
         "--eval_dataset_name", "humaneval", "--dataset_test_split", "test",
     ]  # fmt: skip
+
+
+def test_the_commands_name_the_tasks_as_the_run_has_read_them():
+    arguments = TaskArguments(
+        dataset_name="org/set", dataset_config="main", dataset_test_split="test", filter="len(tests) > 1", limit=5,
+        column_mapping={"q": "description"}, output_comparison="tokens", language_file=["a.yaml"],
+        dataset_streaming=True, skip_invalid=True,
+    )  # fmt: skip
+    reading = [
+        "--column_mapping",
+        '{"q": "description"}',
+        "--output_comparison",
+        "tokens",
+        "--language_file",
+        "a.yaml",
+    ]
+    assert shlex.split(validate_command(arguments)) == [
+        "trl-gift", "validate", "org/set", "--split", "train", "--name", "main", "--filter", "len(tests) > 1",
+        "--limit", "5", *reading, "--streaming", "--skip_invalid",
+    ]  # fmt: skip
+    assert measured_flags(arguments) == [
+        "--eval_dataset_name", "org/set", "--dataset_config", "main", "--dataset_test_split", "test", *reading,
+        "--dataset_streaming", "--skip_invalid",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "own"),
+    [
+        ("A larger num_rounds continues it.", "A larger --rounds continues it."),
+        ("A larger num_steps or sampler='hinted' may solve more.", "A larger --steps or --sampler hinted may solve more."),
+        ("num_rounds=0 is out of range", "--rounds 0 is out of range"),
+        ("perplexity_weight=-1 is out of range", "--perplexity-weight -1 is out of range"),
+        ("q holds a run; continue it with resume_from_checkpoint=True, or give another output_dir.",
+         "q holds a run; continue it with --resume, or give another --output-dir."),
+        ("'/tmp/num_steps/x' and num_steps.py: 40 tasks, sampler gibbs", "'/tmp/num_steps/x' and num_steps.py: 40 tasks, sampler gibbs"),
+        ("a learning_rate that is too high", "a --learning-rate that is too high"),
+    ],
+)  # fmt: skip
+def test_the_quickstart_names_its_own_options(line, own):
+    assert quickstart._phrase(line) == own
+
+
+def test_every_name_of_the_quickstart_is_an_option_of_it_and_of_the_run():
+    offered = {name.removeprefix("--") for name in quickstart._parser().names}
+    assert set(quickstart._NAMES.values()) <= offered
+    assert set(quickstart._NAMES) <= {item.name for item in dataclasses.fields(GiFTConfig)}
 
 
 def test_every_command_has_a_form_for_machines(here, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -96,8 +97,8 @@ CASES = [
     (["quickstart", "--sampler", "nonsense"], "--sampler: invalid choice: 'nonsense'"),
     (["quickstart", "--rounds", "many"], "--rounds: invalid int value: 'many'"),
     (["quickstart", "--tasks", "0"], "--tasks 0: must be at least 1"),
-    (["quickstart", "--rounds", "0"], "num_rounds=0 is out of range"),
-    (["quickstart", "--output-dir", "file"], "output_dir='file' is a file"),
+    (["quickstart", "--rounds", "0"], "--rounds 0 is out of range"),
+    (["quickstart", "--output-dir", "file"], "--output-dir file is a file"),
     (["validate"], "the following arguments are required: dataset"),
     (["estimate", *options(), "--memory-gb", "0"], "--memory-gb 0: must be above zero"),
     (["estimate", *options(), "--memory-gbs", "4"], "--memory-gbs is not an option of `trl-gift estimate`; did you mean --memory-gb?"),
@@ -346,8 +347,10 @@ def test_out_of_memory(folder, capfd, monkeypatch):
     monkeypatch.setattr("trl_gift.cli.sample.make_trainer", make_trainer)
     assert main(run("sample")) == 2
     (line,) = capfd.readouterr().err.strip().splitlines()
-    assert line.startswith(
-        "trl-gift: out of memory (CUDA out of memory. Tried to allocate 3 GiB.); `trl-gift estimate` says"
+    command = shlex.join(["trl-gift", "train", *run("sample")[1:], "--dry-run"])
+    assert line == (
+        f"trl-gift: out of memory (CUDA out of memory. Tried to allocate 3 GiB.); `{command}` says what fits. What was "
+        "sampled is kept."
     )
 
 

@@ -6,11 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
-from tests.support.tiny_runs import TinyRun
+from tests.support.tiny_runs import TinyRun, training_tasks
 from trl_gift.cli.main import main
+from trl_gift.cli.show import _worth_a_look
 from trl_gift.sampling.store import read_samples
 
 
@@ -40,6 +42,30 @@ def test_without_filters_it_is_the_table_the_outcomes_and_what_to_look_at_next(f
         assert f"{passed} passed" in next(line for line in text.splitlines() if line.startswith(f"round {number}:"))
     for line in [line for line in text.splitlines() if line.startswith("trl-gift ")]:
         assert main(line.split()[1:]) == 0
+
+
+@pytest.mark.parametrize(
+    ("passes", "status"), [(lambda *_: True, "passed"), (lambda program, _: len(program) % 2 == 0, "failed")]
+)
+def test_only_statuses_that_samples_have_are_suggested(passes, status, tokenizer, tmp_path, capsys):
+    TinyRun(tmp_path, tokenizer, judge=passes, num_rounds=1, num_steps=1)
+    text = shown(capsys, tmp_path)
+    (line,) = [line for line in text.splitlines() if "--status" in line]
+    assert line.split()[3:] == ["--status", status, "--limit", "3"]
+    assert f"] {status}, " in shown(capsys, *line.split()[2:])
+
+
+def test_what_did_not_pass_is_worth_a_look_first():
+    assert _worth_a_look(Counter(passed=9, no_code=5, failed=1)) == "failed"
+    assert _worth_a_look(Counter(passed=9, no_code=5, error=7)) == "error"
+    assert _worth_a_look(Counter(passed=9)) == "passed"
+
+
+def test_one_is_not_several(tokenizer, tmp_path, capsys):
+    TinyRun(tmp_path, tokenizer, num_rounds=1, num_steps=1, tasks=training_tasks()[:1])
+    assert ", 1 task, sampler" in shown(capsys, tmp_path)
+    assert main(["show", str(tmp_path), "--round", "2"]) == 2
+    assert "the run has 1 sampled round; give" in capsys.readouterr().err
 
 
 def test_a_task_is_a_story_with_every_step_and_sample(folder, capsys):

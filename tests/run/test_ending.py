@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trl_gift.run.ending import best_round, run_text, sentence, table, troubles_of
+from trl_gift.run.wording import Wording
 
 BASE = {"metrics": {"pass@1": 0.4, "pass@1_low": 0.3, "pass@1_high": 0.5}, "greedy": {}}
 
@@ -86,6 +87,20 @@ def test_each_trouble_has_a_line_with_its_likely_cause(rounds, words):
     assert len(lines) == 1
     assert words in lines[0]
     assert run_text(BASE, rounds).endswith(lines[0])
+
+
+def test_advice_names_only_options_that_the_user_has():
+    rounds = [a_round(1, no_code=19, passed=0, solved_tasks=0)]
+    assert troubles_of(rounds, wording=Wording(offered={"num_steps"})) == [
+        "round 1: 21% of the completions hold no program.",
+        "round 1: no program passed. Likely causes: the tasks are too hard for the model; num_steps is too small.",
+    ]
+    assert "temperature='auto'" in troubles_of(rounds)[1]
+
+
+def test_one_task_is_not_several():
+    (line,) = troubles_of([a_round(1, solved_tasks=9)])
+    assert line.startswith("1 of 10 tasks was never solved, so no program of the model's own was learned for it.")
 
 
 def test_what_was_not_run_is_not_called_unsolved():

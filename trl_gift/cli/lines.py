@@ -7,7 +7,8 @@ import difflib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from trl_gift.errors import ConfigError
@@ -17,7 +18,7 @@ _INVALID_CHOICE = re.compile(
 )
 
 # Not the argument of a call, such as `trainer.sample(resume_from_checkpoint=True)`.
-_PYTHON_OPTION = re.compile(r"(?<![\w(.])(?P<name>[a-z]\w*)=(?P<value>True|False|'[^']*'|\d+(\.\d+)?(e-?\d+)?\b)")
+_PYTHON_OPTION = re.compile(r"(?<![\w(.])(?P<name>[a-z]\w*)=(?P<value>True|False|'[^']*'|-?\d+(\.\d+)?(e-?\d+)?\b)")
 
 
 class LineParser(argparse.ArgumentParser):
@@ -30,11 +31,17 @@ class LineParser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         self.names: list[str] = []
         super().__init__(*args, **{"allow_abbrev": False, **options})
+        if self.add_help:  # the help of these commands shows all options anyway
+            self.add_argument("--help-all", action="help", help=argparse.SUPPRESS)
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         """As argparse's."""
         self.names += [name for name in names if name.startswith("--")]
         return super().add_argument(*names, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; options may be spelled with `-` or `_`."""
+        return super().parse_known_args([spelled(item, self.names) for item in args or ()], namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but an unknown option raises an error with a suggestion."""
@@ -104,6 +111,33 @@ def as_options(text: str) -> str:
     return _PYTHON_OPTION.sub(_flag, text)
 
 
+def as_own_options(text: str, names: Mapping[str, str]) -> str:
+    """As `as_options`, for a command that has names of its own: `--rounds 3`, and `--rounds` where no value is given.
+
+    Args:
+        text: A line of the package.
+        names: The command's name of each option, without dashes, by its name in the package.
+    """
+    text = _PYTHON_OPTION.sub(lambda found: _flag(found, names), text)
+    # A name of one word may be a word of the sentence.
+    bare = "|".join(name for name in names if "_" in name)
+    return re.sub(rf"(?<![\w/.'\"-])({bare})(?![\w/.'\"=-]*\w)", lambda found: f"--{names[found[1]]}", text)
+
+
+def spelled(item: str, names: Collection[str]) -> str:
+    """An argument with its option spelled as the parser has it: `-` and `_` are the same in `--output-dir`.
+
+    Args:
+        item: An argument of a command line.
+        names: The long names of the options that there are.
+    """
+    name, equals, value = item.partition("=")
+    if not name.startswith("--") or name in names:
+        return item
+    found = next((known for known in names if known.replace("_", "-") == name.replace("_", "-")), name)
+    return f"{found}{equals}{value}"
+
+
 def as_flags(message: str) -> str:
     """An error with the options of its fix as a user of the command line gives them: `--use_cpu true`.
 
@@ -114,11 +148,11 @@ def as_flags(message: str) -> str:
     return seen + semicolon + _PYTHON_OPTION.sub(_flag, fix)
 
 
-def _flag(option: re.Match[str]) -> str:
+def _flag(option: re.Match[str], names: Mapping[str, str] = MappingProxyType({})) -> str:
     if option[0] == "resume_from_checkpoint=True":
         return "--resume"
     value = option["value"]
-    return f"--{option['name']} {value.lower() if value in ('True', 'False') else shlex.quote(value.strip(chr(39)))}"
+    return f"--{names.get(option['name'], option['name'])} {value.lower() if value in ('True', 'False') else shlex.quote(value.strip(chr(39)))}"
 
 
 def unknown_option(unknown: Sequence[str], known: Iterable[str], prog: str) -> ConfigError:

@@ -64,9 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except IsolationUnavailable as error:
         return _complain(str(error))
     except _out_of_memory() as error:
-        return _complain(
-            f"out of memory ({str(error).splitlines()[0]}); `trl-gift estimate` says what fits. What was sampled is kept."
-        )
+        return _complain(f"out of memory ({str(error).splitlines()[0]}); {_what_fits(name, rest)}")
     except StageUnavailable as error:
         print(f"trl-gift: {error}\nWhat was sampled is kept; continue with --resume.", file=sys.stderr)
         return 1
@@ -89,6 +87,20 @@ def _quieten() -> None:
 def _out_of_memory() -> tuple[type[Exception], ...]:
     torch = sys.modules.get("torch")
     return (torch.OutOfMemoryError,) if torch is not None else ()
+
+
+def _what_fits(name: str, argv: Sequence[str]) -> str:
+    """The end of the line about a full memory: what to do."""
+    if name in ("train", "sample", _WORKER):
+        from trl_gift.cli.following import dry_run_command
+
+        command = dry_run_command(argv[1:] if name == _WORKER else argv)
+        return f"`{command}` says what fits. What was sampled is kept."
+    if name == "quickstart":
+        return "give a smaller --batch-size. What was sampled is kept."
+    if name == "estimate":
+        return "add --no-calibration, which loads no weights."
+    return "give --load_in_4bit or a smaller model." if name in ("evaluate", "generate") else "use a larger machine."
 
 
 def _usage() -> str:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import yaml
 from trl import TrlParser
 
-from trl_gift.cli.lines import complaint, nearest, unknown_option
+from trl_gift.cli.lines import complaint, nearest, spelled, unknown_option
 from trl_gift.errors import ConfigError
 
 # The help lists more choices than these after the text instead of between braces.
@@ -69,8 +69,9 @@ class RunParser(TrlParser):  # type: ignore[misc]
     def add_argument(self, *names: str, **options: Any) -> Any:
         """Adds an option to the group of its stage. The help shows one spelling of it and a short placeholder."""
         if names[0] in ("-h", "--help-all"):
+            self._names += [name for name in names if name.startswith("--")]
             return super().add_argument(*names, **options)
-        # `_spelled` reads `--num-steps` as `--num_steps`, so the help shows one spelling only.
+        # `parse_known_args` reads `--num-steps` as `--num_steps`, so the help shows one spelling only.
         spellings = [name for name in names if "-" not in name.lstrip("-")] or list(names)
         name = spellings[0].lstrip("-")
         if {float, str} <= set(_members(self._hints.get(name))):  # HfArgumentParser would take numbers alone
@@ -89,7 +90,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but an unknown option raises an error with a suggestion, before any dataclass is made."""
-        found, unknown = super().parse_known_args([self._spelled(item) for item in args or []], namespace)
+        found, unknown = super().parse_known_args([spelled(item, self._names) for item in args or []], namespace)
         if unknown:
             raise unknown_option(unknown, [*self._names, *self._also], self.prog)
         return found, []
@@ -138,11 +139,6 @@ class RunParser(TrlParser):  # type: ignore[misc]
             for name in dict.fromkeys([*self._stages.values(), self._rest]):
                 self._groups[name] = self.add_argument_group(name)
         return self._groups[title]
-
-    def _spelled(self, item: str) -> str:
-        name, equals, value = item.partition("=")
-        underscored = f"--{name[2:].replace('-', '_')}"
-        return item if name in self._names or underscored not in self._names else f"{underscored}{equals}{value}"
 
     def _checked(self, name: str, value: Any) -> Any:
         """Converts a value of the YAML file to the option's type; a single value may stand for a list of one."""

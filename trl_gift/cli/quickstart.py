@@ -14,14 +14,21 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from trl_gift.cli.following import next_commands
-from trl_gift.cli.lines import LineParser, as_options, check_at_least
-from trl_gift.errors import ConfigError
+from trl_gift.cli.following import next_commands, solved_tasks
+from trl_gift.cli.lines import LineParser, as_own_options, check_at_least
+from trl_gift.errors import ConfigError, UserError
 from trl_gift.playground import model_path, playground_tasks
+from trl_gift.run.wording import Wording
 
 DEFAULT_OUTPUT = "quickstart-out"
+# This command's name of each option of `GiFTConfig` that it offers.
+_NAMES = {
+    "output_dir": "output-dir", "num_rounds": "rounds", "num_steps": "steps", "sampler": "sampler",
+    "perplexity_weight": "perplexity-weight", "num_selected": "num-selected", "learning_rate": "learning-rate",
+    "num_train_epochs": "epochs", "engine_batch_size": "batch-size", "seed": "seed",
+}  # fmt: skip
 BATCH_SIZE = 32  # of all processes together, so that a launcher of several changes nothing but the time
 
 
@@ -29,18 +36,26 @@ def run(argv: Sequence[str]) -> int:
     """Runs the quickstart."""
     options = _parser().parse_args(argv)
     check_at_least(1, tasks=options.tasks, heldout=options.heldout, threads=options.threads)
-    # Standard output is kept for --json; bars, lines and the output of libraries go to standard error.
-    with contextlib.redirect_stdout(sys.stderr):
-        summary = _quickstart(options)
+    # Standard output is for the result; bars, lines and the output of libraries go to standard error.
+    results = sys.stderr if options.json else sys.stdout
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            summary = _quickstart(options, results)
+    except UserError as error:
+        raise type(error)(_phrase(str(error))) from error
     if os.environ.get("RANK", "0") != "0":
         return 0  # the first of several processes speaks for all
-    print(summary.pop("following"), f"{summary['seconds']:.0f} s", sep="\n\n", file=sys.stderr)
+    print(summary.pop("following"), f"{summary['seconds']:.0f} s", sep="\n\n", file=results)
     if options.json:
         print(json.dumps(summary))
     return 0
 
 
-def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
+def _phrase(line: str) -> str:
+    return as_own_options(line, _NAMES)
+
+
+def _quickstart(options: argparse.Namespace, results: TextIO) -> dict[str, Any]:
     started = time.monotonic()
     _quieten()
     import torch
@@ -56,6 +71,7 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
         output_dir=output_dir,
         num_rounds=options.rounds,
         sampler=options.sampler,
+        hint="failing_test",
         num_steps=options.steps,
         num_generations=3,
         max_completion_length=64,
@@ -92,7 +108,7 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
         )
         # The table at the end says what the logs would; the bars stay.
         quieten_logs(trainer, losses=False)
-        trainer.phrase = as_options
+        trainer.wording, trainer.results = Wording(_phrase, frozenset(_NAMES)), results
         trainer.says_what_follows = False
         result = trainer.train(resume_from_checkpoint=options.resume)
         trainer.save_model(str(Path(output_dir) / "model"))
@@ -101,6 +117,7 @@ def _quickstart(options: argparse.Namespace) -> dict[str, Any]:
             output_dir,
             str(Path(output_dir) / "model"),
             trainer.tasks,
+            solved_tasks(trainer.run),
             measured=[*measured, "--eval_limit", str(options.heldout)],
             on_cpu=bool(config.use_cpu),
         )
@@ -126,7 +143,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tasks", type=int, default=200, help="tasks to learn from")
     parser.add_argument("--heldout", type=int, default=400, help="held-out tasks to measure on")
     parser.add_argument(
-        "--sampler", default="gibbs", choices=("gibbs", "conditional", "rewrite"), help="how programs are sampled"
+        "--sampler",
+        default="gibbs",
+        choices=("gibbs", "conditional", "rewrite", "hinted"),
+        help="how programs are sampled",
     )
     parser.add_argument(
         "--perplexity-weight", type=float, default=2.0, help="preference for rare programs; 0 for none"

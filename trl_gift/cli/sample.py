@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from trl_gift.cli.arguments import eval_tasks, make_trainer, parse, train_tasks
+from trl_gift.cli.following import wording
 
 
 def run(argv: Sequence[str]) -> int:
@@ -18,6 +19,7 @@ def run(argv: Sequence[str]) -> int:
     arguments, config, model, resume = parse("sample", [item for item in argv if item != "--json"])
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
         trainer = make_trainer(config, model, train_tasks(arguments, config.verify), eval_tasks(arguments))
+        trainer.wording = wording(argv, arguments)
         path = trainer.sample(resume_from_checkpoint=bool(resume))
         trainer.accelerator.end_training()
     print(json.dumps({"output_dir": str(config.output_dir), "folder": str(path)}) if "--json" in argv else path)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from trl_gift.cli.lines import LineParser, as_options, check_at_least, nearest
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.run.ending import run_text
 from trl_gift.run.folder import RunFolder
@@ -43,7 +44,8 @@ def run(argv: Sequence[str]) -> int:
         return 0
     found = list(samples)
     if not found:
-        print(f"no sample of {folder.root.parent} is like that; `trl-gift show {options.run}` lists what there is.")
+        command = shlex.join(["trl-gift", "show", options.run])
+        print(f"no sample of {folder.root.parent} is like that; `{command}` lists what there is.")
         return 0
     print(story(found) if options.task is not None and not options.status else listing(found))
     return 0
@@ -93,27 +95,40 @@ def overview(run: RunFolder) -> str:
     base = run.read("base.json") if run.has("base.json") else None
     recorded = run.read("run.json")
     verified = bool(recorded["options"]["verify"])
-    lines = [f"{recorded['model']}, {recorded['tasks']['count']} tasks, sampler {recorded['options']['sampler']}"]
+    lines = [
+        f"{recorded['model']}, {plural(recorded['tasks']['count'], 'task')}, sampler {recorded['options']['sampler']}"
+    ]
     if final is None:
-        lines.append(f"Not finished: {len(rounds)} of {recorded['options']['num_rounds']} rounds are measured.")
+        lines.append(
+            f"Not finished: {len(rounds)} of {plural(recorded['options']['num_rounds'], 'round')} {'is' if len(rounds) == 1 else 'are'} measured."
+        )
     if rounds:
         lines += [
             "",
             as_options(run_text(base, rounds, final, verified, recorded.get("left_out", {}).get("tasks", ()))),
         ]
-    task = ""
+    task = round_number = ""
+    seen: Counter[str] = Counter()
     for folder in round_folders(run):
         statuses: Counter[str] = Counter()
         for sample in read_samples(folder):
             statuses[sample.status] += 1
-            task = task or (sample.task_id if sample.continues and sample.step else "")
+            if not task and sample.continues and sample.step:
+                task, round_number = sample.task_id, str(sample.round)
+        seen += statuses
         counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
         lines += ["", f"{folder.name.replace('-', ' ')}: {counts}"]
     name = run.root.parent
-    lines += ["", shlex.join(["trl-gift", "show", str(name), "--status", "failed", "--limit", "3"])]
-    if task:
-        lines.append(shlex.join(["trl-gift", "show", str(name), "--task", task, "--round", "1"]))
+    next_looks = [["--status", _worth_a_look(seen), "--limit", "3"]] if seen else []
+    next_looks += [["--task", task, "--round", round_number]] if task else []
+    lines += ["", *(shlex.join(["trl-gift", "show", str(name), *flags]) for flags in next_looks)]
     return _printable("\n".join(lines))
+
+
+def _worth_a_look(seen: Counter[str]) -> str:
+    """A status that samples have: programs that failed first, then the most frequent of the others that did not pass."""
+    others = [status for status, _ in seen.most_common() if status != Status.PASSED]
+    return "failed" if Status.FAILED in others else next(iter(others), str(Status.PASSED))
 
 
 def story(samples: Sequence[CodeSample]) -> str:
@@ -183,7 +198,7 @@ def _chosen(run: RunFolder, options: argparse.Namespace) -> Iterator[CodeSample]
         folders = [run.round(options.round)] if run.round(options.round) in folders else []
         if not folders:
             raise ConfigError(
-                f"--round {options.round}: the run has {len(round_folders(run))} sampled rounds; give one of these."
+                f"--round {options.round}: the run has {plural(len(round_folders(run)), 'sampled round')}; give one of these."
             )
     left = options.limit if options.limit is not None else sys.maxsize
     for folder in folders:

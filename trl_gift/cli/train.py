@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from trl_gift.cli.arguments import parse_with_launch
 from trl_gift.cli.launch import is_launched, launch_from, run_processes
+from trl_gift.cli.lines import spelled
 from trl_gift.cli.worker import work
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.summary import run_record
@@ -20,6 +21,7 @@ from trl_gift.run.summary import run_record
 
 def run(argv: Sequence[str]) -> int:
     """Trains; with `--resume`, continues; with `--dry-run`, only estimates."""
+    argv = [spelled(item, ("--dry-run", "--json", "--resume")) for item in argv]
     rest = [item for item in argv if item not in ("--dry-run", "--json")]
     arguments, config, model, resume, options = parse_with_launch("train", rest)
     as_json = "--json" in argv
@@ -37,7 +39,7 @@ def run(argv: Sequence[str]) -> int:
         code = run_processes(launch, config, resume, [item for item in rest if item != "--resume"], quiet=as_json)
     else:
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-            work("train", arguments, config, model, resume)
+            work("train", rest, arguments, config, model, resume)
         code = 0
     if as_json and code == 0 and os.environ.get("RANK", "0") == "0":
         print(json.dumps(run_record(RunFolder(config.output_dir))))

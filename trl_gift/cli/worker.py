@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from peft import PeftModel
 from trl import ModelConfig
 
 from trl_gift.cli.arguments import TaskArguments, eval_tasks, make_trainer, name_datasets, parse, train_tasks
-from trl_gift.cli.following import measured_flags, next_commands
-from trl_gift.cli.lines import as_options
+from trl_gift.cli.following import measured_flags, next_commands, solved_tasks, wording
 from trl_gift.cli.logs import quieten_logs
 from trl_gift.config import GiFTConfig
 
@@ -17,15 +17,31 @@ from trl_gift.config import GiFTConfig
 def run(argv: Sequence[str]) -> int:
     """Trains, or only samples."""
     stage, *rest = argv
-    work(stage, *parse("train", rest))
+    work(stage, rest, *parse("train", rest))
     return 0
 
 
-def work(stage: str, arguments: TaskArguments, config: GiFTConfig, model: ModelConfig, resume: bool | str) -> None:
-    """Trains, or only samples; saves the model once the run is finished."""
+def work(
+    stage: str,
+    argv: Sequence[str],
+    arguments: TaskArguments,
+    config: GiFTConfig,
+    model: ModelConfig,
+    resume: bool | str,
+) -> None:
+    """Trains, or only samples; saves the model once the run is finished.
+
+    Args:
+        stage: "train" or "sample".
+        argv: The command line that the rest was read from, for what is printed.
+        arguments: The tasks.
+        config: The run's options.
+        model: The model's options.
+        resume: Whether or from which checkpoint to continue.
+    """
     trainer = make_trainer(config, model, train_tasks(arguments, config.verify), eval_tasks(arguments))
     trainer.says_what_follows = False  # the command does, with its own options
-    trainer.phrase = as_options
+    trainer.wording, trainer.results = wording(argv, arguments), sys.stdout
     quieten_logs(trainer)
     name_datasets(trainer, arguments)
     if stage == "sample":
@@ -39,6 +55,15 @@ def work(stage: str, arguments: TaskArguments, config: GiFTConfig, model: ModelC
         folder = str(config.output_dir)
         is_adapter = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
         trainer.say(
-            next_commands(folder, folder, trainer.tasks, is_adapter, measured_flags(arguments), on_cpu=config.use_cpu)
+            next_commands(
+                folder,
+                folder,
+                trainer.tasks,
+                solved_tasks(trainer.run),
+                is_adapter,
+                measured_flags(arguments),
+                on_cpu=config.use_cpu,
+            ),
+            trainer.results,
         )
     trainer.accelerator.end_training()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import jinja2
 
+from trl_gift.common.words import plural
+
 # The form that TRL's trainers have in `_paper`.
 PAPER = {
     "title": "GiFT: Gibbs Fine-Tuning for Code Generation",
@@ -40,10 +42,6 @@ def percent(value: float) -> str:
 def points(value: float) -> str:
     """A difference of shares in percentage points, with its sign."""
     return f"{100 * value:+.1f}"
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
 def _link(name: str, kind: str = "") -> str:
@@ -85,7 +83,7 @@ _ENVIRONMENT.filters |= {
     "number": lambda value: f"{value:g}",
     "paragraph": lambda text: " ".join(text.split()),
     "percent": percent,
-    "plural": _plural,
+    "plural": plural,
     "points": points,
     "python_literal": _python_literal,
     "thousands": lambda value: f"{value:,}",

@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from trl_gift.common.files import whole_file
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.report.choice import left_out
 from trl_gift.report.figures import OUTCOMES, Figures, gather
@@ -173,10 +174,9 @@ def lead(run: Run) -> str:
     counts = [(item["pairs"], item["references"]) for item in run.measured[: run.final_round]]
     method = method_of(str(run.options["sampler"])).name
     learned = Learned.of(counts, bool(run.options.get("restart_from_base", True))).line(run.verified) if counts else ""
-    wanted = run.options["num_rounds"]
     return (
-        f"{learned[:1].upper()}{learned[1:]}{': ' if counts else ''}{method}, {len(run.measured)} of {wanted} "
-        f"{'round' if wanted == 1 else 'rounds'}, {run.num_tasks:,} {'task' if run.num_tasks == 1 else 'tasks'}"
+        f"{learned[:1].upper()}{learned[1:]}{': ' if counts else ''}{method}, {len(run.measured)} of "
+        f"{plural(run.options['num_rounds'], 'round')}, {plural(run.num_tasks, 'task')}"
     )
 
 

@@ -1,9 +1,22 @@
 """A run on disk and in trackers.
 
 Public modules: `ending` (how a run went, in words), `folder` (where artefacts lie, when a run may start or continue),
-`methods` (what a sampler makes of a run, in words), `next_step` (what a run does next), `resuming` (what a run continues
+`methods` (what a run is, in words), `next_step` (what a run does next), `resuming` (what a run continues
 from), `samples` (the samples of the rounds, read once), `sets` (records of several sets of evaluation tasks), `summary`
-(what a round did), `tracking` (TensorBoard, Weights & Biases, trackio), `weights` (how the model was loaded).
+(what a round did), `tracking` (TensorBoard, Weights & Biases, trackio), `weights` (how the model was loaded),
+`wording` (how a run speaks to its user).
 """
 
-__all__ = ["ending", "folder", "methods", "next_step", "resuming", "samples", "sets", "summary", "tracking", "weights"]
+__all__ = [
+    "ending",
+    "folder",
+    "methods",
+    "next_step",
+    "resuming",
+    "samples",
+    "sets",
+    "summary",
+    "tracking",
+    "weights",
+    "wording",
+]

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trl_gift.common.words import plural
 from trl_gift.evaluation import paired_difference
 from trl_gift.run.sets import of_set, views
+from trl_gift.run.wording import AS_PYTHON, Wording
 
 Record = Mapping[str, Any]
 _MOST_NO_CODE = 0.2
@@ -32,6 +34,7 @@ def run_text(
     kept: int | None = None,
     verified: bool = True,
     left_out: Sequence[str] = (),
+    wording: Wording = AS_PYTHON,
 ) -> str:
     """The table, the sentence and the lines, one after the other. Further sets of tasks have a table and a sentence each.
 
@@ -41,12 +44,13 @@ def run_text(
         kept: The round whose weights the model has; None for the last.
         verified: Whether the run executed its samples.
         left_out: Names of the training tasks that were too long for the model.
+        wording: Says which options the advice may name.
     """
     parts = []
     for place, (name, view, records) in enumerate(views(base, rounds)):
         parts.append(table(view, records, kept, verified, measures_only=place > 0))
         parts.append(f"{name}: {sentence(records, kept)}" if name else sentence(records, kept))
-    troubles = [*troubles_of(rounds, verified), *left_out_lines(base, left_out)]
+    troubles = [*troubles_of(rounds, verified, wording), *left_out_lines(base, left_out)]
     return "\n\n".join(part for part in (*parts, "\n".join(troubles)) if part)
 
 
@@ -111,8 +115,8 @@ def sentence(rounds: Sequence[Record], kept: int | None = None) -> str:
     return "No gain is shown: the 95 % interval of the paired difference reaches zero."
 
 
-def troubles_of(rounds: Sequence[Record], verified: bool = True) -> list[str]:
-    """A line for each thing that went wrong, with its likely cause."""
+def troubles_of(rounds: Sequence[Record], verified: bool = True, wording: Wording = AS_PYTHON) -> list[str]:
+    """A line for each thing that went wrong, with its likely causes, as far as the user has options for them."""
     lines = []
     for before, item in zip([None, *rounds], rounds, strict=False):
         name = f"round {item['round']}"
@@ -120,13 +124,22 @@ def troubles_of(rounds: Sequence[Record], verified: bool = True) -> list[str]:
             kinds = ", ".join(f"{kind} {count}" for kind, count in item.get("no_code_kinds", {}).items())
             lines.append(
                 f"{name}: {item['no_code'] / item['samples']:.0%} of the completions hold no program"
-                f"{f' ({kinds})' if kinds else ''}. Likely causes: max_completion_length is too small, or prompt_format does "
-                "not suit the model."
+                f"{f' ({kinds})' if kinds else ''}."
+                + _causes(
+                    wording,
+                    ("max_completion_length", "max_completion_length is too small"),
+                    ("prompt_format", "prompt_format does not suit the model"),
+                )
             )
         if verified and item["samples"] and not item["passed"]:
             lines.append(
-                f"{name}: no program passed. Likely causes: the tasks are too hard for the model, or the temperature is too "
-                "high; temperature='auto' tries several."
+                f"{name}: no program passed."
+                + _causes(
+                    wording,
+                    (None, "the tasks are too hard for the model"),
+                    ("num_steps", "num_steps is too small"),
+                    ("temperature", "the temperature is too high (temperature='auto' tries several)"),
+                )
             )
         lines += _measured_troubles(name, before, item)
         for other in item.get("other_sets", ()):
@@ -135,8 +148,9 @@ def troubles_of(rounds: Sequence[Record], verified: bool = True) -> list[str]:
             )
     if verified and rounds and (never := rounds[-1]["tasks"] - rounds[-1]["solved_tasks"]) and rounds[-1]["passed"]:
         lines.append(
-            f"{never} of {rounds[-1]['tasks']} tasks were never solved, so no program of the model's own was learned for them. "
-            "More steps, or sampler='hinted', may solve some."
+            f"{never} of {plural(rounds[-1]['tasks'], 'task')} {'was' if never == 1 else 'were'} never solved, so no program "
+            f"of the model's own was learned for {'it' if never == 1 else 'them'}. A larger "
+            "num_steps or sampler='hinted' may solve more."
         )
     return lines
 
@@ -157,6 +171,12 @@ def left_out_lines(base: Record | None, tasks: Sequence[str] = ()) -> list[str]:
         for kind, names in found.items()
         if names
     ]
+
+
+def _causes(wording: Wording, *causes: tuple[str | None, str]) -> str:
+    """The likely causes that need no option, or one that the user has."""
+    found = [text for option, text in causes if option is None or wording.offers(option)]
+    return f" Likely cause{'s' if len(found) > 1 else ''}: {'; '.join(found)}." if found else ""
 
 
 def _measured_troubles(name: str, before: Record | None, item: Record) -> list[str]:

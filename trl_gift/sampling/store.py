@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from trl_gift.common.files import whole_file
-from trl_gift.sampling.records import INFRASTRUCTURE, CodeSample
+from trl_gift.sampling.records import INFRASTRUCTURE, PASSED, CodeSample
 
 _PARQUET = "samples.parquet"
 _ROW_GROUP = 4096
@@ -171,6 +171,16 @@ def read_samples(folder: Path) -> Iterator[CodeSample]:
         for batch in file.iter_batches(batch_size=_BATCH):
             for record in batch.to_pylist():
                 yield CodeSample.from_record({**record, "outcome": json.loads(record["outcome"])})
+
+
+def passed_tasks(folder: Path) -> set[str]:
+    """The tasks that a sample of a round has solved."""
+    if not is_complete(folder):
+        return {sample.task_id for sample in read_samples(folder) if sample.passed}
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(folder / _PARQUET, columns=["task_id"], filters=[("status", "=", PASSED)])
+    return set(table.column("task_id").to_pylist())
 
 
 def count_samples(folder: Path) -> int:
