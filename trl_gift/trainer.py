@@ -45,7 +45,13 @@ from trl_gift.report import report_of
 from trl_gift.run.ending import best_round, run_text
 from trl_gift.run.folder import SAVED_MARK, RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
-from trl_gift.run.resuming import asked_to_resume, check_weights, find_checkpoint, refuse_other_checkpoints
+from trl_gift.run.resuming import (
+    asked_to_resume,
+    check_weights,
+    find_checkpoint,
+    holds_last_weights,
+    refuse_other_checkpoints,
+)
 from trl_gift.run.samples import RoundSamples, ends_of_chains, read_rounds
 from trl_gift.run.sets import attempts_record, base_record
 from trl_gift.run.summary import summarise
@@ -314,6 +320,9 @@ class GiFTTrainer(RoundTrainer):
             return self._end()
         with self.rollouts.executing(self.args.verify or bool(self.eval_sets)):
             checkpoint = self._begin(resume_from_checkpoint)
+            if checkpoint and self.is_finished and self._agreed(holds_last_weights(self.run, checkpoint)):
+                self.enter_after(checkpoint)
+                return self._end()
             self._check_references()
             self._curate()
             self._evaluate_base()
@@ -448,6 +457,18 @@ class GiFTTrainer(RoundTrainer):
             mark = {"run": self.run_key, "round": self.run.final_round or self._round, "weights": weights}
             write_json(folder / SAVED_MARK, mark)
 
+    def save_final_model(self, output_dir: str) -> None:
+        """Saves the model of the finished run, unless it lies in the folder already, as after a resume of a finished run.
+
+        Args:
+            output_dir: The folder.
+        """
+        if not self._agreed(self.run.has_saved(Path(output_dir))):
+            self.save_model(output_dir)
+        elif self.args.should_save:
+            self.publisher.saved_model = Path(output_dir)
+            self.create_model_card()
+
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Creates the model's repository and, with `push_samples`, that of the samples, unless they exist.
 
@@ -515,6 +536,7 @@ class GiFTTrainer(RoundTrainer):
             weights=LoadedAs.of(self.accelerator.unwrap_model(self.model)).to_record(),
             eval_sets={name: those for name, those in self.eval_sets.items() if name},
             left_out={kind: names for kind, names in self._too_long.items() if names},
+            use_cpu=bool(args.use_cpu),
         )
         exists = self._agreed(self.run.exists)
         if isinstance(resume, Path) and not exists:

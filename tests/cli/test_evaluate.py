@@ -17,8 +17,9 @@ from trl_gift.cli.main import main
 from trl_gift.errors import ResumeError
 from trl_gift.evaluation import Evaluation
 from trl_gift.inference.saved import read_evaluation
-from trl_gift.inference.sources import find_source
+from trl_gift.inference.sources import find_source, recorded_device
 from trl_gift.playground import model_path, playground_tasks
+from trl_gift.run.folder import RunFolder
 from trl_gift.sandbox import LocalSandbox
 
 CPU = ["--use_cpu", "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--sandbox_workers", "1"]
@@ -211,6 +212,16 @@ def test_a_4_bit_run_is_measured_as_it_measured_itself(evaluate, tmp_path, capfd
     with pytest.raises(ResumeError, match="the quantisation of the model was '4-bit nf4, computed in bfloat16' and is now "
                        "None"):  # fmt: skip
         unquantised.train(resume_from_checkpoint=True)
+
+
+@pytest.mark.parametrize(("recorded", "has_gpu", "options"), [
+    (True, False, {"use_cpu": True, "bf16": False}), (True, True, {}), (False, False, {}),
+])  # fmt: skip
+def test_a_run_on_a_cpu_is_measured_on_one_where_there_is_no_gpu(recorded, has_gpu, options, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: has_gpu)
+    assert recorded_device(str(tmp_path)) == {}
+    RunFolder(tmp_path).start({"use_cpu": recorded})
+    assert recorded_device(str(tmp_path)) == options
 
 
 def test_a_run_is_measured_as_it_measured_itself(evaluate, run):

@@ -59,11 +59,23 @@ def test_from_the_quickstart_on(here, capsys):
     assert "The model is in quickstart-out/model." in said
     assert "gain over base" in said
     assert "round 1" in run(capsys, *commands["show"]).out
-    measured = json.loads(run(capsys, *commands["evaluate"], "--json").out)
+    assert commands["evaluate"][-3:] == ["--use_cpu", "--bf16", "false"]
+    given = commands["evaluate"] if torch.accelerator.is_available() else commands["evaluate"][:-3]
+    measured = json.loads(run(capsys, *given, "--json").out)
     record = json.loads((here / "quickstart-out/_gift/round-1/metrics.json").read_text())
     assert measured["eval_pass@1"] == record["metrics"]["pass@1"]
     assert measured["comparison"]["difference"] == pytest.approx(record["gain"]["pass@1"])
     assert "def solve(" in run(capsys, *commands["generate"]).out
+    weights = (here / "quickstart-out/model/model.safetensors").stat()
+    again = run(
+        capsys, "quickstart", "--tasks", 6, "--heldout", 6, "--steps", 2, "--rounds", 1, "--resume",
+        "--output_dir", "quickstart-out",
+    )  # fmt: skip
+    assert re.sub(r"\d+ s$", "", again.out.strip()) == re.sub(r"\d+ s$", "", said.strip()), "the summary, and no more"
+    assert again.err.splitlines()[2:] == [
+        "The run in quickstart-out is finished: its round is measured. A larger --rounds continues it."
+    ], "no bars, and nothing of the libraries"
+    assert (here / "quickstart-out/model/model.safetensors").stat() == weights, "nothing is written again"
     assert "sampled_pass@1" not in measured
 
 
@@ -98,7 +110,13 @@ def test_from_an_adapter_of_ones_own_on(here, capsys):
     assert [measured[f"eval_{name}_num_tasks"] for name in ("one", "two")] == [3, 3]
     assert set(measured["comparison"]) == {"one", "two"}, "each set is compared with the same set of the run"
     assert commands["merge"][-1] == "my runs/out-merged"
-    run(capsys, *commands["merge"])
+    merged = run(capsys, *commands["merge"]).out
+    assert printed(merged)["generate"][:2] == ["generate", "my runs/out-merged"]
+    assert run(capsys, *printed(merged)["generate"]).out.strip()
+    card = (here / "my runs/out-merged/README.md").read_text()
+    assert "## The adapter's card" in card
+    assert "#### Results" in card
+    exec(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0], {})
     model = AutoModelForCausalLM.from_pretrained("my runs/out-merged")
     tokenizer = AutoTokenizer.from_pretrained("my runs/out-merged")
     ids = tokenizer("def solve(xs):\n", return_tensors="pt").input_ids

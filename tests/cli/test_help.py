@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -31,6 +32,44 @@ def test_no_help_imports_torch():
     )
     done = subprocess.run([sys.executable, "-c", code, *COMMANDS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["--help-all", "--help_all"])
+def test_every_command_has_the_help_of_all_options(command, flag, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, flag])
+    assert stopped.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_the_help_of_a_measurement_lists_only_what_it_reads(capsys):
+    for flag in ("--help", "--help-all"):
+        with contextlib.suppress(SystemExit):
+            main(["evaluate", flag])
+        text = capsys.readouterr().out
+        listed = {word for word in text.split() if word.startswith("--")}
+        for name in (
+            "num_rounds",
+            "num_steps",
+            "learning_rate",
+            "train_on_references",
+            "push_samples",
+            "limit",
+            "filter",
+            "use_peft",
+        ):
+            assert f"--{name}" not in listed
+        for name in (
+            "eval_num_generations",
+            "eval_limit",
+            "max_completion_length",
+            "prompt_format",
+            "load_in_4bit",
+            "use_cpu",
+        ):
+            assert f"--{name}" in listed
+    assert {"--stop", "--isolation", "--eval_temperature"} <= listed
 
 
 def test_all_options_are_there_on_demand(capsys):

@@ -103,6 +103,10 @@ CASES = [
     (["estimate", *options(), "--memory-gb", "0"], "--memory-gb 0: must be above zero"),
     (["estimate", *options(), "--memory-gbs", "4"], "--memory-gbs is not an option of `trl-gift estimate`; did you mean --memory-gb?"),
     (["estimate", *options(), "--calibration-tasks", "0"], "--calibration-tasks 0: must be at least 1"),
+    (["train"], "model_name_or_path is missing; name a model"),
+    (["train", "--model-name-or-path", "playground"], "dataset_name is missing; name a dataset"),
+    (["evaluate", "playground", "--model-name-or-path", "x"], "'playground' and --model_name_or_path 'x' both name"),
+    (["estimate"], "model_name_or_path is missing; name a model"),
     # Types, choices, ranges
     (run(num_steps="many"), "--num_steps: invalid int value: 'many'"),
     (run(top_p="hot"), "--top_p: invalid float value: 'hot'"),

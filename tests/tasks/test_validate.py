@@ -78,10 +78,15 @@ def test_command(tmp_path, capsys):
     summary = json.loads(capsys.readouterr().out)
     assert (summary["tasks"], summary["valid"]) == (4, 1)
     assert {item["task_id"] for item in summary["quarantined"]} == {"wrong", "broken", "empty"}
+    lines = {item["task_id"]: number for number, item in enumerate(ROWS[:4], 1)}
+    assert all(item["where"] == f"{path}, line {lines[item['task_id']]}" for item in summary["quarantined"])
     assert json.loads(report.read_text()) == summary
     assert [json.loads(line)["task_id"] for line in clean.read_text().splitlines()] == ["good"]
-    assert main(["validate", str(path)]) == 0
-    assert "1 of 4 tasks are valid." in capsys.readouterr().out
+    assert main(["validate", str(path), "--output", str(clean), "--report", str(report)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "1 of 4 tasks are valid."
+    assert said[-2:] == [f"{clean}: 1 valid task", f"{report}: this report as JSON"]
+    assert f"  {path}, line {lines['wrong']}, task wrong: the reference" in "\n".join(said)
     assert main(["validate", str(tmp_path / "absent.jsonl")]) == 2
 
 

@@ -13,6 +13,7 @@ from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.cli.main import main
 from trl_gift.errors import ConfigError
 from trl_gift.playground import playground_tasks
+from trl_gift.run.folder import RunFolder
 from trl_gift.training.merging import merge_adapter
 
 KINDS = {"lora": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}}
@@ -71,6 +72,23 @@ def test_the_command(tmp_path, adapter_folder, model_folder, capsys):
     assert main(arguments) == 2
     assert "exists already" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.tmp"))
+    card = (tmp_path / "merged/README.md").read_text()
+    assert "with the adapter `adapter` added to its weights" in card
+    assert "parameters in bfloat16" in card
+    assert card.count("```python") == 1, "the adapter has no card of its own but that of peft"
+
+
+def test_the_whole_model_of_a_run_needs_no_merge(tmp_path, model_folder, capsys):
+    RunFolder(tmp_path / "out").start({})
+    arguments = ["merge", str(tmp_path / "out"), "--output", str(tmp_path / "merged")]
+    assert main(arguments) == 2
+    assert "the folder of a run that has no trained model yet; continue the run first." in capsys.readouterr().err
+    model_folder.rename(tmp_path / "out/model")
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"trl-gift: '{tmp_path}/out/model' holds a whole model, which needs no merge; use it as it is, or give an adapter."
+    )
 
 
 @pytest.mark.parametrize(("settings", "name"), [({"load_in_4bit": True}, "4-bit"), ({"load_in_8bit": True}, "8-bit"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,14 +14,14 @@ import transformers
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from trl_gift.cli.launch import FLAGS, add_launch_arguments
-from trl_gift.cli.lines import read_mapping
+from trl_gift.cli.lines import read_mapping, spelled
 from trl_gift.cli.parser import HelpAll, RunParser, read_options
 from trl_gift.common.options import Stage, described, options_of
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, UserError
 from trl_gift.generation import default_dtype
 from trl_gift.inference.loading import LoadedModel, load
-from trl_gift.inference.sources import ModelSource, recorded_options
+from trl_gift.inference.sources import ModelSource, recorded_device, recorded_options
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.presets import preset_names, preset_options
 from trl_gift.run.folder import RunFolder
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
 PLAYGROUND = "playground"
+# Read before all others are.
+_READ_BEFORE = ("--config", "--preset", "--model_name_or_path")
 _QUANTIZING = {"load_in_4bit", "load_in_8bit"}
 _NAMED_SET = re.compile(r"(?P<name>[\w.+-]+)=(?P<place>.+)")
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
@@ -40,7 +42,7 @@ _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to"
 _USUAL = (
     *_MOST_USED, "config", "preset", "resume", "dry-run", "num_processes", "accelerate_config",
     "base", "save", "compare", "json",
-    "dataset_name", "dataset_test_split", "eval_dataset_name", "limit", "filter", "column_mapping",
+    "dataset_name", "dataset_test_split", "eval_dataset_name", "limit", "filter", "eval_limit", "column_mapping",
     "num_rounds", "sampler", "num_steps", "num_generations", "temperature", "max_completion_length",
     "num_selected", "perplexity_weight", "train_on_references", "prompt_format",
     "eval_num_generations", "eval_k", "learning_rate", "num_train_epochs", "per_device_train_batch_size",
@@ -54,13 +56,16 @@ _DESCRIPTIONS = {
     "MODEL_OR_RUN is a folder or a name on the Hub, the output_dir of a run, or 'playground'; it comes first and stands\n"
     "for --model_name_or_path. With only --config, the trained model in the output_dir of that run is measured. Tasks\n"
     "come from --eval_dataset_name; how a run has asked its model (prompts, lengths, limits) is its default.\n"
+    "The file of a run may be given with --config; options that only training reads are ignored and not listed here.\n"
     "Exit codes: 0 measured, 1 a failure while running, 2 bad input.",
     "estimate": "Estimate the memory, time and disk space of a run.",
 }
 _HOW = (
     "Give options in a YAML file with `option: value` lines and on the command line. BOOL is true or false; an option\n"
-    "without BOOL means true, and --no_OPTION means false. --use_peft trains LoRA, --load_in_4bit loads 4-bit weights."
+    "without BOOL means true, and --no_OPTION means false. Options may be spelled with - or _. --load_in_4bit loads\n"
+    "4-bit weights"
 )
+_HOW_TO_TRAIN = ", and --use_peft trains LoRA."
 
 _MODEL = "--model_name_or_path Qwen/Qwen2.5-Coder-1.5B"
 _EXAMPLES = {
@@ -78,6 +83,20 @@ _MEASURING = {
     "'base' and 'round-N' stand for those of the measured run.",
     "--json": "Print one JSON object.",
 }
+
+
+# What `evaluate` reads of the options of a run.
+_OF_A_MEASUREMENT = frozenset(
+    (
+        *(name[2:] for name in _MEASURING), "config", "preset", "model_name_or_path", "output_dir", "seed", "samples_seed",
+        "use_cpu", "disable_tqdm", "dataset_name", "dataset_config", "eval_dataset_name", "dataset_test_split",
+        "dataset_streaming", "eval_filter", "eval_limit", "column_mapping", "output_comparison", "language_file",
+        "skip_invalid", "max_completion_length", "train_on_thinking", "eval_num_generations", "eval_k",
+        "eval_temperature", "model_init_kwargs", "model_revision", "dtype", "attn_implementation", "trust_remote_code",
+        "load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage",
+        *(name for name, option in options_of(GiFTConfig).items() if option.stage in ("Prompts", "Engine", "Execution")),
+    )
+) - {"verify"}  # fmt: skip
 
 
 @described
@@ -164,14 +183,15 @@ def parse_with_launch(
     These are the options of launching processes of `train`, and those of `evaluate`. Of the latter, `named` is what stands
     before all options, or None; `flags` and `file` are the names of the options that the command line and the file give.
     """
+    argv = [spelled(item, _READ_BEFORE) for item in argv]
     rest = [part for item in argv for part in (item.split("=", 1) if item.startswith("--config=") else [item])]
     named = rest.pop(0) if command == "evaluate" and rest and not rest[0].startswith("-") else None
     content = _config_file(rest)
-    parser = _parser(command, also)
+    parser = _parser(command, also, lambda given: _check_named(command, named, given))
     if named is not None:
         _refuse_two_models(named, rest)
         # How a run has asked its model holds unless anything else is given.
-        parser.set_defaults_with_config(**recorded_options(named))
+        parser.set_defaults_with_config(**recorded_options(named), **recorded_device(named))
     preset = _value_of("--preset", rest) or content.get("preset")
     if preset is not None:
         parser.set_defaults_with_config(**preset_options(str(preset)))
@@ -183,9 +203,18 @@ def parse_with_launch(
     flags = (item.partition("=")[0] for item in rest if item.startswith("--"))
     others.flags = frozenset(flag[2:].replace("-", "_") for flag in flags)
     model.model_name_or_path = named or model.model_name_or_path
-    if model.model_name_or_path is None:
+    return tasks, config, model, others.resume or _resume(config.resume_from_checkpoint), others
+
+
+def _check_named(command: str, named: str | None, given: argparse.Namespace) -> None:
+    """Checks that the model and the tasks are named, before the options are judged on this machine.
+
+    Raises:
+        ConfigError: for the first that is not.
+    """
+    if named is None and given.model_name_or_path is None:
         raise ConfigError("model_name_or_path is missing; name a model on the Hub or a local folder.")
-    if tasks.dataset_name is None and (command != "evaluate" or tasks.eval_dataset_name is None):
+    if given.dataset_name is None and (command != "evaluate" or given.eval_dataset_name is None):
         if named is not None and RunFolder(named).exists:
             raise ConfigError(
                 f"the run in {named!r} records no contents of tasks; name the tasks with --eval_dataset_name, or give the "
@@ -193,14 +222,13 @@ def parse_with_launch(
             )
         name = "eval_dataset_name" if command == "evaluate" else "dataset_name"
         raise ConfigError(f"{name} is missing; name a dataset on the Hub or a .jsonl or .parquet file.")
-    return tasks, config, model, others.resume or _resume(config.resume_from_checkpoint), others
 
 
 def _refuse_two_models(named: str, argv: Sequence[str]) -> None:
-    for flag in ("--model_name_or_path", "--model-name-or-path"):
-        other = _value_of(flag, argv)
-        if other is not None:
-            raise ConfigError(f"{named!r} and {flag} {other!r} both name what to measure; leave one of them out.")
+    flag = "--model_name_or_path"
+    other = _value_of(flag, argv)
+    if other is not None:
+        raise ConfigError(f"{named!r} and {flag} {other!r} both name what to measure; leave one of them out.")
 
 
 def _resume(value: str | bool | None) -> bool | str:
@@ -208,7 +236,7 @@ def _resume(value: str | bool | None) -> bool | str:
     return {"true": True, "false": False}.get(str(value).lower(), str(value)) if value is not None else False
 
 
-def _parser(command: str, also: Sequence[str]) -> RunParser:
+def _parser(command: str, also: Sequence[str], check: Callable[[argparse.Namespace], None]) -> RunParser:
     stages = dict.fromkeys(
         ("config", "preset", "resume", "dry-run", "accelerate_config", *FLAGS, *(name[2:] for name in _MEASURING)),
         "start",
@@ -224,13 +252,15 @@ def _parser(command: str, also: Sequence[str]) -> RunParser:
         also=also,
         usual=_USUAL,
         repeatable=("eval_dataset_name",),
+        honoured=_OF_A_MEASUREMENT if command == "evaluate" else None,
+        check=check,
         rest="training of each round (TRL's SFTConfig)",
         prog=f"trl-gift {command}",
         # `estimate` has printed its own usage by then.
         usage=argparse.SUPPRESS
         if command == "estimate"
         else f"trl-gift {command} {positional}[--config FILE.yaml] [--option value ...]",
-        description=f"{_DESCRIPTIONS[command]}\n\n{_HOW}\n\nexample:\n  trl-gift {command} {_EXAMPLES[command]}",
+        description=f"{_DESCRIPTIONS[command]}\n\n{_HOW}{'.' if command == 'evaluate' else _HOW_TO_TRAIN}\n\nexample:\n  trl-gift {command} {_EXAMPLES[command]}",
     )
     # As TRL's guides advise; peft alone would train only the query and value projections.
     parser.set_defaults_with_config(lora_target_modules=["all-linear"], lora_dropout=0.0)

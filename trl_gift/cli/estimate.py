@@ -57,10 +57,11 @@ def run(argv: Sequence[str]) -> int:
     """
     parser = _parser()
     options, rest = parser.parse_known_args(list(argv))
-    if options.help:
+    if options.help or options.help_all:
         parser.print_help()
-        print("\noptions of `trl-gift train`, which the run would have (`trl-gift train --help-all` lists all):\n")
-        parse("estimate", ["--help"])
+        more = "" if options.help_all else " (--help-all lists all)"
+        print(f"\noptions of `trl-gift train`, which the run would have{more}:\n")
+        parse("estimate", ["--help-all" if options.help_all else "--help"])
     if options.memory_gb is not None and options.memory_gb <= 0:
         raise ConfigError(f"--memory-gb {options.memory_gb:g}: must be above zero; give the card's memory in GiB.")
     check_at_least(1, calibration_tasks=options.calibration_tasks, calibration_seconds=options.calibration_seconds)
@@ -205,6 +206,7 @@ def _parser() -> LineParser:
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this and the options of `trl-gift train`")
+    parser.add_argument("--help-all", action="store_true", help="show all options of `trl-gift train`")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--memory-gb", type=float, metavar="N", help="ask about a card of N GiB instead of this one")
     parser.add_argument(

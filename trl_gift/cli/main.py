@@ -1,6 +1,6 @@
 """`trl-gift`: the command line. Each command is a thin module; this one picks it and turns mistakes into one line.
 
-Exit codes: 0 done, 1 a failure while running, 2 bad input (one clear line on standard error).
+Exit codes: 0 done, 1 a failure while running, 2 bad input (one clear line on standard error), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _WORKER = "worker"  # one process of a run, started by `train`
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in ("-h", "--help", "--help-all"):
         print(_usage())
         return 0
     if arguments[0] == "--version":
@@ -108,7 +108,8 @@ def _usage() -> str:
     commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
     return (
         "usage: trl-gift COMMAND [options]\n\nSelf-training of code models on their own verified programs.\n\n"
-        f"commands:\n{commands}\n\n`trl-gift COMMAND --help` describes the options of a command."
+        f"commands:\n{commands}\n\n`trl-gift COMMAND --help` describes the options of a command.\n"
+        "Exit codes: 0 done, 1 a failure while running, 2 bad input, 130 interrupted."
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,6 +38,8 @@ class RunParser(TrlParser):  # type: ignore[misc]
         also: Names of options that another parser reads, for suggestions.
         usual: Names of the options that `--help` lists; `--help-all` lists all.
         repeatable: Names of list options that may be given several times, each time with more values.
+        honoured: Names of the options that the command reads; the help lists no others. None for all.
+        check: Looks at the parsed options before any dataclass is made of them.
         options: As for argparse.
     """
 
@@ -49,8 +51,12 @@ class RunParser(TrlParser):  # type: ignore[misc]
         also: Sequence[str] = (),
         usual: Collection[str] = (),
         repeatable: Sequence[str] = (),
+        honoured: Collection[str] | None = None,
+        check: Callable[[argparse.Namespace], None] | None = None,
         **options: Any,
     ) -> None:
+        self._honoured = honoured
+        self._check = check
         self._stages = stages
         self._rest = rest
         self._also = also
@@ -93,6 +99,8 @@ class RunParser(TrlParser):  # type: ignore[misc]
         found, unknown = super().parse_known_args([spelled(item, self._names) for item in args or []], namespace)
         if unknown:
             raise unknown_option(unknown, [*self._names, *self._also], self.prog)
+        if self._check is not None:
+            self._check(found)
         return found, []
 
     def set_defaults_with_config(self, **config: Any) -> list[str]:
@@ -112,13 +120,13 @@ class RunParser(TrlParser):  # type: ignore[misc]
         return list(super().set_defaults_with_config(**values))
 
     def format_help(self) -> str:
-        """The help: of the usual options, or of all."""
-        if self.lists_all:
-            return str(super().format_help())
+        """The help: of the usual options, or of all, as far as the command reads them."""
         shown: dict[argparse.Action, str | None] = {}
         for action in self._actions:
             names = {name.lstrip("-") for name in action.option_strings}
-            if action.option_strings and not names & {*self._usual, "help", "help-all"}:
+            is_listed = self.lists_all or names & {*self._usual}
+            is_read = self._honoured is None or names & {*self._honoured}
+            if action.option_strings and not names & {"help", "help-all"} and not (is_listed and is_read):
                 shown[action], action.help = action.help, argparse.SUPPRESS
         try:
             return str(super().format_help())

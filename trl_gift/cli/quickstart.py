@@ -111,7 +111,7 @@ def _quickstart(options: argparse.Namespace, results: TextIO) -> dict[str, Any]:
         trainer.wording, trainer.results = Wording(_phrase, frozenset(_NAMES)), results
         trainer.says_what_follows = False
         result = trainer.train(resume_from_checkpoint=options.resume)
-        trainer.save_model(str(Path(output_dir) / "model"))
+        trainer.save_final_model(str(Path(output_dir) / "model"))
         measured = ["--eval_dataset_name", "playground", "--dataset_test_split", "test"]
         following = next_commands(
             output_dir,

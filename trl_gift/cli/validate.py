@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from trl_gift.cli.lines import LineParser, check_at_least, printable, read_mapping
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import Limits, LocalSandbox
@@ -18,7 +19,7 @@ from trl_gift.tasks.validate import RUNS, Validation, number_of_programs, valida
 
 
 def run(argv: Sequence[str]) -> int:
-    """Validates; exits with 0 whether or not tasks were quarantined, the report says."""
+    """Validates; the exit code does not say whether tasks were quarantined, the report does."""
     options = _parser().parse_args(argv)
     check_at_least(1, limit=options.limit, runs=options.runs, workers=options.workers)
     check_at_least(0.01, cpu_s=options.cpu_s)
@@ -26,7 +27,8 @@ def run(argv: Sequence[str]) -> int:
         if path is not None and not Path(path).parent.is_dir():
             raise ConfigError(f"{option} {path}: no such folder; make it first.")
     skipped: list[str] = []
-    tasks = _load(options, skipped)
+    places: dict[str, str] = {}
+    tasks = _load(options, skipped, places)
     limits = Limits(cpu_s=options.cpu_s, wall_s=3 * options.cpu_s)
     programs = number_of_programs(tasks, options.runs)
     with (
@@ -39,10 +41,12 @@ def run(argv: Sequence[str]) -> int:
     if options.output:
         lines = (json.dumps(task.to_row(), ensure_ascii=False) for task in result.clean)
         Path(options.output).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    summary = {**result.summary(), "skipped": skipped}
+    summary = {**result.summary(), "skipped": skipped, "output": options.output}
+    for kind in ("quarantined", "notes"):
+        summary[kind] = [{**item, "where": places.get(item["task_id"])} for item in summary[kind]]
     if options.report:
         Path(options.report).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(summary) if options.json else printable(_text(result, skipped)))
+    print(json.dumps(summary) if options.json else printable(_text(result, skipped, places, options)))
     return 0
 
 
@@ -50,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = LineParser(
         prog="trl-gift validate",
         description="Run the reference solutions of a task set and look for tests that pass vacuously.",
+        epilog="Exit codes: 0 every task was looked at, also if some were quarantined (count them with --json); "
+        "1 programs could not be run; 2 bad input.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
@@ -89,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(options: argparse.Namespace, skipped: list[str]) -> list[Task]:
+def _load(options: argparse.Namespace, skipped: list[str], places: dict[str, str]) -> list[Task]:
     if options.dataset == "playground":
         return filter_tasks(playground_tasks(options.split, with_reference=True), options.filter, options.limit)
     return load_tasks(
@@ -104,12 +110,16 @@ def _load(options: argparse.Namespace, skipped: list[str]) -> list[Task]:
         language_file=options.language_file,
         column_mapping=read_mapping(options.column_mapping),
         on_skipped=skipped.append,
+        on_task=places.__setitem__,
     )
 
 
-def _text(result: Validation, skipped: Sequence[str]) -> str:
+def _text(result: Validation, skipped: Sequence[str], places: Mapping[str, str], options: argparse.Namespace) -> str:
+    def named(task_id: str) -> str:
+        return f"{places[task_id]}, task {task_id}" if task_id in places else task_id
+
     summary = result.summary()
-    lines = [f"{summary['valid']} of {summary['tasks']} tasks are valid."]
+    lines = [f"{summary['valid']} of {plural(summary['tasks'], 'task')} are valid."]
     if result.by_reference:
         lines.append(f"arguments go by reference in: {', '.join(result.by_reference)}")
     if result.shared:
@@ -118,11 +128,15 @@ def _text(result: Validation, skipped: Sequence[str]) -> str:
         lines.append(f"{len(result.without_reference)} have no reference; only their tests were looked at.")
     if result.notes:
         lines.append("kept, and worth a look:")
-        lines.extend(f"  {item.task_id}: {item.note}" for item in result.notes)
+        lines.extend(f"  {named(item.task_id)}: {item.note}" for item in result.notes)
     if skipped:
         lines.append(f"left out, because they are not valid tasks ({len(skipped)}):")
         lines.extend(f"  {reason}" for reason in skipped)
     if result.quarantined:
         lines.append("quarantined:")
-        lines.extend(f"  {item.task_id}: {' '.join(item.reason.splitlines())}" for item in result.quarantined)
+        lines.extend(f"  {named(item.task_id)}: {' '.join(item.reason.splitlines())}" for item in result.quarantined)
+    if options.output:
+        lines.append(f"{options.output}: {plural(len(result.clean), 'valid task')}")
+    if options.report:
+        lines.append(f"{options.report}: this report as JSON")
     return "\n".join(lines)

@@ -49,7 +49,7 @@ def work(
     else:
         trainer.train(resume_from_checkpoint=resume)
     if trainer.is_finished and not trainer.is_sharded:
-        trainer.save_model(config.output_dir)
+        trainer.save_final_model(str(config.output_dir))
         if config.push_to_hub:
             trainer.push_to_hub()
         folder = str(config.output_dir)

@@ -5,8 +5,18 @@ The cards say what a run's records say (`facts`), in the words of `templates/`. 
 
 from trl_gift.hub.cards import PAPER
 from trl_gift.hub.describe import training_line
+from trl_gift.hub.merged_card import write_merged_card
 from trl_gift.hub.names import dataset_origin
 from trl_gift.hub.publisher import Hooks, Publisher, PushCheckpoints
 from trl_gift.hub.repositories import Repositories
 
-__all__ = ["PAPER", "Hooks", "Publisher", "PushCheckpoints", "Repositories", "dataset_origin", "training_line"]
+__all__ = [
+    "PAPER",
+    "Hooks",
+    "Publisher",
+    "PushCheckpoints",
+    "Repositories",
+    "dataset_origin",
+    "training_line",
+    "write_merged_card",
+]

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trl_gift.errors import ConfigError
 from trl_gift.run.folder import SAVED_MARK, RunFolder
 from trl_gift.run.weights import LoadedAs, loaded_as
@@ -77,7 +79,7 @@ def find_source(name: str, base: str | None = None, revision: str | None = None)
         if found is None:
             recorded = RunFolder(name).read("run.json").get("model")
             raise ConfigError(
-                f"{name!r} is the folder of a run that has no trained model yet; end a round with `trl-gift train --resume`, "
+                f"{name!r} is the folder of a run that has no trained model yet; end a round with the run's own command and --resume, "
                 f"or name its base model, {recorded!r}."
             )
         run, (path, round_index) = Path(name), found
@@ -127,6 +129,12 @@ def trained_model(output_dir: str | Path) -> tuple[str, int | None] | None:
     # The round that the run has ended with, if its checkpoint is still there.
     best = max(ends, key=lambda item: (item.mark.round == kept, item.step), default=None)
     return (str(best.path), best.mark.round) if best else None
+
+
+def recorded_device(name: str) -> dict[str, Any]:
+    """The options for a CPU, if a run was on one by choice and this machine has nothing else; empty otherwise."""
+    on_cpu = RunFolder(name).exists and RunFolder(name).read("run.json").get("use_cpu", False)
+    return {"use_cpu": True, "bf16": False} if on_cpu and not torch.accelerator.is_available() else {}
 
 
 def recorded_options(name: str) -> dict[str, Any]:

@@ -161,6 +161,14 @@ class RunFolder:
         """The round whose weights the run has ended with; None while it has not ended."""
         return int(self.read("final.json")["round"]) if self.has("final.json") else None
 
+    def has_saved(self, folder: Path) -> bool:
+        """Whether a folder holds the model that the run has ended with, or its adapter."""
+        mark = folder / SAVED_MARK
+        if self.final_round is None or not mark.is_file() or not any(folder.glob("*.safetensors")):
+            return False
+        saved = json.loads(mark.read_text(encoding="utf-8"))
+        return bool((saved["run"], saved["round"]) == (self.key, self.final_round))
+
     def round(self, index: int) -> Path:
         """The folder of a round."""
         return self.root / f"round-{index}"
@@ -192,6 +200,7 @@ def describe_run(
     weights: Mapping[str, Any] | None = None,
     eval_sets: Mapping[str, Sequence[Task]] | None = None,
     left_out: Mapping[str, Sequence[str]] | None = None,
+    use_cpu: bool = False,
 ) -> dict[str, Any]:
     """What `run.json` records of a run.
 
@@ -206,6 +215,7 @@ def describe_run(
         weights: How the model was loaded, by `LoadedAs`.
         eval_sets: All sets to measure on, if they have names; `eval_tasks` is the first.
         left_out: Names of the tasks that were too long for the model, by what they were for.
+        use_cpu: Whether the run is on the CPU by choice.
     """
     return {
         "options": dict(options),
@@ -214,6 +224,7 @@ def describe_run(
         "model": model,
         "prompts": prompts,
         "weights": dict(weights or {}),
+        "use_cpu": use_cpu,
         "tasks": _counted(tasks),
         "eval_tasks": _counted(eval_tasks),
         "eval_sets": {name: _counted(those) for name, those in (eval_sets or {}).items()},

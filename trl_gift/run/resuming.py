@@ -108,6 +108,12 @@ def check_weights(run: RunFolder, checkpoint: RoundCheckpoint | None, step: Next
         )
 
 
+def holds_last_weights(run: RunFolder, checkpoint: RoundCheckpoint | None) -> bool:
+    """Whether a checkpoint holds the weights that a finished run has ended its last round with."""
+    trained = [index for index in range(1, run.num_measured_rounds + 1) if _is_trained(run, index)]
+    return checkpoint is not None and bool(trained) and checkpoint.is_end_of(trained[-1])
+
+
 def _is_trained(run: RunFolder, round_index: int) -> bool:
     """Whether a measured round had anything to train on."""
     return not run.has(f"round-{round_index}/untrained.json")

@@ -57,6 +57,7 @@ def load_tasks(
     language_file: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     require_tools: bool = True,
     on_skipped: Callable[[str], object] | None = None,
+    on_task: Callable[[str, str], object] | None = None,
 ) -> list[Task]:
     """Tasks from a dataset whose columns are known.
 
@@ -84,6 +85,7 @@ def load_tasks(
         require_tools: Whether tasks in a language whose compiler or interpreter is not installed here are refused. Give
             False where the programs run on another machine.
         on_skipped: Called with the reason for each row that `skip_invalid` leaves out; the reason names the row.
+        on_task: Called with the name of each task and the place of its row, such as "tasks.jsonl, line 3".
 
     Returns:
         The tasks, in the order of the rows.
@@ -118,6 +120,7 @@ def load_tasks(
         unreadable,
         on_skipped,
         require_tools=require_tools,
+        on_task=on_task,
     )
     return tasks if comparison is None else [_compared_by(task, comparison) for task in tasks]
 
@@ -291,6 +294,7 @@ def _tasks(
     unreadable: Sequence[TaskError] = (),
     on_skipped: Callable[[str], object] | None = None,
     require_tools: bool = False,
+    on_task: Callable[[str, str], object] | None = None,
 ) -> list[Task]:
     tasks: dict[str, Task] = {}
     skipped: list[str] = []
@@ -311,6 +315,8 @@ def _tasks(
             skipped.append(str(error))
             continue
         tasks[task.task_id] = task
+        if on_task is not None:
+            on_task(task.task_id, candidate.where)
         if limit is not None and len(tasks) >= limit:
             break
     skipped = [*map(str, unreadable), *skipped]  # it has grown while the rows were read

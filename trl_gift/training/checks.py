@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,8 +213,9 @@ def check_quantization(quantization: BitsAndBytesConfig) -> None:
 def _check_folder(folder: Path, what: str, with_tokenizer: bool) -> None:
     if not (folder / "config.json").exists():
         if (folder / "adapter_config.json").exists():
+            command = shlex.join(["trl-gift", "merge", str(folder), "--output", f"{folder}-merged"])
             raise ConfigError(
-                f"{what} is an adapter and not a whole model; merge it into its base model first (`trl-gift merge`)."
+                f"{what} is an adapter and not a whole model; merge it into its base model first (`{command}`)."
             )
         raise ConfigError(f"{what} holds no config.json, so it is not a model; give a folder of save_pretrained.")
     if not _holds(folder, _WEIGHTS):
