@@ -9,6 +9,7 @@ import pytest
 from tests.support.trained import make_adapter, make_run, playground
 from trl_gift import GiFTConfig
 from trl_gift.cli.generate import _tests as read_given
+from trl_gift.cli.generate import _verdict
 from trl_gift.cli.main import main
 from trl_gift.errors import ConfigError
 from trl_gift.inference import generate
@@ -65,6 +66,20 @@ def test_the_first_that_passes(call):
     code, out, verdict = call("playground", *SIGNED, "-n", 3, "--tests", "assert solve(['a']) == -1")
     assert code == 1
     assert "none of 3 programs passes; the one that is shown: " in verdict
+
+
+@pytest.mark.parametrize(
+    ("message", "end"),
+    [
+        ("assert f(1) == 2 [f(1) returned 1]", "assert f(1) == 2 [f(1) returned 1]"),
+        ("assert f(1)\n  == 2", "assert f(1)\n  == 2"),
+        ("took more than 5 s", "took more than 5 s (assert f(1) == 2)"),
+        ("", " (assert f(1) == 2)"),
+    ],
+)
+def test_the_failing_test_is_named_once(message, end):
+    record = {"tried": 1, "programs": [{}], "status": "failed", "message": message, "failing_test": "assert f(1) == 2"}
+    assert _verdict(record) == f"failed: {end}"
 
 
 def test_several_without_tests_are_all_shown(call):

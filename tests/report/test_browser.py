@@ -137,6 +137,32 @@ def test_a_phone_has_nothing_to_scroll_sideways_and_the_story_over_the_page(brow
     assert browser.complaints == []
 
 
+@pytest.mark.parametrize(("width", "groups"), [(1300, ("measured", "costs")), (400, ("measured",))])
+def test_tables_are_not_cut(browser, folder, tmp_path, width, groups):
+    write_report(load_run(folder), tmp_path / "report.html")
+    browser.open(tmp_path / "report.html", width=width)
+    for group in groups:
+        sizes = f"[...document.querySelectorAll('.{group} .scroll')].map((one) => [one.scrollWidth, one.clientWidth])"
+        found = browser.run(sizes)
+        assert found
+        assert all(wanted <= shown for wanted, shown in found), group
+
+
+@pytest.mark.parametrize("width", [1300, 400])
+def test_long_names_stay_in_their_boxes(browser, tmp_path, width):
+    run = RecordedRun(task_id=lambda task: f"{task}-" + "x" * 300)
+    write_report(load_run(run.write(tmp_path / "out")), tmp_path / "report.html")
+    browser.open(tmp_path / "report.html", width=width)
+    browser.run("document.querySelector('#list button').click()")
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    wide = (
+        "[...document.querySelectorAll('#list *, #story, #story *:not(pre, pre *, .snippet), .changes *')]"
+        ".filter((one) => !one.classList.contains('snippet') && one.scrollWidth > one.clientWidth + 1 && one.clientWidth)"
+        ".map((one) => one.outerHTML.slice(0, 80))"
+    )
+    assert browser.run(wide) == []
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_theme_is_that_of_the_system_until_it_is_switched(browser, folder, tmp_path, dark):
     write_report(load_run(folder), tmp_path / "report.html")

@@ -141,7 +141,9 @@ def _verdict(record: dict[str, Any]) -> str:
         case "no_code":
             why = f" ({record['message']})" if record["message"] else ""
             return f"no_code: {'no completion holds' if total > 1 else 'the completion does not hold'} a program{why}"
-    shown = f" ({record['failing_test']})" if record["failing_test"] else ""
+    # Most messages name the test.
+    test, message = (" ".join((record[name] or "").split()) for name in ("failing_test", "message"))
+    shown = f" ({record['failing_test']})" if test and test not in message else ""
     which = f"none of {total} programs passes; the one that is shown: " if total > 1 else ""
     return f"{record['status']}: {which}{record['message']}{shown}"
 
