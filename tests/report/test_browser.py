@@ -137,7 +137,9 @@ def test_a_phone_has_nothing_to_scroll_sideways_and_the_story_over_the_page(brow
     assert browser.complaints == []
 
 
-@pytest.mark.parametrize(("width", "groups"), [(1300, ("measured", "costs")), (400, ("measured",))])
+@pytest.mark.parametrize(
+    ("width", "groups"), [(1300, ("measured", "costs")), (900, ("measured", "costs")), (400, ("measured",))]
+)
 def test_tables_are_not_cut(browser, folder, tmp_path, width, groups):
     write_report(load_run(folder), tmp_path / "report.html")
     browser.open(tmp_path / "report.html", width=width)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from trl_gift.common.words import plural
 from trl_gift.evaluation import Evaluation, paired_difference
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.samples import ChainStep, Executions, RoundSamples
@@ -194,8 +195,8 @@ class RoundSummary:
                 f"{self.unverified} of {self.samples} completions hold a program; none was executed (verify=False), so it "
                 "is not known which are correct"
             )
-        references = f", {self.references} of them references" if self.references else ""
-        return f"round {self.round}: {found}; trained on {self.pairs} pairs{references}."
+        references = f", {self.references} of them with a reference" if self.references else ""
+        return f"round {self.round}: {found}; trained on {plural(self.pairs, 'pair')}{references}."
 
 
 def run_record(run: RunFolder) -> dict[str, Any]:
