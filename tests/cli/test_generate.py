@@ -50,7 +50,7 @@ def test_it_is_run_on_tests(call, tmp_path):
     code, again, verdict = call("playground", *SIGNED, "--tests", "assert solve(['a']) == -1")
     assert (code, again) == (1, out), "the program is shown, and the exit code says that it fails"
     assert verdict.startswith("failed: ")
-    assert verdict.endswith("(assert solve(['a']) == -1)")
+    assert verdict.count("assert solve(['a']) == -1") == 1
 
 
 def test_the_first_that_passes(call):
