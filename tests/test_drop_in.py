@@ -103,7 +103,8 @@ def tiny_run(folder, **arguments):
         max_completion_length=64, report_to="none", disable_tqdm=True, sandbox_workers=1, save_strategy="no",
     )  # fmt: skip
     arguments.setdefault("train_dataset", playground_tasks("train", 2, with_reference=True))
-    return GiFTTrainer(model=str(model_path()), args=config, **arguments)
+    arguments.setdefault("model", str(model_path()))
+    return GiFTTrainer(args=config, **arguments)
 
 
 def test_an_optimizer_of_the_users_own(tmp_path):
@@ -138,6 +139,19 @@ def test_rewards_are_the_tests_of_tasks(tmp_path):
         ConfigError, match=r"reward_funcs is an argument of TRL's GRPOTrainer; .*give each task its tests"
     ):
         tiny_run(tmp_path, reward_funcs=[len])
+
+
+def test_a_generation_config_that_cannot_be_saved_is_refused_at_once(tmp_path):
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM
+
+    from trl_gift.errors import ConfigError
+
+    model = AutoModelForCausalLM.from_pretrained(model_path())
+    model.generation_config.update(do_sample=False, temperature=0.5)
+    with pytest.raises(ConfigError, match=r"generation config is not valid, .*`temperature`.*generation_config\.json"):
+        tiny_run(tmp_path / "whole", model=model)
+    tiny_run(tmp_path / "adapter", model=model, peft_config=LoraConfig(task_type="CAUSAL_LM"))  # it alone is saved
 
 
 @pytest.mark.parametrize("form", ["path", "text", "frame", "columns", "rows", "dataset"])

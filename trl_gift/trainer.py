@@ -70,6 +70,7 @@ from trl_gift.tasks import Task, is_task_sets, task_sets, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
 from trl_gift.tasks.references import check_references, with_readings
 from trl_gift.training.checks import (
+    check_can_be_saved,
     check_early_stopping,
     check_evaluations,
     check_fills_a_batch,
@@ -225,6 +226,8 @@ class GiFTTrainer(RoundTrainer):
             check_sharded(args, self.accelerator.state)
         if self.optimizer_cls_and_kwargs is None:
             check_optimizer(args, self.model)
+        if not isinstance(self.model, PeftModel):  # of which the adapter alone is saved
+            check_can_be_saved(self.model)
         if args.num_selected is not None:
             most = len(self.tasks) * args.num_selected
             most += sum(bool(task.reference) for task in self.tasks) if args.train_on_references else 0

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 
 from tests.support.completion_server import serve
 from tests.support.generation import requests_for, run
@@ -269,3 +270,29 @@ def test_the_finder_sees_the_closing_fence_in_the_token_that_completes_it(tokeni
             assert twin.add(token)
             break
     assert tokenizer.decode(seen).rstrip().endswith("return x\n```")
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["model", "adapter"])
+def test_a_models_own_generation_config_changes_no_sample(model, tokenizer, expected, adapted):
+    own = copy.deepcopy(model)
+    own.generation_config.update(
+        min_new_tokens=8,
+        suppress_tokens=list(range(20, 60)),
+        bad_words_ids=[[7]],
+        num_return_sequences=3,
+        num_beams=3,
+        repetition_penalty=1.5,
+        no_repeat_ngram_size=2,
+        forced_eos_token_id=5,
+        max_length=3,
+        do_sample=True,
+        top_k=1,
+    )
+    before = own.generation_config.to_dict()
+    if adapted:
+        own = get_peft_model(own, LoraConfig(task_type="CAUSAL_LM"))
+    results = run(GenerateEngine(own, tokenizer, batch_size=16), requests_for(tokenizer, copies=3))
+    assert {key: [c.token_ids for c in found] for key, found in results.items()} == {
+        key: [c.token_ids for c in found] for key, found in expected.items()
+    }
+    assert own.generation_config.to_dict() == before

@@ -28,7 +28,7 @@ from transformers import (
 from trl_gift.common.randomness import uniforms
 from trl_gift.generation import decoding, scoring
 from trl_gift.generation.engine import Completion, GenerationRequest, GenerationResult, SamplingParams
-from trl_gift.generation.model import end_ids, evaluation_mode
+from trl_gift.generation.model import end_ids, evaluation_mode, without_own_settings
 from trl_gift.generation.stops import StopFinder, TokenTexts
 
 _DEFAULT_ROWS = 32
@@ -109,17 +109,10 @@ class GenerateEngine:
         )
         drawer = _Drawer(rows, params, width)
         stops = [_StopTexts(self._texts, len(rows), width, params)] if params.stop or params.fence is not None else []
-        # Explicit neutral values: what is left open here would be filled from the model's own generation config.
         config = GenerationConfig(
-            max_new_tokens=params.max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            eos_token_id=sorted(self._end_ids),
-            pad_token_id=pad,
+            max_new_tokens=params.max_new_tokens, do_sample=False, eos_token_id=sorted(self._end_ids), pad_token_id=pad
         )
-        with evaluation_mode(self._model), torch.inference_mode():
+        with evaluation_mode(self._model), without_own_settings(self._model), torch.inference_mode():
             output = self._model.generate(
                 input_ids=input_ids,
                 attention_mask=attention_mask,

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import torch
 from accelerate.utils import is_bf16_available
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from peft import PeftModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -28,6 +29,22 @@ def evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+@contextmanager
+def without_own_settings(model: PreTrainedModel) -> Iterator[None]:
+    """Gives the model an empty generation config for the block.
+
+    `generate` fills whatever a call leaves open from the model's own config: suppressed tokens, a minimum length, several
+    sequences per prompt. Then the samples would not be those of the sampling parameters.
+    """
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    kept = whole.generation_config
+    whole.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        whole.generation_config = kept
 
 
 def default_dtype(trains_weights: bool, on_gpu: bool | None = None) -> str:

@@ -182,6 +182,22 @@ def check_fills_a_batch(args: TrainingArguments, examples: int, processes: int, 
         )
 
 
+def check_can_be_saved(model: PreTrainedModel) -> None:
+    """Checks the model's generation config, which `save_pretrained` refuses only after the first round if it is not valid.
+
+    Raises:
+        ConfigError: for settings that contradict each other.
+    """
+    try:
+        model.generation_config.validate(strict=True)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"the model's generation config is not valid, so the trained model could not be saved: {reason} Change "
+            f"model.generation_config, or generation_config.json in the model's folder."
+        ) from error
+
+
 def check_optimizer(args: TrainingArguments, model: PreTrainedModel) -> None:
     """Makes the optimizer's class and arguments, which transformers does only once a round is sampled.
 
