@@ -358,7 +358,7 @@ class GiFTConfig(SFTConfig):
 
     engine_token_budget: Annotated[int | None, Bounds(low=1), MAY_CHANGE] = None
     """Maximum number of tokens, of prompts and longest completions, generated at once on a device ('compact' only). If
-    not given, it is computed from the GPU's free memory."""
+    not given, it is computed from the free memory."""
 
     def __post_init__(self) -> None:
         if not self.use_cpu and not torch.accelerator.is_available():

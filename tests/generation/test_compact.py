@@ -67,15 +67,21 @@ def test_the_token_budget_bounds_what_is_in_flight(model, tokenizer, expected):
     assert memory.widest == 1
 
 
-def test_a_gpu_s_free_memory_gives_the_budget(monkeypatch, model, tokenizer):
+def test_free_memory_gives_the_budget(monkeypatch, model, tokenizer):
+    from types import SimpleNamespace
+
     from transformers import DynamicCache
 
     prefill = DynamicCache()
     model(input_ids=torch.tensor([[5, 6, 7]]), past_key_values=prefill)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 20_000))
     # 2 layers x keys and values x 2 heads x 8 x 4 bytes = 256 bytes a token; half of 10,000 bytes holds 19.
-    assert compact._affordable_tokens(prefill, torch.device("cuda")) == 19
-    assert compact._affordable_tokens(prefill, torch.device("cpu")) is None
+    on_gpu, elsewhere = (SimpleNamespace(device=torch.device(kind)) for kind in ("cuda", "mps"))
+    assert compact._affordable_tokens(prefill, on_gpu) == 19
+    assert compact._affordable_tokens(prefill, elsewhere) is None
+    # On a CPU all memory but the weights counts as free.
+    monkeypatch.setattr(compact, "machine_memory", lambda: model.get_memory_footprint() + 10_000)
+    assert compact._affordable_tokens(prefill, model) == 19
 
 
 def test_on_a_gpu_the_budget_holds_from_the_first_completions_on(monkeypatch, model, tokenizer, expected):

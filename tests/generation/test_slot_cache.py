@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
-from trl_gift.generation.compact.slot_cache import SlotCache
+from trl_gift.generation.compact.slot_cache import SPARE, SlotCache
 
 
 def prefill(prompts):
@@ -81,3 +81,5 @@ def test_rows_come_go_and_part(data):
                 cache.arrange(len(rows) + 1, [len(rows)], [place], most=64)
                 rows.append(list(rows[place]))
         assert [held(cache, row) for row in range(len(rows))] == rows
+        assert cache._slots <= SPARE * max(len(rows), 1)
+        assert all(len(buffer) == cache._slots for buffer in (*cache._keys, *cache._values, cache._mask))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+
+from trl_gift.common.memory import machine_memory
 
 GIB = 2**30
 # What a process takes before its first tensor, and the share of memory that fragmentation loses. GPU: context, cuBLAS and
@@ -21,7 +22,7 @@ class Device:
     Attributes:
         name: Its name, for people.
         kind: `"gpu"` or `"cpu"`.
-        memory: Its memory in bytes; on a CPU the machine's RAM.
+        memory: Its memory in bytes; on a CPU the machine's RAM, or the container's limit.
     """
 
     name: str
@@ -40,7 +41,7 @@ def this_device(use_cpu: bool) -> Device:
     if torch.cuda.is_available() and not use_cpu:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         return Device(properties.name, "gpu", properties.total_memory)
-    return Device("CPU", "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return Device("CPU", "cpu", machine_memory())
 
 
 def given_device(memory_gib: float) -> Device:

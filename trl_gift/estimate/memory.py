@@ -153,8 +153,8 @@ def sampling_memory(shape: ModelShape, trained: Trained, options: MemoryOptions)
 
 
 def token_budget(shape: ModelShape, trained: Trained, options: MemoryOptions) -> int | None:
-    """Most tokens in flight: `engine_token_budget`, or what `compact` computes on a GPU; None for no limit."""
-    if options.token_budget or options.engine != "compact" or options.on_cpu or options.usable is None:
+    """Most tokens in flight: `engine_token_budget`, or what `compact` computes; None for no limit."""
+    if options.token_budget or options.engine != "compact" or options.usable is None:
         return options.token_budget
     free = options.usable - sum(_weights(shape, trained, options).values())
     # One completion is always let in.

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from trl_gift.common.memory import machine_memory
 from trl_gift.generation import decoding, scoring
 from trl_gift.generation.compact.attention import check_attention
 from trl_gift.generation.compact.prefix_cache import PrefixCache
@@ -55,9 +56,9 @@ class CompactEngine:
         tokenizer: Its tokenizer, with an end token.
         batch_size: Most completions in flight, and so most rows; 256 if not given.
         token_budget: Most tokens (prompt and longest completion) of all completions in flight; if not given, what half
-            of a GPU's free memory holds, and no limit on a CPU. One completion is always let in; on a GPU the first
-            is alone, because its prompt shows the size of a token. Up to an eighth as many tokens of earlier prompts
-            are kept besides.
+            of a GPU's free memory holds, or half of what a CPU's memory leaves beside the weights. One completion is
+            always let in, and the first is alone, because its prompt shows the size of a token. Up to an eighth as many
+            tokens of earlier prompts are kept besides.
 
     Raises:
         ConfigError: for a model whose layers are not all full attention.
@@ -153,7 +154,7 @@ class CompactEngine:
             return
         tokens = sum(strand.budget for row in self._rows for strand in row.strands)
         budget = self._token_budget
-        if budget is None and not (self._is_measured or self._on_cpu):
+        if budget is None and not self._is_measured:
             budget = 0  # how much fits is not known yet, so only one completion is let in
         joining: dict[tuple[tuple[int, ...], SamplingParams], list[tuple[Strand, Trace]]] = {}
         while self._waiting and free > 0:
@@ -238,7 +239,7 @@ class CompactEngine:
     def _measure(self, prefill: DynamicCache, longest: int) -> None:
         """Finds out how much may be in flight and how much may be kept, now that the size of a token is known."""
         if self._token_budget is None:
-            self._token_budget = _affordable_tokens(prefill, self._model.device)
+            self._token_budget = _affordable_tokens(prefill, self._model)
         kept = most_kept_tokens(self._on_cpu, self._token_budget, self._places * longest)
         self._prefixes = PrefixCache(kept)
         self._is_measured = True
@@ -364,14 +365,18 @@ class CompactEngine:
             self._calm = 0
 
 
-def _affordable_tokens(prefill: DynamicCache, device: torch.device) -> int | None:
+def _affordable_tokens(prefill: DynamicCache, model: PreTrainedModel) -> int | None:
     """Tokens whose keys and values take half of the device's free memory; None where that is not known."""
-    if device.type != "cuda":
+    device = model.device
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    elif device.type == "cpu":
+        free = machine_memory() - model.get_memory_footprint()
+    else:
         return None
     token_bytes: int = sum(
         tensor.element_size() * tensor.shape[1] * tensor.shape[3]
         for layer in prefill.layers
         for tensor in (layer.keys, layer.values)
     )
-    free, _ = torch.cuda.mem_get_info(device)
     return affordable_tokens(free, token_bytes)

@@ -14,10 +14,11 @@ _KEPT_SHARE = 8
 
 
 def affordable_tokens(free: float, token_bytes: float) -> int:
-    """Most tokens in flight on a GPU where the user does not say: as many as half of the free memory holds.
+    """Most tokens in flight where the user does not say: as many as half of the free memory holds.
 
     Args:
-        free: Free memory in bytes, with the weights loaded and nothing in flight.
+        free: Free memory in bytes, with the weights loaded and nothing in flight. On a CPU all but the weights counts as
+            free, so that a sample does not depend on what else runs on the machine.
         token_bytes: Bytes of the keys and values of a token.
     """
     return int(free // (2 * token_bytes))

@@ -4,7 +4,8 @@ Rows live in slots 0..n-1 of one buffer per layer and share the column of the ne
 so that its prompt ends where the others stand (its first column is its `start`). A step writes in place; rows that part are
 copied into free slots, the slot of a row that is finished is taken by another; nothing is ever concatenated. When the
 columns run out, all rows move left over the columns that no row needs any more, and only if that is not enough the
-buffer grows.
+buffer grows. Whenever it is copied, only rows in flight and the columns that they need are; when few rows are left, it
+shrinks.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import torch
 from transformers import Cache, DynamicCache
 
 _COLUMN_STEP = 64
+SPARE = 4
 
 
 class SlotCache(Cache):
     """Keys and values of the rows in flight, as transformers' models expect a cache.
 
-    Slots are added as rows come, so that what bounds the rows bounds the memory.
+    Slots are added as rows come and given back as they go, so that what bounds the tokens in flight bounds the memory: the
+    buffers hold at most `SPARE` times as many slots as there were rows since they were last copied.
     """
 
     def __init__(self) -> None:
@@ -80,12 +83,12 @@ class SlotCache(Cache):
         if not self._keys:
             self._allocate(prefill, len(places), max(lengths) + _COLUMN_STEP)
         first, last = self.rows, self.rows + len(places)
-        self._grow(last, most)
         if not self._starts:
             self._column = 0
         longest = max(lengths)
         if longest > self._column:
             self._shift_right(longest - self._column)
+        self._grow(last, most)
         columns = slice(self._column - longest, self._column)
         starts = [self._column - lengths[place] for place in places.tolist()]
         self._starts.extend(starts)
@@ -120,6 +123,8 @@ class SlotCache(Cache):
         self._starts = (self._starts + [0] * count)[:count]
         for slot, start in zip(slots, starts, strict=True):
             self._starts[slot] = start
+        if self._slots > SPARE * max(count, 1):
+            self._copy(max(count, 1), self._width)
 
     @property
     def _width(self) -> int:
@@ -139,10 +144,7 @@ class SlotCache(Cache):
         if count <= self._slots:
             return
         # Rows join and part a few at a time, and adding a slot copies the buffers: at least double them.
-        added = min(max(count, 2 * self._slots), most) - self._slots
-        self._slots += added
-        self._pad(0, 0, 0, 0, 0, 0, 0, added)
-        self._mask = torch.nn.functional.pad(self._mask, (0, 0, 0, added))
+        self._copy(min(max(count, 2 * self._slots), most), self._width)
 
     def _make_room(self, columns: int) -> None:
         """Moves left over unused columns; grows the buffer where that frees too few."""
@@ -153,16 +155,20 @@ class SlotCache(Cache):
             self._widen(columns)
 
     def _widen(self, columns: int) -> None:
-        """Grows the buffer by at least this many columns."""
-        grown = max(columns, self._width // 2, _COLUMN_STEP)
-        self._pad(0, 0, 0, grown)
-        self._mask = torch.nn.functional.pad(self._mask, (0, grown))
+        """Grows the buffer by at least this many columns; slots without a row are given back."""
+        self._copy(max(self.rows, 1), self._width + max(columns, self._width // 2, _COLUMN_STEP))
 
-    def _pad(self, *pad: int) -> None:
-        """Enlarges the buffers, one at a time: old and new stand side by side for one layer only."""
+    def _copy(self, slots: int, width: int) -> None:
+        """Copies the rows into buffers of another size, one at a time: old and new stand side by side for one layer only."""
+        rows, columns = self.rows, slice(min(self._starts, default=0), self._column)
         for buffers in (self._keys, self._values):
-            for layer, buffer in enumerate(buffers):
-                buffers[layer] = torch.nn.functional.pad(buffer, pad)
+            for layer, old in enumerate(buffers):
+                new = old.new_zeros(slots, old.shape[1], width, old.shape[3])
+                new[:rows, :, columns] = old[:rows, :, columns]
+                buffers[layer] = new
+        mask = self._mask.new_zeros(slots, width)
+        mask[:rows, : self._width] = self._mask[:rows]
+        self._mask, self._slots = mask, slots
 
     def _shift_right(self, columns: int) -> None:
         """Makes the next column a later one, so that a longer prompt fits before it."""
