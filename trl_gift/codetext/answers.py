@@ -362,10 +362,15 @@ def _is_sketch(code: str, function: Definition) -> bool:
     """Whether a function says that something is left out: `# ... rest of the function`, or a statement `...`."""
     lines, end = lines_of(code), last_line(function)
     comments = itertools.takewhile(lambda line: line[:1].isspace() or not line, lines[end:])
+    parts = [node for part in function.body for node in outside_definitions(part)]
+    # `except ValueError: ...` leaves nothing out.
+    ignored = {node for part in parts if isinstance(part, ast.ExceptHandler) for node in part.body}
     return any(_LEFT_OUT.search(line) for line in (*lines[function.lineno - 1 : end], *comments)) or any(
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ...
-        for part in function.body
-        for node in outside_definitions(part)
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and node.value.value is ...
+        and node not in ignored
+        for node in parts
     )
 
 
