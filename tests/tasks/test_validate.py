@@ -155,7 +155,12 @@ def test_what_it_prints_holds_no_control_characters(tmp_path, capsys):
 
 
 UNFIT = [
-    ("global", "cnt = 0\ndef f(x):\n    global cnt\n    cnt = x + 1\n    return cnt", ["a base model fails"]),
+    ("global", "cnt = 0\ndef f(x):\n    global cnt\n    cnt = x + 1\n    return cnt", []),
+    (
+        "variable with the name of a helper",
+        "def g(x):\n    return x\ndef h(x):\n    return g(x)\ndef f(x):\n    g = 1\n    return h(x) + g",
+        ["a base model fails"],
+    ),
     ("driver", "def f(x):\n    return x + 1\n\nprint(f(1))\nassert f(1) == 2", []),
     ("constant", "N = 1\ndef f(x, n=N):\n    return x + n", []),
     ("helper", "def g(x):\n    return x + 1\ndef f(x):\n    return g(x)", []),
