@@ -183,3 +183,17 @@ def test_references_that_are_no_target(sandbox, reference, notes):
     assert [task.task_id for task in result.clean] == ["t"]
     assert len(result.notes) == len(notes)
     assert all(wanted in note.note for wanted, note in zip(notes, result.notes, strict=True))
+
+
+@pytest.mark.parametrize("tests", ["for x in []:\n    assert f(x) == 2", "if False:\n    assert f(1) == 2"])
+def test_tests_that_never_call_the_program_stay_out_in_every_mode(sandbox, tests):
+    row = {
+        "task_id": "t",
+        "description": "Add one.",
+        "signature": "def f(x):",
+        "reference": "def f(x):\n    return x + 1",
+    }
+    result = validate(tasks_from_rows([{**row, "tests": tests}]), sandbox, runs=1, allow_shared=True)
+    ((left_out,), clean) = result.quarantined, result.clean
+    assert not clean
+    assert "the tests never called the program" in left_out.reason
