@@ -306,13 +306,14 @@ def _function(pieces: Sequence[str], signature: str, names: frozenset[str], rena
             return Found(whole)
     function = find(opened(signature), entry_point)
     if rename_entry_point and isinstance(function, Function):
-        for piece in reversed(pieces):
-            parameters = len(arguments(function))
+        parameters = len(arguments(function))
+        for place in reversed(range(len(pieces))):
+            piece = pieces[place]
             renamed_piece = renamed(piece, entry_point, parameters) or only_method_as_function(
                 piece, entry_point, parameters
             )
             if renamed_piece is not None:
-                return Found(keep_needed(renamed_piece, wanted))
+                return Found(keep_needed(joined(renamed_piece, _others(pieces, place)), wanted))
     # A block with a syntax error is still the model's answer: the execution reports the error.
     opening = re.compile(rf"\b(?:def|class)\s+{re.escape(entry_point)}\b")
     broken = [piece for piece in pieces if tree_of(piece) is None and opening.search(piece)]

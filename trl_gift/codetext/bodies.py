@@ -32,6 +32,7 @@ from trl_gift.codetext.syntax import (
     last_line,
     lines_of,
     parse,
+    takes,
     tree_of,
     unparsed,
 )
@@ -292,9 +293,13 @@ def _parameters(function: Function, defaults: bool = True) -> str | None:
 
 
 def renamed(code: str, entry_point: str, parameters: int) -> str | None:
-    """`code` with its only top-level function of that many parameters called `entry_point`; None without one."""
+    """`code` with its only top-level function of that many parameters called `entry_point`; None without one.
+
+    Functions whose further parameters have defaults count if there is no other.
+    """
     tree = tree_of(code)
     fitting = [node for node in functions(tree) if len(arguments(node)) == parameters]
+    fitting = fitting or [node for node in functions(tree) if takes(node, parameters)]
     if tree is None or len(fitting) != 1:
         return None
     old = fitting[0].name

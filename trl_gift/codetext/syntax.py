@@ -132,6 +132,17 @@ def arguments(function: Function | ast.Lambda) -> list[ast.arg]:
     return [*given.posonlyargs, *given.args, *given.kwonlyargs, *extra]
 
 
+def takes(function: Function, places: int) -> bool:
+    """Whether a function can be called with that many arguments by place."""
+    given = function.args
+    most = len(given.posonlyargs) + len(given.args)
+    return (
+        most - len(given.defaults) <= places
+        and (places <= most or given.vararg is not None)
+        and None not in given.kw_defaults
+    )
+
+
 def docstring(scope: Scope) -> ast.stmt | None:
     """The statement that is the docstring of a module, class or function."""
     return scope.body[0] if scope.body and is_docstring(scope.body[0]) else None
