@@ -1,8 +1,8 @@
 """Answers of models and the programs in them: each file in `answers` holds one, and what a careful reader would run.
 
 A file begins with options (`key: value`): `as` is what reads the answer (`program`, `text`, `completion`, `blocks`),
-`tests` names what tests use besides the signature, `rename: yes` allows another name, `tags` are the tags of a language,
-and `passes` is an expression that is true with the expected program. The sections follow, each after a line `=== name`:
+`tests` names what tests use besides the signature, `rename: yes` allows another name, `tags` are the tags of a language, `opening` is
+the line that opens the function under test in it, and `passes` is an expression that is true with the expected program. The sections follow, each after a line `=== name`:
 the signature, the answer, and the expected program, reason or blocks. `⟨U+00A0⟩` stands for a character that is not seen.
 """
 
@@ -48,7 +48,7 @@ def found_in(case: Case) -> tuple[str | None, str]:
     if case.options.get("as") == "completion":
         return codetext.complete(signature, answer), "nothing"
     if case.options.get("as") == "text":
-        found = codetext.find_text(answer, frozenset(case.options["tags"].split()))
+        found = codetext.find_text(answer, frozenset(case.options["tags"].split()), case.options.get("opening", ""))
     else:
         names = frozenset(case.options.get("tests", "").split())
         found = codetext.find_program(answer, signature, names, case.options.get("rename") == "yes")

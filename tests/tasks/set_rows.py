@@ -402,6 +402,25 @@ BIGCODEBENCH = {
     "test": "import unittest\n\nclass TestCases(unittest.TestCase):\n    def setUp(self):\n        self.xs = [1, 3]\n\n    def test_mean(self):\n        self.assertEqual(task_func(self.xs), 2)\n\n    def test_empty(self):\n        with self.assertRaises(ValueError):\n            task_func([])\n",
     "entry_point": "task_func", "doc_struct": "{}", "libs": "['statistics']",
 }  # fmt: skip
+BIGCODEBENCH_FILES = {
+    "task_id": "BigCodeBench/2",
+    "complete_prompt": (
+        'import os\ndef task_func(folder):\n    """\n    Count the files of a folder and write the number into "count" in it.\n'
+        '\n    Returns:\n    str: the path of "count".\n    """\n'
+    ),
+    "canonical_solution": (
+        "    number = len(os.listdir(folder))\n    path = os.path.join(folder, 'count')\n"
+        "    with open(path, 'w') as file:\n        file.write(str(number))\n    return path"
+    ),
+    "test": (
+        "import unittest\nimport os\nclass TestCases(unittest.TestCase):\n    def setUp(self):\n"
+        "        self.folder = 'given'\n        os.makedirs(self.folder, exist_ok=True)\n"
+        "        with open(os.path.join(self.folder, 'a'), 'w') as file:\n            file.write('a')\n"
+        "    def test_case_1(self):\n        with open(task_func(self.folder)) as file:\n"
+        "            self.assertEqual(file.read(), '1')\n"
+    ),
+    "entry_point": "task_func",
+}  # fmt: skip
 CODEREASONING = {
     "id": "a1", "input": "Read a number and print the next.", "output": "<think></think>", "source": "atcoder",
     "license": "mit", "dataset": "apps", "split": "train", "difficulty": "1", "solution": f"```python\n{PYTHON_3}\n```",
@@ -523,6 +542,11 @@ TRAINING_SETS = {
         {**RSTAR, "func_name": "add", "inputs": "[[1, 2]]", "outputs": "[3]"}, (SUM,), ("def add(a, b): return 4",)
     ),
     "rStar-Coder, no function by a word": SetRow({**RSTAR, "func_name": "None"}, (rows.ECHO_SUM,), ("print(4)",)),
+    "BigCodeBench, tests that make files": SetRow(
+        BIGCODEBENCH_FILES,
+        (f"{BIGCODEBENCH_FILES['complete_prompt']}{BIGCODEBENCH_FILES['canonical_solution']}",),
+        ("def task_func(folder): return folder + '/a'",),
+    ),
     "BigCodeBench": SetRow(
         BIGCODEBENCH,
         ("def task_func(xs, seed=1):\n    if not xs: raise ValueError\n    return sum(xs) / len(xs)",),

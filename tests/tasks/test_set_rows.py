@@ -88,10 +88,10 @@ def test_a_function_in_another_language_is_asked_for_found_and_run(name, sandbox
 
 
 @pytest.mark.parametrize("name", set_rows.TRAINING_SETS)
-def test_only_tests_with_objects_run_in_the_program(name):
+def test_only_tests_with_objects_or_files_run_in_the_program(name):
     (task,) = load_tasks([set_rows.TRAINING_SETS[name].row])
-    with_objects = "object" in name or "class" in name
-    assert isinstance(task.all_tests, StdioTests | CallTests) or task.all_tests.shared == with_objects
+    in_program = any(word in name for word in ("object", "class", "files"))
+    assert isinstance(task.all_tests, StdioTests | CallTests) or task.all_tests.shared == in_program
 
 
 def test_signatures_of_sets_that_give_none():

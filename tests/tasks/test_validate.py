@@ -155,7 +155,12 @@ def test_what_it_prints_holds_no_control_characters(tmp_path, capsys):
 
 
 UNFIT = [
-    ("global", "cnt = 0\ndef f(x):\n    global cnt\n    cnt = x + 1\n    return cnt", ["a base model fails"]),
+    ("global", "cnt = 0\ndef f(x):\n    global cnt\n    cnt = x + 1\n    return cnt", []),
+    (
+        "variable with the name of a helper",
+        "def g(x):\n    return x\ndef h(x):\n    return g(x)\ndef f(x):\n    g = 1\n    return h(x) + g",
+        ["a base model fails"],
+    ),
     ("driver", "def f(x):\n    return x + 1\n\nprint(f(1))\nassert f(1) == 2", []),
     ("constant", "N = 1\ndef f(x, n=N):\n    return x + n", []),
     ("helper", "def g(x):\n    return x + 1\ndef f(x):\n    return g(x)", []),
@@ -178,3 +183,17 @@ def test_references_that_are_no_target(sandbox, reference, notes):
     assert [task.task_id for task in result.clean] == ["t"]
     assert len(result.notes) == len(notes)
     assert all(wanted in note.note for wanted, note in zip(notes, result.notes, strict=True))
+
+
+@pytest.mark.parametrize("tests", ["for x in []:\n    assert f(x) == 2", "if False:\n    assert f(1) == 2"])
+def test_tests_that_never_call_the_program_stay_out_in_every_mode(sandbox, tests):
+    row = {
+        "task_id": "t",
+        "description": "Add one.",
+        "signature": "def f(x):",
+        "reference": "def f(x):\n    return x + 1",
+    }
+    result = validate(tasks_from_rows([{**row, "tests": tests}]), sandbox, runs=1, allow_shared=True)
+    ((left_out,), clean) = result.quarantined, result.clean
+    assert not clean
+    assert "the tests never called the program" in left_out.reason

@@ -190,7 +190,22 @@ REFERENCES = {
         (NONE, PASSES, PASSES),
         shared=True,
     ),
-    # A base model's helpers move into the function: state of the module would begin anew, or be assigned before `global`.
+    # A base model's helpers move into the function, and what they share with it becomes a variable of the function.
+    "a global statement that begins anew": Reference(
+        "count = 0\n\ndef f(xs):\n    global count\n    count = 0\n    for x in xs:\n        count += x\n    return count",
+        "assert f([1, 2]) == 3\nassert f([4]) == 4",
+    ),
+    "a helper that fills a global": Reference(
+        "best = None\n\ndef see(x):\n    global best\n    best = x if best is None else max(best, x)\n\n"
+        "def f(xs):\n    global best\n    best = None\n    for x in xs:\n        see(x)\n    return best",
+        "assert f([1, 3, 2]) == 3\nassert f([1]) == 1",
+    ),
+    "a method that sets a global beside one that nobody binds": Reference(
+        "level = 0\n\nclass Log:\n    def add(self):\n        if True:\n            global level, unused\n            level += 1\n\n"
+        "def f(n):\n    log = Log()\n    for _ in range(n):\n        log.add()\n    return level - n + n * 2",
+        "assert f(3) == 6",
+    ),
+    # State of the module would begin anew.
     "a global statement": Reference(
         "count = 0\n\ndef f():\n    global count\n    count += 1\n    return count",
         "assert f() == 1\nassert f() == 2",

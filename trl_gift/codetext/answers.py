@@ -12,7 +12,7 @@ import ast
 import itertools
 import re
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -71,6 +71,7 @@ _LEFT_OUT = re.compile(
     r"^\s*#\s*(?:\.\.\.|…)|^\s*#.*\b(?:rest of the|remaining code|same as before|as above)\b", re.IGNORECASE
 )
 _MARKS = re.compile(r"[({;=]")
+_CALLED = re.compile(r"([\w$]+)\s*\(")
 # What is not Python in what should be: characters that look like spaces, or are invisible.
 _INVISIBLE = str.maketrans(
     dict.fromkeys("\xa0\u202f\u2002\u2003\u2009\u3000", " ") | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "")
@@ -110,7 +111,7 @@ def find_program(
     """
     found = Found(None)
     # A string that is never closed would swallow the blocks after it.
-    for blocks in (_blocks(text), _blocks(text, strings="ignored")):
+    for blocks in (_blocks(text, _begins_as_python), _blocks(text, _begins_as_python, strings="ignored")):
         python = [piece for block in blocks if _is_of(block, PYTHON_TAGS) and (piece := _cleaned(block))]
         if python:
             found = _choose(python, signature, names, rename_entry_point)
@@ -169,12 +170,34 @@ def _imports_alone(code: str) -> bool:
     return tree is not None and all(isinstance(node, Import) for node in tree.body)
 
 
-def _blocks(text: str, strings: Strings = "closed") -> list[Block]:
-    """The blocks of an answer; those in a block of Markdown in its place."""
+def _blocks(text: str, is_code: Callable[[str], bool], strings: Strings = "closed") -> list[Block]:
+    """The blocks of an answer; those in a block of Markdown in its place.
+
+    Args:
+        text: The answer.
+        is_code: Whether the text before the first fence is a block whose opening fence is missing.
+        strings: As in `fenced_blocks`.
+    """
+    blocks = fenced_blocks(text, strings)
+    if blocks and not blocks[0].tag and is_code(head := text[: blocks[0].start]):
+        prose = not blocks[0].closed  # what the fence that closes the head has opened
+        blocks = [Block("", head, True, 0, blocks[0].start), *blocks[prose:]]
     found: list[Block] = []
-    for block in fenced_blocks(text, strings):
+    for block in blocks:
         found += (_is_of(block, _MARKDOWN_TAGS) and fenced_blocks(block.code, strings)) or [block]
     return found
+
+
+def _begins_as_python(head: str) -> bool:
+    code = textwrap.dedent(head)
+    tree = tree_of(code)
+    return tree is not None and (
+        any(isinstance(node, Definition | Import | ast.Return) for node in tree.body) or _uses(code, _INPUT)
+    )
+
+
+def _begins_as_other(head: str) -> bool:
+    return head.rstrip().endswith(("}", ";"))
 
 
 def _without_other_languages(text: str) -> str:
@@ -199,23 +222,37 @@ def _only_in(blocks: Sequence[Block]) -> Found:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def find_text(text: str, tags: frozenset[str]) -> Found:
-    """The program of an answer in another language: its last block in that language, or the whole answer without a fence.
+def find_text(text: str, tags: frozenset[str], opening: str = "") -> Found:
+    """The program of an answer in another language: a block in that language, or the whole answer without a fence.
+
+    It is the last block that defines the function under test, or the last one if none does.
 
     Args:
         text: The answer, without thoughts.
         tags: What fences call the language, in lower case.
+        opening: The line that opens the function under test; empty for a whole program, where it is `main`.
     """
-    blocks = [block for block in _blocks(text, strings="ignored") if block.code.strip()]
+    blocks = [block for block in _blocks(text, _begins_as_other, strings="ignored") if block.code.strip()]
     own = [block for block in blocks if _is_of(block, tags)]
     # A sample of input or output may have a block, too; it has fewer marks than a program.
     own = own or [block for block in blocks if not block.tag and _MARKS.search(block.code)]
     own = own or [block for block in blocks if not block.tag]
     if own:
-        return Found(own[-1].code.strip("\n"))
+        called = _CALLED.search(opening)
+        definition = _definition_of(called[1] if called else "main")
+        whole = [block for block in own if definition.search(block.code)]
+        return Found((whole or own)[-1].code.strip("\n"))
     if blocks:
         return _only_in(blocks)
     return Found(text.strip("\n")) if text.strip() else Found(None, NO_CODE, "no code in the answer")
+
+
+def _definition_of(name: str) -> re.Pattern[str]:
+    """What defines a function in languages with braces: words, its name, parameters and a brace; or a constant with an arrow."""
+    name = re.escape(name)
+    return re.compile(
+        rf"(?:[\w>\]][\s*&]+{name}\s*\([^;{{}}]{{0,300}}\)[^;{{}}()]{{0,100}}\{{)|(?:\b(?:const|let|var)\s+{name}\s*=)"
+    )
 
 
 def _cleaned(block: Block) -> str:
@@ -269,13 +306,14 @@ def _function(pieces: Sequence[str], signature: str, names: frozenset[str], rena
             return Found(whole)
     function = find(opened(signature), entry_point)
     if rename_entry_point and isinstance(function, Function):
-        for piece in reversed(pieces):
-            parameters = len(arguments(function))
+        parameters = len(arguments(function))
+        for place in reversed(range(len(pieces))):
+            piece = pieces[place]
             renamed_piece = renamed(piece, entry_point, parameters) or only_method_as_function(
                 piece, entry_point, parameters
             )
             if renamed_piece is not None:
-                return Found(keep_needed(renamed_piece, wanted))
+                return Found(keep_needed(joined(renamed_piece, _others(pieces, place)), wanted))
     # A block with a syntax error is still the model's answer: the execution reports the error.
     opening = re.compile(rf"\b(?:def|class)\s+{re.escape(entry_point)}\b")
     broken = [piece for piece in pieces if tree_of(piece) is None and opening.search(piece)]
@@ -322,12 +360,18 @@ def _defining(pieces: Sequence[str], entry_point: str) -> tuple[int, str] | None
 
 
 def _is_sketch(code: str, function: Definition) -> bool:
-    """Whether a function says that something is left out: `# ... rest of the function`, or `...` as its last statement."""
+    """Whether a function says that something is left out: `# ... rest of the function`, or a statement `...`."""
     lines, end = lines_of(code), last_line(function)
     comments = itertools.takewhile(lambda line: line[:1].isspace() or not line, lines[end:])
-    last = function.body[-1]
-    return any(_LEFT_OUT.search(line) for line in (*lines[function.lineno - 1 : end], *comments)) or (
-        isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant) and last.value.value is ...
+    parts = [node for part in function.body for node in outside_definitions(part)]
+    # `except ValueError: ...` leaves nothing out.
+    ignored = {node for part in parts if isinstance(part, ast.ExceptHandler) for node in part.body}
+    return any(_LEFT_OUT.search(line) for line in (*lines[function.lineno - 1 : end], *comments)) or any(
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and node.value.value is ...
+        and node not in ignored
+        for node in parts
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from trl_gift.codetext.bindings import bound_names, global_reads
@@ -19,16 +19,20 @@ from trl_gift.codetext.syntax import (
     Function,
     Import,
     arguments,
+    bodies,
     bound_by_import,
     definitions,
     docstring,
     find,
     first_line,
     functions,
+    inner,
     is_docstring,
     is_top_level_only,
     last_line,
     lines_of,
+    parse,
+    takes,
     tree_of,
     unparsed,
 )
@@ -68,7 +72,8 @@ def body_of(code: str, signature: str) -> str | None:
     """The body of a signature's function in `code` without its docstring, indented by four spaces, to follow the signature.
 
     Statements of the module that the body needs, and the signature does not hold, move into it, before its first
-    statement, because a completion of the signature ends at the next top-level statement. None if the function is absent,
+    statement, because a completion of the signature ends at the next top-level statement. What they declare as global is
+    then a variable of the function. None if the function is absent,
     has only a docstring, or needs something that no function may hold. A class with helpers has no such body: its methods
     would not see what moves into it. Whether the moved program still passes its tests is not known before it has run.
     """
@@ -81,9 +86,58 @@ def body_of(code: str, signature: str) -> str | None:
     if any(is_top_level_only(node) for node in helpers) or opens_class(signature):
         return None
     # A comment between helpers and body has no place of its own; `unparse` gives all of it one layout.
-    function = find(tree_of(code), entry_point_of(signature))
+    tree = tree_of(code)
+    function = find(tree, entry_point_of(signature))
+    assert tree is not None, "it has parts"
     assert function is not None, "it has parts"
-    return _indented([*helpers, *_statements(function)])
+    moved = {name for node in helpers for name in bound_names(node)}
+    statements = [*helpers, *_statements(function)]
+    if any(_shares(node, moved) for node in statements):
+        own = parse(code)  # nobody may change the remembered tree
+        assert own is not None, "it was parsed before"
+        function = find(own, function.name)
+        assert function is not None, "it is the same text"
+        _make_local(function, moved)
+        statements = [own.body[tree.body.index(node)] for node in helpers]
+        for node in statements:
+            _make_local(node, moved, within=isinstance(node, Definition))
+        statements += _statements(function)
+    return _indented(statements)
+
+
+def _shares(statement: ast.stmt, names: Collection[str]) -> bool:
+    """Whether a statement holds a declaration that makes one of the names global."""
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Global) and any(name in names for name in node.names):
+            return True
+        waiting.extend(inner(node))
+    return False
+
+
+def _make_local(statement: ast.stmt, names: Collection[str], within: bool = False) -> None:
+    """Changes a statement so that names of the module are those of a function that they move into.
+
+    Args:
+        statement: That function, or a statement that moves into it.
+        names: The names that move.
+        within: Whether the statement is a definition that moves into the function.
+    """
+    waiting: list[tuple[ast.AST, bool]] = [(statement, within)]
+    while waiting:
+        node, nested = waiting.pop()
+        for node_body in bodies(node):
+            for place in reversed(range(len(node_body))):
+                declared = node_body[place]
+                if not isinstance(declared, ast.Global):
+                    continue
+                local = [name for name in declared.names if name in names]
+                rest = [name for name in declared.names if name not in names]
+                new: list[ast.stmt] = [ast.Nonlocal(local)] if nested and local else []
+                new += [ast.Global(rest)] if rest else []
+                node_body[place : place + 1] = new or [ast.Pass()]
+        waiting += [(part, nested or isinstance(part, Definition)) for part in inner(node)]
 
 
 def _parts(code: str, signature: str) -> tuple[str | None, list[ast.stmt]] | None:
@@ -239,9 +293,13 @@ def _parameters(function: Function, defaults: bool = True) -> str | None:
 
 
 def renamed(code: str, entry_point: str, parameters: int) -> str | None:
-    """`code` with its only top-level function of that many parameters called `entry_point`; None without one."""
+    """`code` with its only top-level function of that many parameters called `entry_point`; None without one.
+
+    Functions whose further parameters have defaults count if there is no other.
+    """
     tree = tree_of(code)
     fitting = [node for node in functions(tree) if len(arguments(node)) == parameters]
+    fitting = fitting or [node for node in functions(tree) if takes(node, parameters)]
     if tree is None or len(fitting) != 1:
         return None
     old = fitting[0].name

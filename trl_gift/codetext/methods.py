@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from trl_gift.codetext.syntax import INDENT, Function, arguments, inner, tree_of, unparsed
+from trl_gift.codetext.syntax import INDENT, Function, inner, takes, tree_of, unparsed
 
 
 def method_as_function(code: str, entry_point: str) -> str | None:
@@ -30,7 +30,7 @@ def only_method_as_function(code: str, entry_point: str, parameters: int) -> str
     if len(public) != 1:
         return None
     static = any(isinstance(part, ast.Name) and part.id == "staticmethod" for part in public[0].decorator_list)
-    if len(arguments(public[0])) - (not static) != parameters:
+    if not takes(public[0], parameters + (not static)):
         return None
     return _with_function(code, entry_point, classes[-1], public[0], static)
 

@@ -28,6 +28,7 @@ Import = ast.Import | ast.ImportFrom
 Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 # Statements that hold statements, and the fields that hold them; expressions hold none but in lambdas, which bind nothing.
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+_NO_STATEMENTS = ("handlers", "cases")
 # One answer is asked about several times in a row.
 _TREES = 16
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -131,6 +132,17 @@ def arguments(function: Function | ast.Lambda) -> list[ast.arg]:
     return [*given.posonlyargs, *given.args, *given.kwonlyargs, *extra]
 
 
+def takes(function: Function, places: int) -> bool:
+    """Whether a function can be called with that many arguments by place."""
+    given = function.args
+    most = len(given.posonlyargs) + len(given.args)
+    return (
+        most - len(given.defaults) <= places
+        and (places <= most or given.vararg is not None)
+        and None not in given.kw_defaults
+    )
+
+
 def docstring(scope: Scope) -> ast.stmt | None:
     """The statement that is the docstring of a module, class or function."""
     return scope.body[0] if scope.body and is_docstring(scope.body[0]) else None
@@ -161,6 +173,13 @@ def scopes(tree: ast.Module) -> Iterator[Scope]:
         if isinstance(node, Scope):
             yield node
         statements.extend(inner(node))
+
+
+def bodies(node: ast.AST) -> Iterator[list[ast.stmt]]:
+    """The lists of statements directly in a node."""
+    for field, value in ast.iter_fields(node):
+        if field in _BLOCKS and field not in _NO_STATEMENTS and isinstance(value, list):
+            yield value
 
 
 def inner(node: ast.AST) -> Iterator[ast.AST]:

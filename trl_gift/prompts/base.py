@@ -123,7 +123,7 @@ def _whole_program(task: Task, completion: str) -> codetext.Found:
     if task.language != "python":
         text = completion.strip("\n").rstrip()
         if text.startswith("```"):
-            return codetext.find_text(text, frozenset(naming(task.language).tags))
+            return codetext.find_text(text, frozenset(naming(task.language).tags), task.opening)
         return codetext.Found(text) if text else codetext.Found(None, codetext.NO_CODE, "the completion is empty")
     text = completion.rstrip()
     program = codetext.longest_prefix(codetext.lines_of(text))

@@ -225,7 +225,7 @@ def find_in_answer(task: Task, answer: str, signature: str | None, rename_entry_
         rename_entry_point: As in `ChatPrompts`.
     """
     if task.language != "python":
-        return codetext.find_text(answer, frozenset(naming(task.language).tags))
+        return codetext.find_text(answer, frozenset(naming(task.language).tags), task.opening)
     found = codetext.find_program(answer, signature, task.names_in_tests, rename_entry_point)
     if found.code is None or signature is None:
         return found

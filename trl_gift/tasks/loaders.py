@@ -330,7 +330,7 @@ def _tasks(
     if together:
         _logger.warning(
             "%s: the tests of %d of %d tasks run in the program's own process, because they are code in another language, or "
-            "classes, mocks and functions do not cross between processes; a program could forge such a verdict, and its "
+            "classes, mocks, files and functions do not cross between processes; a program could forge such a verdict, and its "
             "outcome says trusted=False. The first is task %r.",
             what, len(together), len(tasks), together[0].task_id,
         )  # fmt: skip

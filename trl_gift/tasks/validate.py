@@ -233,15 +233,21 @@ def _run(
 
 
 def _rescue(tasks: Sequence[Task], mode: dict[str, Any], sandbox: Sandbox, runs: int) -> dict[str, Task]:
-    """The tasks whose reference passes every run with the tests in another mode, by identifier, with these tests."""
+    """The tasks whose tests tell right from wrong in another mode, by identifier, with these tests.
+
+    There the reference passes every run, and no probe passes.
+    """
     others = [
         _in_mode(task, mode)
         for task in tasks
         if isinstance(task.tests, AssertTests) or (isinstance(task.tests, CallTests) and "pass_by" in mode)
     ]
-    jobs = [_Job(task, "reference", task.reference or "", task.all_tests) for task in others for _ in range(runs)]
-    outcomes = _run(jobs, sandbox)
-    return {task.task_id: task for task in others if _passes(outcomes[task.task_id]["reference"])}
+    outcomes = _run(list(_jobs(others, runs)), sandbox)
+    return {
+        task.task_id: task
+        for task in others
+        if _passes((found := outcomes[task.task_id])["reference"]) and not any(_passes(found[name]) for name in PROBES)
+    }
 
 
 def _is_shared(task: Task) -> bool:

@@ -10,6 +10,19 @@ from trl_gift import codetext
 from trl_gift.sandbox.statements import free_names
 
 _MOCKS = ("unittest.mock", "mock")
+# What makes files or looks at some; the methods count where tests import `pathlib`.
+_FILE_MODULES = frozenset({"tempfile", "shutil", "glob"})
+_FILE_CALLS = frozenset({"open", "io.open", "os.path.exists", "os.path.getsize", "os.path.isdir", "os.path.isfile"}) | {
+    f"os.{name}"
+    for name in (
+        "listdir", "makedirs", "mkdir", "open", "remove", "removedirs", "rename", "replace", "rmdir", "scandir", "stat",
+        "unlink", "walk",
+    )
+}  # fmt: skip
+_FILE_METHODS = frozenset({
+    "exists", "is_dir", "is_file", "iterdir", "mkdir", "read_bytes", "read_text", "rmdir", "touch", "unlink", "write_bytes",
+    "write_text",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,7 @@ def needs_interpreter(source: str, program: UnderTest, prelude: str = "") -> str
     """Why tests need the program in their own interpreter; None if plain values are all that they exchange.
 
     Classes of the program do not cross between processes, and neither do the functions, classes and mocks
-    that tests pass to the program. What only a run shows, such as a function that returns an object, is not found here.
+    that tests pass to the program. The judge has no files: tests that make or read some need those of the program. What only a run shows, such as a function that returns an object, is not found here.
 
     Args:
         source: The tests.
@@ -68,6 +81,8 @@ def needs_interpreter(source: str, program: UnderTest, prelude: str = "") -> str
     nodes = list(ast.walk(ast.parse(f"{prelude}\n{source}")))
     if any(_imports_mock(node) for node in nodes):
         return "the tests use mocks"
+    if _uses_files(nodes):
+        return "the tests use files"
     own = _Own.of(nodes)
     called = {*program.functions, "candidate"}
     for node in nodes:
@@ -150,3 +165,24 @@ def _imports_mock(node: ast.AST) -> bool:
     if isinstance(node, ast.ImportFrom):
         return node.module in _MOCKS or (node.module == "unittest" and any(a.name == "mock" for a in node.names))
     return isinstance(node, ast.Import) and any(alias.name in _MOCKS for alias in node.names)
+
+
+def _uses_files(nodes: Sequence[ast.AST]) -> bool:
+    """Whether nodes of a tree make files or look at some."""
+    modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    called = [node.func for node in nodes if isinstance(node, ast.Call)]
+    return (
+        bool(modules & _FILE_MODULES)
+        or any(_dotted(function) in _FILE_CALLS for function in called)
+        or ("pathlib" in modules and any(isinstance(f, ast.Attribute) and f.attr in _FILE_METHODS for f in called))
+    )
+
+
+def _dotted(node: ast.expr) -> str:
+    """The name of a function with its modules, such as `os.path.exists`; empty for what no module holds."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.insert(0, node.attr)
+        node = node.value
+    return ".".join([node.id, *parts]) if isinstance(node, ast.Name) else ""
