@@ -761,7 +761,7 @@ escape(
 )
 escape(
     "files of the previous program",
-    "import os\nleft = os.listdir('/tmp') + os.listdir('/dev/shm')\nreturn left",
+    "import os\nleft = os.listdir('.') + os.listdir('/dev/shm')\nreturn left",
 )
 escape("writing in /var/tmp", "open('/var/tmp/trl-gift-escaped', 'w').write('x')\nreturn True")
 escape(
