@@ -57,8 +57,8 @@ class CompactEngine:
         batch_size: Most completions in flight, and so most rows; 256 if not given.
         token_budget: Most tokens (prompt and longest completion) of all completions in flight; if not given, what half
             of a GPU's free memory holds, or half of what a CPU's memory leaves beside the weights. One completion is
-            always let in, and the first is alone, because its prompt shows the size of a token. Up to an eighth as many
-            tokens of earlier prompts are kept besides.
+            always let in. The first prompts show the size of a token: on a GPU one completion is let in until then, on a
+            CPU as many as `batch_size` allows. Up to an eighth as many tokens of earlier prompts are kept besides.
 
     Raises:
         ConfigError: for a model whose layers are not all full attention.
@@ -154,7 +154,7 @@ class CompactEngine:
             return
         tokens = sum(strand.budget for row in self._rows for strand in row.strands)
         budget = self._token_budget
-        if budget is None and not self._is_measured:
+        if budget is None and not (self._is_measured or self._on_cpu):
             budget = 0  # how much fits is not known yet, so only one completion is let in
         joining: dict[tuple[tuple[int, ...], SamplingParams], list[tuple[Strand, Trace]]] = {}
         while self._waiting and free > 0:
