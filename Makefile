@@ -33,6 +33,7 @@ TORCH ?= $(shell grep ^torch== constraints.txt)
 
 quickstart: $(VENV)/core
 	$(BIN)/trl-gift quickstart $(ARGS)
+	@echo "Before the next commands: source $(BIN)/activate"
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -160,3 +161,19 @@ def test_yaml_config_and_flags_over_it(tmp_path, options, tasks_file):
     assert process.returncode == 0, process.stderr[-2000:]
     run = json.loads((tmp_path / "out/_gift/run.json").read_text())
     assert (run["options"]["num_steps"], run["options"]["num_generations"], run["tasks"]["count"]) == (3, 1, 2)
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly():
+    """As in `trl-gift show OUT --json | head`."""
+    script = (
+        "import sys, trl_gift.cli.main as main, trl_gift.cli.show as show\n"
+        "show.run = lambda argv: print('x' * 200_000, flush=True)\n"
+        "sys.exit(main.main(['show']))\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")

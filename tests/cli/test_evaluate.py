@@ -388,7 +388,7 @@ def test_mistakes_are_one_line(refused, run, tmp_path):
     (tmp_path / "kept/evaluation.json").write_text("{}")
     (tmp_path / "file").write_text("")
     cases = [
-        ([run], CPU, "records no contents of tasks; name the tasks with --eval_dataset_name, or give the run's file"),
+        ([run], CPU, "does not hold the tasks themselves; name them with --eval_dataset_name, or give the run's file"),
         (["playground", "--resume"], (), "--resume: a measurement is not resumed"),
         (["playground", "--model_name_or_path", "x"], TASKS, "both name what to measure; leave one of them out"),
         (["playground", "--compare", "base"], (*CPU, *TASKS), "what is measured is not a run; give a folder"),

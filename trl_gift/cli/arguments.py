@@ -217,7 +217,7 @@ def _check_named(command: str, named: str | None, given: argparse.Namespace) -> 
     if given.dataset_name is None and (command != "evaluate" or given.eval_dataset_name is None):
         if named is not None and RunFolder(named).exists:
             raise ConfigError(
-                f"the run in {named!r} records no contents of tasks; name the tasks with --eval_dataset_name, or give the "
+                f"the run in {named!r} does not hold the tasks themselves; name them with --eval_dataset_name, or give the "
                 "run's file with --config."
             )
         name = "eval_dataset_name" if command == "evaluate" else "dataset_name"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -68,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StageUnavailable as error:
         print(f"trl-gift: {error}\nWhat was sampled is kept; continue with --resume.", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it at its end
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         kept = "; what was sampled is kept; continue with --resume" if name in _RESUMABLE else ""
         print(f"trl-gift: interrupted{kept}.", file=sys.stderr)
