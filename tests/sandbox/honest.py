@@ -396,7 +396,7 @@ asserted(
     "g = f()\nassert seen() == []\nnext(g)\nassert seen() == [0]\nassert list(g) == [1, 2]\nassert seen() == [0, 1, 2]",
 )
 asserted(
-    "an iterator is no list",
+    "an iterator is not a list",
     "def f():\n    return iter([1])",
     "assert not f() == [1]\nassert list(f()) == [1]\nassert iter(g := f()) is g",
 )
@@ -535,7 +535,7 @@ asserted(
     "p = f(1, 2)\nassert p.x == 1 and p.y == 2\nassert p == (1, 2)\nassert p._asdict() == {'x': 1, 'y': 2}\nassert repr(p) == 'Point(x=1, y=2)'\nassert f(1, 2) == Point(1, 2)\nx, y = p\nassert p._replace(x=5) == (5, 2)",
 )
 called("namedtuple equals a tuple", _POINT, "[((1, 2), (1, 2))]")
-called("namedtuple is no list", _POINT, "[((1, 2), [1, 2])]")
+called("namedtuple is not a list", _POINT, "[((1, 2), [1, 2])]")
 asserted(
     "NamedTuple with defaults",
     "from typing import NamedTuple\nclass P(NamedTuple):\n    x: int\n    y: int = 3\ndef f(x):\n    return [P(x)]",
@@ -567,7 +567,7 @@ asserted(
     "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\n@dataclass\nclass B(A):\n    a: A\ndef f():\n    return B(1, A(2))",
     "assert f().a.x == 2\nassert f() == B(1, A(2))\nassert f() != A(1)",
 )
-asserted("dataclass is no tuple", _DATA.format(""), "assert f(1) != (1, ['a'])")
+asserted("dataclass is not a tuple", _DATA.format(""), "assert f(1) != (1, ['a'])")
 _COLOR = "from enum import {0}\nclass Color({0}):\n    RED = 1\n    BLUE = 2\ndef f(x):\n    return Color(x)\n"
 asserted(
     "enum",

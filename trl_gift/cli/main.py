@@ -1,6 +1,7 @@
 """`trl-gift`: the command line. Each command is a thin module; this one picks it and turns mistakes into one line.
 
-Exit codes: 0 done, 1 a failure while running, 2 bad input (one clear line on standard error), 130 interrupted.
+Exit codes: 0 done, 1 a failure while running, 2 bad input (one clear line on standard error), 130 interrupted,
+141 the reader of the output closed it.
 """
 
 from __future__ import annotations

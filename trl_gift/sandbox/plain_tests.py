@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator
 from functools import lru_cache
 
 from trl_gift.sandbox.statements import parse
@@ -43,14 +42,13 @@ def is_plain(source: str, prelude: str = "") -> bool:
         prelude: What runs before them.
     """
     nodes = [node for text in (prelude, source) for node in ast.walk(parse(text))]
-    modules = {name for node in nodes for name in _imported(node)}
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names if _is_pure(alias)}
     return all(_is_plain(node, modules) for node in nodes)
 
 
-def _imported(node: ast.AST) -> Iterator[str]:
-    """The name of a pure module, if the statement binds it under that name."""
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names if alias.name in _PURE_MODULES and alias.asname is None)
+def _is_pure(imported: ast.alias) -> bool:
+    """Whether an import binds a pure module under the module's own name."""
+    return imported.name in _PURE_MODULES and imported.asname is None
 
 
 def _is_plain(node: ast.AST, modules: set[str]) -> bool:
@@ -68,7 +66,7 @@ def _is_plain(node: ast.AST, modules: set[str]) -> bool:
         case ast.FunctionDef(name, decorator_list=[]) | ast.arg(name):
             return name not in modules
         case ast.Import(names):
-            return all(alias.name in _PURE_MODULES and alias.asname is None for alias in names)
+            return all(map(_is_pure, names))
         case ast.ImportFrom("typing", names, 0):
             return all(alias.name[0].isupper() for alias in names)  # not `get_type_hints`, which evaluates text
         case ast.alias():

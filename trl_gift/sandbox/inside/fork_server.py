@@ -99,8 +99,10 @@ class ForkServer:
         if job["language"] != "python":
             assert self.native is not None, "the trainer sends other languages to workers that have them"
             self.native.become(source, channel, job["language"], allowance)
-        become = runner.become if job["kind"] == "stdio" else program.become
-        become(source, channel, stdout, allowance, self.address_space, self.filters.program, left_files)
+        confinement = program.Confinement(allowance, self.address_space, self.filters.program)
+        if job["kind"] == "stdio":
+            runner.become(source, channel, confinement)
+        program.become(source, channel, stdout, confinement, left_files)
 
     def become_judge(self, theirs: socket.socket) -> NoReturn:
         """Confine this fork and judge until the server closes the connection."""

@@ -13,7 +13,7 @@ import socket
 import sys
 import types
 from collections import deque
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from trl_gift.sandbox.confine.layers import Allowance
 from trl_gift.sandbox.confine.seccomp import Filter
@@ -27,33 +27,40 @@ BOM = "\ufeff"  # a byte-order mark, with which some files begin
 _MUTABLE = (list, dict, set, deque, bytearray)
 
 
-def confine(allowance: Allowance, address_space: int, filter_: Filter | None, left_files: bool) -> None:
-    """The last steps before untrusted code: empty folders, if there are `left_files`; the limits; the filter."""
-    if left_files:
-        surroundings.empty_folders()
-    allowance.apply(address_space)
-    if filter_ is not None:
-        filter_.install()
+class Confinement(NamedTuple):
+    """What confines the process of one program.
+
+    Attributes:
+        allowance: The program's limits.
+        address_space: Bytes of address space that the fork starts with.
+        filter: The seccomp filter, if there is one.
+    """
+
+    allowance: Allowance
+    address_space: int
+    filter: Filter | None
+
+    def enter(self, left_files: bool) -> None:
+        """The last steps before untrusted code: empty folders, the limits, the filter.
+
+        Args:
+            left_files: Whether the previous program has left files.
+        """
+        if left_files:
+            surroundings.empty_folders()
+        self.allowance.apply(self.address_space)
+        if self.filter is not None:
+            self.filter.install()
 
 
-def become(
-    source: int,
-    channel: int,
-    stdout: int,
-    allowance: Allowance,
-    address_space: int,
-    filter_: Filter | None,
-    left_files: bool,
-) -> NoReturn:
+def become(source: int, channel: int, stdout: int, confinement: Confinement, left_files: bool) -> NoReturn:
     """Run the program in the file `source`, then answer the judge on `channel` until it closes the channel.
 
     Args:
         source: Descriptor of the memory file with the program.
         channel: The program's end of the channel.
         stdout: Descriptor of the memory file that receives the standard output.
-        allowance: The program's limits.
-        address_space: Bytes of address space that the fork starts with.
-        filter_: The seccomp filter, if there is one.
+        confinement: What confines it.
         left_files: Whether the previous program has left files.
     """
     text = read_all(source).decode("utf-8", "surrogatepass")  # as text, so that a coding cookie has no effect
@@ -63,7 +70,7 @@ def become(
     os.dup2(0, 2)
     os.dup2(channel, CHANNEL)
     os.closerange(CHANNEL + 1, 1 << 16)
-    confine(allowance, address_space, filter_, left_files)
+    confinement.enter(left_files)
     Answers(CHANNEL).serve(text)
     os._exit(0)
 

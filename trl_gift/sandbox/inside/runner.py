@@ -18,30 +18,21 @@ from typing import Any, NoReturn
 
 from trl_gift.sandbox.confine import kernel
 from trl_gift.sandbox.confine.layers import Allowance, limit
-from trl_gift.sandbox.confine.seccomp import Filter
 from trl_gift.sandbox.inside import surroundings
 from trl_gift.sandbox.inside.ending import end
-from trl_gift.sandbox.inside.program import BOM, FILENAME, confine, new_module, read_all
+from trl_gift.sandbox.inside.program import BOM, FILENAME, Confinement, new_module, read_all
 from trl_gift.sandbox.inside.waiting import end_at_limit
 from trl_gift.sandbox.status import Status
 
 _MESSAGE = 600
 
 
-def become(
-    source: int,
-    channel: int,
-    stdout: int,
-    allowance: Allowance,
-    address_space: int,
-    filter_: Filter | None,
-    left_files: bool,
-) -> NoReturn:
+def become(source: int, channel: int, confinement: Confinement) -> NoReturn:
     """Compile the program in the file `source`, then run it once for every pair of files that the judge sends.
 
-    The arguments are those of `program.become`; `stdout` is not used, because every run has its own, and neither is
-    `left_files`, because every run may leave some.
+    The arguments are those of `program.become`. Every run has a standard output of its own, and may leave files.
     """
+    allowance = confinement.allowance
     text = read_all(source).decode("utf-8", "surrogatepass")
     os.dup2(channel, 3)
     os.closerange(4, 1 << 16)
@@ -70,7 +61,7 @@ def become(
                 for number, fd in enumerate((*fds, errors)):
                     os.dup2(fd, number)
                 os.closerange(3, 1 << 16)
-                confine(allowance, address_space, filter_, left)
+                confinement.enter(left)
                 _execute(code)
             finally:
                 os._exit(1)  # a fork must not return into the runner's loop

@@ -14,7 +14,7 @@ from typing import Any
 
 _SINGLE = 32  # items of a generator that come one by one
 _GROUP = 512  # most items in one answer
-_LARGE = 8  # most items in one answer if they are no single numbers or texts
+_LARGE = 8  # most items in one answer if they are not single numbers or texts
 _FEW = (int, float, bool, str, type(None))
 MAX_ITEMS = 4_000_000
 
