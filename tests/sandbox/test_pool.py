@@ -26,6 +26,7 @@ from trl_gift.sandbox import (
     Status,
     StdioTests,
 )
+from trl_gift.sandbox.deadlines import longest, wall_left
 
 # --- what the tests mean ------------------------------------------------------------------------------------------
 
@@ -388,8 +389,8 @@ def test_a_silent_worker_is_noticed(monkeypatch):
 
         lengths = iter([1.0, BACKSTOP_S])
 
-        def __radd__(self, wall_s):
-            return wall_s + next(self.lengths)
+        def __radd__(self, last_limit_s):
+            return next(self.lengths)
 
     others = descendants()
     with LocalSandbox(num_workers=1) as pool:
@@ -401,6 +402,42 @@ def test_a_silent_worker_is_noticed(monkeypatch):
         outcome = future.result(BACKSTOP_S)  # the second try, in a new worker, meets the deadline
         assert outcome.status is Status.TIMEOUT
         assert outcome.attempts == 2
+
+
+def test_wall_time_ends_sleepers_and_not_programs_that_compute():
+    assert wall_left(wall_s=15, elapsed_s=14, used_s=0.2) == 1
+    assert wall_left(wall_s=15, elapsed_s=15, used_s=1.4) == 0  # less than a tenth of a CPU
+    assert wall_left(wall_s=15, elapsed_s=15, used_s=3) == 15  # a busy machine gave it a fifth of a CPU
+    assert longest(cpu_s=5, wall_s=15) == 50
+    assert longest(cpu_s=1, wall_s=15) == 15
+
+
+_HALF_BUSY = """
+import time
+def work():
+    started = time.monotonic()
+    while time.monotonic() - started < 1.2:
+        turn = time.process_time()
+        while time.process_time() - turn < 0.02:
+            pass
+        time.sleep(0.01)
+    return 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "tests"),
+    [
+        (_HALF_BUSY, CallTests("work", [Case(args=[], expected=3)])),
+        (_HALF_BUSY + "print(work())", StdioTests([Case(stdin="", stdout="3")])),
+    ],
+    ids=["call", "stdio"],
+)
+def test_a_program_that_computes_outlasts_the_wall_limit(sandbox, program, tests):
+    """It takes 1.2 s, because it gets at most two thirds of a CPU, as on a busy machine; the wall limit is 1 s."""
+    outcome = sandbox.run(program, tests, limits=Limits(cpu_s=1, wall_s=1))
+    assert outcome.passed, outcome.message
+    assert outcome.wall_s > 1
 
 
 def test_nothing_is_left_behind(monkeypatch, tmp_path):

@@ -28,7 +28,9 @@ class SandboxClosed(SandboxError):
 class Limits:
     """What one program may use.
 
-    CPU time is the limit that decides. Wall time is the backstop for programs that sleep.
+    CPU time is the limit that decides. Wall time is the backstop for programs that sleep: it ends a program only if that
+    has used less than a tenth of a CPU so far. On a machine so busy that a program gets less than its share, nothing
+    changes until that share falls below a tenth.
 
     Attributes:
         cpu_s: CPU time of all threads, in seconds, 5 by default; for `StdioTests` per input, otherwise for the whole

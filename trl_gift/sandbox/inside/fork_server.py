@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trl_gift.sandbox.confine import kernel
 from trl_gift.sandbox.confine.layers import Allowance, Filters
+from trl_gift.sandbox.deadlines import wall_left
 from trl_gift.sandbox.inside import judge, program, runner, surroundings
 from trl_gift.sandbox.inside.waiting import ended_within
 
@@ -182,15 +183,16 @@ class ForkServer:
         poll.register(self.duty, select.POLLIN)
         poll.register(self.control, select.POLLIN)
         judge_clock = kernel.cpu_clock(self.judge_pid)
-        judge_end = time.clock_gettime(judge_clock) + cpu_limit
+        judge_start = time.clock_gettime(judge_clock)
         program_clock = kernel.cpu_clock(pid)
         while True:
-            wall_left = started + wall_limit - time.monotonic()
-            cpu_left = cpu_limit - time.clock_gettime(program_clock)
-            judge_left = judge_end - time.clock_gettime(judge_clock)
-            if min(wall_left, cpu_left, judge_left) <= 0:
+            used = time.clock_gettime(program_clock)
+            judge_used = time.clock_gettime(judge_clock) - judge_start
+            cpu_left, judge_left = cpu_limit - used, cpu_limit - judge_used
+            sleep_left = wall_left(wall_limit, time.monotonic() - started, used + judge_used)
+            if min(sleep_left, cpu_left, judge_left) <= 0:
                 return "cpu" if cpu_left <= 0 else "judge" if judge_left <= 0 else "wall"
-            ready = dict(poll.poll(1000 * min(wall_left, cpu_left, judge_left) + 1))
+            ready = dict(poll.poll(1000 * min(sleep_left, cpu_left, judge_left) + 1))
             if self.duty.fileno() in ready:
                 return {judge.DONE: "done", judge.GONE: "gone"}.get(self.duty.recv(16), "judge-died")
             if self.control.fileno() in ready:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 from trl_gift.sandbox.confine import kernel
+from trl_gift.sandbox.deadlines import wall_left
 
 
 def ended_within(pid: int, seconds: float) -> bool:
@@ -25,7 +26,7 @@ def end_at_limit(pid: int, cpu_s: float, wall_s: float = math.inf) -> str | None
     Args:
         pid: The child.
         cpu_s: Its CPU time, in seconds.
-        wall_s: Its wall time from now on, in seconds.
+        wall_s: Its wall time from now on, in seconds, if it uses less than a tenth of a CPU.
 
     Returns:
         `"CPU"` or `"wall"` if it has reached that limit; None if it has ended by itself.
@@ -33,12 +34,12 @@ def end_at_limit(pid: int, cpu_s: float, wall_s: float = math.inf) -> str | None
     started = time.monotonic()
     with _watched(pid) as poll:
         while True:
-            wall_left = started + wall_s - time.monotonic()
-            cpu_left = cpu_s - time.clock_gettime(kernel.cpu_clock(pid))
-            if wall_left <= 0 or cpu_left <= 0:
+            used = time.clock_gettime(kernel.cpu_clock(pid))
+            sleep_left, cpu_left = wall_left(wall_s, time.monotonic() - started, used), cpu_s - used
+            if sleep_left <= 0 or cpu_left <= 0:
                 os.kill(pid, signal.SIGKILL)
                 return "CPU" if cpu_left <= 0 else "wall"
-            if poll.poll(1000 * min(wall_left, cpu_left) + 1):
+            if poll.poll(1000 * min(sleep_left, cpu_left) + 1):
                 return None
 
 

@@ -25,12 +25,13 @@ from typing import Any
 
 from trl_gift.sandbox.cases import StdioTests, Tests
 from trl_gift.sandbox.confine.plan import Plan
+from trl_gift.sandbox.deadlines import longest
 from trl_gift.sandbox.languages import Language, commands, known
 from trl_gift.sandbox.outcome import Limits, Outcome, SandboxError
 from trl_gift.sandbox.pool import memory_files
 from trl_gift.sandbox.pool.report import JudgeDied, outcome_from
 
-GRACE_S = 10.0  # a worker that is silent for this long after a program's wall limit is taken for dead
+GRACE_S = 10.0  # a worker that is silent for this long after the last limit of a program is taken for dead
 _START_S = 60.0
 _CLOSE_S = 3.0
 _COMPILE_S = 30.0
@@ -103,18 +104,24 @@ class Job:
         factor = 1.0 if self.language is None else self.language.cpu_factor
         cpu_s, wall_s = limits.cpu_s * factor, limits.wall_s * factor
         allowance = (cpu_s, wall_s, limits.memory_mb << 20, limits.output_mb << 20, limits.open_files)
-        # The budget limits the whole job: for stdio the sum over the runs, each of which has its own limit too.
-        extra = 0.0
+        # The budget limits the whole job: for stdio the sum over the runs, whose limits the runner enforces one by one.
+        extra, job_wall_s = 0.0, wall_s
         if isinstance(self.tests, StdioTests):
             extra = 2.0 if self.language is None else _COMPILE_S + 2.0
+            job_wall_s = longest(cpu_s, wall_s)
         return {
             "id": number,
             "kind": self.tests.kind,
             "language": "python" if self.language is None else self.language.name,
             "stop": self.stop_at_first_failure,
             "allowance": allowance,
-            "budget": (cpu_s * runs + extra, wall_s * runs + extra),
+            "budget": (cpu_s * runs + extra, job_wall_s * runs + extra),
         }
+
+
+def _last_limit_s(cpu_s: float, wall_s: float) -> float:
+    """The wall time after which a worker has ended a job of this budget: program and judge each have its CPU time."""
+    return longest(2 * cpu_s, wall_s)
 
 
 class Worker:
@@ -220,7 +227,7 @@ class Worker:
                     self.cancel()
             except OSError as error:
                 raise WorkerDied(f"the worker has ended: {error}") from error
-            reply = self._receive(order["budget"][1] + GRACE_S)
+            reply = self._receive(_last_limit_s(*order["budget"]) + GRACE_S)
             try:
                 _, report, stdout = open_files
                 written, printed = memory_files.read(report), memory_files.read(stdout, _TAIL)
