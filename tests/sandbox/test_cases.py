@@ -84,7 +84,7 @@ def test_empty_case_lists_are_refused():
         (lambda: StdioTests([Case(stdin="", stdout="")], after="assert f() == 1"), "tests in Python are AssertTests"),
         (
             lambda: StdioTests([Case(stdin="", stdout="")], language="c", before="int x;"),
-            "belong to tests that follow",
+            "belong to code that follows",
         ),
         (lambda: Case(args=5), "must be a tuple"),
         (lambda: Case(stdin="1"), "a run needs both"),

@@ -10,7 +10,7 @@ The folders are internal: `pool/` is the trainer's side, `inside/` runs in the c
 force, and `values/` serves both sides.
 
 Public modules: `statements` (assertions as statements), `languages` (the YAML files of languages, what is installed), `comparisons` (names
-of the rules for printed output), `values.show` (values as short text), `digits` (numbers of any length).
+of the rules for printed output), `javascript` (calls of a function in JavaScript), `values.show` (values as short text), `digits` (numbers of any length).
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ __all__ = [
     "ToolchainMissing",
     "comparisons",
     "digits",
+    "javascript",
     "languages",
     "probe_isolation",
     "statements",

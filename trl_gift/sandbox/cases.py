@@ -284,8 +284,11 @@ class StdioTests(_ByContent):
         language: `"python"` (the default), or another of `trl_gift.sandbox.languages.known()`.
         after: Test code in the program's language that follows the program in its file, for a language other than Python;
             empty by default. Then the program could forge its verdict, and the outcome says so (`trusted=False`).
+        caller: Code in the program's language that follows the program in its file and calls it with what standard input
+            holds, for a language other than Python; empty by default. It knows no expected output, so the verdict is trusted
+            (`trl_gift.sandbox.javascript`).
         before: Lines that precede the program where it does not hold them itself, such as includes; empty by default.
-        opening: How the function begins that `after` calls, for people and prompts; empty by default.
+        opening: How the function begins that `after` or `caller` calls, for people and prompts; empty by default.
 
     Raises:
         ValueError: There is no case, or a field is not valid.
@@ -301,10 +304,12 @@ class StdioTests(_ByContent):
     after: str = ""
     before: str = ""
     opening: str = ""
+    caller: str = ""
 
     kind: ClassVar[str] = "stdio"
     _fields: ClassVar[tuple[str, ...]] = (
         "compare", "abs_tol", "rel_tol", "checker", "language", "decimals_only", "after", "before", "opening",
+        "caller",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -312,11 +317,13 @@ class StdioTests(_ByContent):
         _check_option("StdioTests", "compare", self.compare, COMPARISONS)
         if self.language != "python":
             _check_option("StdioTests", "language", self.language, tuple(known()))
-        elif self.after:
-            raise ValueError(f"StdioTests(after={_short(self.after)}): tests in Python are AssertTests; use these")
-        if (self.before or self.opening) and not self.after:
+        elif self._following:
             raise ValueError(
-                "StdioTests(after=''): 'before' and 'opening' belong to tests that follow the program; give them"
+                f"StdioTests(after={_short(self._following)}): tests in Python are AssertTests or CallTests; use these"
+            )
+        if (self.before or self.opening) and not self._following:
+            raise ValueError(
+                "StdioTests(after='', caller=''): 'before' and 'opening' belong to code that follows the program; give it"
             )
         _check_tolerances("StdioTests", self.abs_tol, self.rel_tol)
         _check_cases("StdioTests", self.cases, runs=True)
@@ -336,13 +343,17 @@ class StdioTests(_ByContent):
         """Whether test code follows the program in its file."""
         return bool(self.after)
 
+    @property
+    def _following(self) -> str:
+        return "\n".join(filter(None, (self.after, self.caller)))
+
     def in_file(self, program: str) -> str:
         """The file that is compiled and run: the program with what stands before and after it."""
-        if not self.after:
+        if not self._following:
             return program
         held = {line.strip() for line in program.split("\n")}
         missing = [line for line in self.before.split("\n") if line.strip() and line.strip() not in held]
-        return "\n".join([*missing, program, self.after])
+        return "\n".join([*missing, program, self._following])
 
     def exam(self) -> dict[str, Any]:
         """The content as plain values."""

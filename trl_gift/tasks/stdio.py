@@ -15,23 +15,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trl_gift.sandbox import AssertTests, CallTests, Case, Sandbox, Status, StdioTests, Tests
+from trl_gift.sandbox.javascript import SAME
 from trl_gift.tasks.task import Task
 
-CHECKER = """\
+CHECKER = f"""\
 import json
 
 
-def same(found, expected):
-    if isinstance(expected, bool) or isinstance(found, bool):
-        return found is expected
-    if isinstance(expected, float) and isinstance(found, (int, float)):
-        return abs(found - expected) <= 1e-6 * max(1.0, abs(expected))
-    if isinstance(expected, list) and isinstance(found, list):
-        return len(found) == len(expected) and all(map(same, found, expected))
-    if isinstance(expected, dict) and isinstance(found, dict):
-        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in expected)
-    return found == expected
-
+{SAME}
 
 def check(stdin, stdout, expected):
     return same(json.loads(stdout), json.loads(expected))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from trl_gift import codetext
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
+from trl_gift.sandbox.javascript import javascript_calls
 from trl_gift.sandbox.languages import known, language_named
 from trl_gift.sandbox.statements import free_names, is_python
 from trl_gift.sandbox.values.show import show
@@ -158,7 +160,7 @@ class Task:
         Args:
             row: `task_id`, `description` and `tests`; optionally `signature`, `reference`, `prelude`,
                 `hidden_tests`, `language`, `examples`. `tests` is a list of assertions or sources of test files,
-                `{"entry_point", "inputs", "outputs"}` or `{"stdin", "stdout"}`, the JSON text of one of these, the source
+                `{"entry_point", "inputs", "outputs"}` (in Python or JavaScript) or `{"stdin", "stdout"}`, the JSON text of one of these, the source
                 of one test file, doctest examples, or `"doctest"` for the examples in the reference's docstrings or the
                 description.
             where: File and line, or dataset and index, for the error message.
@@ -167,6 +169,9 @@ class Task:
         Raises:
             TaskError: if the row is not a task; names the place, the field, the value seen and the fix.
         """
+        language = language_field(row.get("language"), where)
+        if language == "javascript" and _has_calls(row):
+            return _javascript_function(row, where)
         program = Program(
             description=text_field(row, "description", where),
             signature=optional_text(row, "signature", where),
@@ -178,7 +183,6 @@ class Task:
         if signature is not None and codetext.entry_point_of(signature) is None:
             raise bad(where, "signature", signature, "give imports and one open def line, such as 'def solve(xs):'")
         entry_point = codetext.entry_point_of(signature) if signature else None
-        language = language_field(row.get("language"), where)
         given_hidden = row.get("hidden_tests")
         tests = hidden = None
         if require_tests or row.get("tests") is not None or given_hidden not in (None, ""):
@@ -204,6 +208,45 @@ class Task:
             language=language,
             examples=_examples(row.get("examples"), where),
         )
+
+
+_FUNCTION = re.compile(r"\s*(?:async\s+)?function\s+([A-Za-z_$][\w$]*)\s*\([^(){}]*\)\s*\{?\s*")
+
+
+def _has_calls(row: Mapping[str, Any]) -> bool:
+    tests = _decoded(row.get("tests"))
+    return isinstance(tests, Mapping) and tests.get("inputs") is not None and "kind" not in tests
+
+
+def _javascript_function(row: Mapping[str, Any], where: str) -> Task:
+    """A task of a function in JavaScript, with calls as tests."""
+    signature = optional_text(row, "signature", where) or ""
+    if signature and _FUNCTION.fullmatch(signature) is None:
+        raise bad(where, "signature", signature, "give the line that opens the function: 'function add(a, b) {'")
+    hidden = row.get("hidden_tests") not in (None, "")
+    return Task(
+        task_id=id_field(row, where),
+        description=text_field(row, "description", where),
+        tests=_javascript_tests(row, "tests", signature, where),
+        hidden_tests=_javascript_tests(row, "hidden_tests", signature, where) if hidden else None,
+        reference=optional_text(row, "reference", where),
+        examples=_examples(row.get("examples"), where),
+    )
+
+
+def _javascript_tests(row: Mapping[str, Any], column: str, signature: str, where: str) -> StdioTests:
+    given = _decoded(row[column])
+    if not isinstance(given, Mapping):
+        raise bad(where, column, given, "tests of a function in JavaScript are {'inputs', 'outputs'}; give these")
+    opened = _FUNCTION.fullmatch(signature)
+    name = opened[1] if opened else given.get("entry_point")
+    if not isinstance(name, str):
+        raise bad(where, column, given, "name the function: 'entry_point', or 'signature' in the row")
+    cases = call_cases(given.get("inputs"), given.get("outputs"), where=where, field=column)
+    try:
+        return javascript_calls(name, cases, f"{signature.strip().rstrip(' {')} {{" if signature else "")
+    except ValueError as error:
+        raise bad(where, column, given, str(error)) from error
 
 
 def read_tests(value: object, description: str, signature: str | None = None, where: str = "tests") -> Tests:
@@ -363,6 +406,11 @@ def call_tests(entry_point: object, inputs: object, outputs: object, *, where: s
     """`CallTests` from a list of argument lists and the list of expected values."""
     if not isinstance(entry_point, str) or not entry_point.isidentifier():
         raise bad(where, field, entry_point, "'entry_point' must be the name of the function under test")
+    return CallTests(entry_point, cases=call_cases(inputs, outputs, where=where, field=field))
+
+
+def call_cases(inputs: object, outputs: object, *, where: str, field: str = "tests") -> tuple[Case, ...]:
+    """The calls of a list of argument lists and the list of expected values."""
     if not isinstance(inputs, Sequence) or isinstance(inputs, str) or not inputs:
         raise bad(where, field, inputs, "'inputs' must be a non-empty list of argument lists")
     if not isinstance(outputs, Sequence) or isinstance(outputs, str) or len(outputs) != len(inputs):
@@ -370,10 +418,7 @@ def call_tests(entry_point: object, inputs: object, outputs: object, *, where: s
     for arguments in inputs:
         if not isinstance(arguments, Sequence) or isinstance(arguments, str):
             raise bad(where, field, arguments, "each of 'inputs' must be the list of arguments of one call")
-    return CallTests(
-        entry_point,
-        cases=tuple(Case(args=tuple(i), expected=o) for i, o in zip(inputs, outputs, strict=True)),
-    )
+    return tuple(Case(args=tuple(i), expected=o) for i, o in zip(inputs, outputs, strict=True))
 
 
 _STDIO_SETTINGS = ("compare", "abs_tol", "rel_tol", "decimals_only", "checker")
