@@ -9,7 +9,18 @@ import pytest
 from tests.sandbox.attacks import ATTACKS
 from tests.support.processes import BACKSTOP_S
 from tests.support.programs import ADD, ENDLESS, SLEEP
-from trl_gift.sandbox import AssertTests, Case, Limits, Sandbox, SandboxClosed, Status, StdioTests
+from trl_gift.sandbox import (
+    AssertTests,
+    Case,
+    Limits,
+    Sandbox,
+    SandboxClosed,
+    Status,
+    StdioTests,
+    ToolchainMissing,
+    languages,
+)
+from trl_gift.sandbox.languages import add_language_file
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray")
@@ -30,6 +41,23 @@ def test_both_nodes_run_programs(ray_pool):
 def test_stdio_and_limits(ray_pool):
     assert ray_pool.run("print(int(input()) + 1)", StdioTests([Case(stdin="1", stdout="2")])).passed
     assert ray_pool.run("while True: pass", ADDS, limits=Limits(cpu_s=0.3, wall_s=BACKSTOP_S)).status is Status.TIMEOUT
+
+
+def test_the_nodes_run_languages_of_own_files(ray_pool, tmp_path):
+    path = tmp_path / "shell.yaml"
+    path.write_text(
+        "title: Shell\ntags: [shell]\ncomment: '#'\nsource: main.sh\nrun: [sh, '{source}']\npackage: dash\n"
+    )
+    tests = StdioTests([Case(stdin="1\n", stdout="2")], language=add_language_file(path).name)
+    try:
+        outcome = ray_pool.run("read x\necho $((x + 1))", tests)
+        path.write_text(path.read_text().replace("[sh,", "[no-such-shell,"))
+        add_language_file(path)
+        with pytest.raises(ToolchainMissing, match=r"on a node of the Ray cluster: .*no-such-shell"):
+            ray_pool.run("read x", tests)
+    finally:
+        del languages._own["shell"]
+    assert outcome.passed, outcome.message
 
 
 def test_attacks_are_held(ray_pool):

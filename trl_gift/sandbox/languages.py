@@ -164,8 +164,18 @@ def add_language_file(path: str | os.PathLike[str]) -> Language:
         raise LanguageFileError(
             f"{os.fspath(path)}: python needs no file, it is run without commands; give another name."
         )
-    _own[language.name] = language
+    add_language(language)
     return language
+
+
+def add_language(language: Language) -> None:
+    """Make a language known in this process, as that of a user's file."""
+    _own[language.name] = language
+
+
+def own_language(name: str) -> Language | None:
+    """The language of this name that came from a user's file; None if none did."""
+    return _own.get(name)
 
 
 def read_language(path: str | os.PathLike[str]) -> Language:

@@ -17,11 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trl_gift.sandbox.base import BaseSandbox, check_job, closed, settle
-from trl_gift.sandbox.cases import Tests
+from trl_gift.sandbox.cases import StdioTests, Tests
+from trl_gift.sandbox.languages import Language, ToolchainMissing, add_language, own_language
 from trl_gift.sandbox.local import LocalSandbox
 from trl_gift.sandbox.outcome import IsolationUnavailable, Limits, Outcome
 from trl_gift.sandbox.status import Status
@@ -39,7 +40,11 @@ class _NodeSandbox:
     def isolation(self) -> str:
         return self._sandbox.isolation
 
-    def run(self, number: int, program: str, tests: Tests, limits: Limits, stop: bool) -> Outcome:
+    def run(
+        self, number: int, program: str, tests: Tests, limits: Limits, stop: bool, own: Language | None
+    ) -> Outcome:
+        if own is not None:
+            add_language(own)
         future = self._sandbox.submit(program, tests, limits=limits, stop_at_first_failure=stop)
         self._running[number] = future
         try:
@@ -118,14 +123,19 @@ class RaySandbox(BaseSandbox):
     def submit(
         self, program: str, tests: Tests, *, limits: Limits | None = None, stop_at_first_failure: bool = True
     ) -> Future[Outcome]:
-        """Send one program to the node with the lowest load; waits while there are four programs per worker."""
+        """Send one program to the node with the lowest load; waits while there are four programs per worker.
+
+        The future raises `ToolchainMissing` if the node lacks the tools of the program's language.
+        """
         check_job(program, tests)
         if self._closed:
             raise closed()
         self._room.acquire()
         future: Future[Outcome] = Future()
         future.add_done_callback(lambda _: self._room.release())
-        self._send(future, (program, tests, limits or self.limits, stop_at_first_failure), attempt=1)
+        # The user's language files are on this machine only.
+        own = own_language(tests.language) if isinstance(tests, StdioTests) else None
+        self._send(future, (program, tests, limits or self.limits, stop_at_first_failure, own), attempt=1)
         return future
 
     def close(self) -> None:
@@ -153,8 +163,12 @@ class RaySandbox(BaseSandbox):
             if future.cancelled():
                 return
             error = result.exception()
+            if isinstance(error, RayTaskError):
+                error = error.cause
             if error is None:
                 settle(future, replace(result.result(), attempts=attempt))
+            elif isinstance(error, ToolchainMissing):
+                settle(future, ToolchainMissing(f"on a node of the Ray cluster: {error}"))
             elif attempt < _ATTEMPTS and not self._closed:
                 self._send(future, job, attempt + 1, self._replace(node))  # the other nodes may be lost as well
             else:
