@@ -9,6 +9,7 @@
 #   make attacks      run every hostile program against the sandbox and print each outcome
 #   make toolchains  install the compilers that the slow tests of other languages use (Debian or Ubuntu, as root)
 #   make check        what main must pass: format, lint, types, layers (each a target too) and the fast tests
+#   make wheelhouse   lay out the wheels for a machine with torch and no network; WHEELS_FOR=3.12 is its Python
 #   make docs         build the documentation into site/
 #   make clean        remove the environments and everything that was built
 
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: toolchains quickstart test test-slow test-real test-min test-latest attacks check static format lint types layers docs clean
+.PHONY: wheelhouse toolchains quickstart test test-slow test-real test-min test-latest attacks check static format lint types layers docs clean
 
 # The contract tests tell whether we work with a set of library versions: what we rely on, and whole small runs.
 CONTRACT := tests/test_contracts.py tests/test_own_warnings.py tests/test_drop_in.py tests/training/test_quantization.py \
@@ -50,6 +51,10 @@ test-min: $(VENV)-min/ready
 
 test-latest: $(VENV)-latest/ready
 	$(VENV)-latest/bin/python -m pytest $(CONTRACT) $(ARGS)
+
+wheelhouse: $(VENV)/core
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bitsandbytes]"
+	$(BIN)/python -m tools.wheelhouse wheelhouse $(if $(WHEELS_FOR),--python $(WHEELS_FOR)) $(ARGS)
 
 toolchains:
 	tools/toolchains.sh

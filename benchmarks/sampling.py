@@ -22,6 +22,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -107,7 +108,10 @@ def main() -> None:
         turns = []
         for _ in range(options.repeats):
             turn = [*map(batched, options.generate_sizes), compact()]
-            tops = ceiling(model, rows, prompts.write(tasks[0], tasks[0].description).ids, turn[-1])
+            prompt = prompts.write(tasks[0], tasks[0].description).ids
+            # As many tokens as ours, in completions of the same mean length, each after the same prompt.
+            mean = round(turn[-1].tokens / turn[-1].samples)
+            tops = ceiling_rate(model, rows, prompt, turn[-1].tokens, max(8, mean))
             turns.append(ratios_of(authors, turn[:-1], turn[-1], tops))
             for figures in turn:
                 print(figures.line(), flush=True)
@@ -229,35 +233,39 @@ def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Fig
     return Figures("authors' schedule", *counts, total, generation, waiting)
 
 
-def ceiling(model, rows, prompt, like: Figures) -> float:
+def ceiling_rate(model, rows: int, prompt: Sequence[int], tokens: int, steps: int) -> float:
     """Tokens per second of the engine's decoding step alone, on a batch that never changes.
 
-    As many tokens as ours, in completions of the same mean length, each after the same prompt.
+    Args:
+        model: The model.
+        rows: Rows of the batch.
+        prompt: The token ids that every completion follows.
+        tokens: At least so many tokens are drawn in all.
+        steps: Tokens of a completion.
     """
-    steps = max(8, round(like.tokens / like.samples))
     device = model.device
     uniforms = torch.rand(rows, 1, dtype=torch.float64)
     params = SamplingParams(steps)
     done, seconds = 0, 0.0
     with torch.inference_mode():
-        while done < like.tokens:
+        while done < tokens:
             prefill = DynamicCache()
             ids = torch.tensor([prompt], device=device)
             model(input_ids=ids, past_key_values=prefill, use_cache=True, logits_to_keep=1)
             cache = SlotCache()
             cache.admit(prefill, [len(prompt)], torch.zeros(rows, dtype=torch.long, device=device), most=rows)
-            tokens = torch.full((rows, 1), prompt[-1], device=device)
+            latest = torch.full((rows, 1), prompt[-1], device=device)
             began = time.perf_counter()
             for step in range(steps):
                 position = torch.full((rows, 1), len(prompt) + step, device=device)
                 mask = cache.begin_step()
                 output = model(
-                    input_ids=tokens, attention_mask=mask, position_ids=position, past_key_values=cache,
+                    input_ids=latest, attention_mask=mask, position_ids=position, past_key_values=cache,
                     use_cache=True, logits_to_keep=1,
                 )  # fmt: skip
                 cache.end_step()
-                tokens = draw_tokens(output.logits[:, -1], uniforms, params).tokens
-                tokens.tolist()
+                latest = draw_tokens(output.logits[:, -1], uniforms, params).tokens
+                latest.tolist()
             seconds += time.perf_counter() - began
             done += rows * steps
     return done / seconds
