@@ -72,6 +72,9 @@ class Backend:
             return 400, {"error": {"message": f"The lora adapter '{name}' has already been loaded."}}
         if not (Path(path) / "adapter_config.json").exists():
             return 404, {"error": {"message": f"No adapter found for {path}"}}
+        if self.model is None:
+            self.adapters[name] = None
+            return 200, None
         with self.lock:
             import copy
 
@@ -83,6 +86,8 @@ class Backend:
             choices = [
                 {"text": "x", "finish_reason": "stop", "token_ids": [5], "logprobs": {"token_logprobs": [-1.0]}}
             ]
+            if body.get("prompt_logprobs") is not None:
+                choices[0]["prompt_logprobs"] = [{str(token): {"logprob": -1.0}} for token in body["prompt"]]
             return {"choices": choices}
         model = self.adapters.get(body["model"], self.model)
         with self.lock:

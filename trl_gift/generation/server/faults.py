@@ -27,7 +27,6 @@ def cause(log: str) -> str:
         for line in reversed(candidates):
             if found := _NAMED.search(line):
                 return found.group()
-    for candidates in (telling, lines):
         for line in reversed(candidates):
             if _ERROR.search(line):
                 return line

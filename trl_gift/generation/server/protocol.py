@@ -41,9 +41,9 @@ class Answer:
         given = choice.get("logprobs") or {}
         values = given.get("token_logprobs")
         ids = choice.get("token_ids")
-        if content := given.get("content"):  # llama.cpp's form
-            ids = [token["id"] for token in content]
-            values = [token["logprob"] for token in content]
+        if "content" in given:  # llama.cpp's form
+            ids = [token["id"] for token in given["content"]]
+            values = [token["logprob"] for token in given["content"]]
         if ids is None:
             ids = _ids_from_names(given.get("tokens"))
         token_ids = None if ids is None else tuple(int(token) for token in ids)
