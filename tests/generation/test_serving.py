@@ -161,6 +161,8 @@ def test_the_users_size_of_the_cache_stays(model, monkeypatch):
 
 def test_the_positions_are_the_fewer_of_model_and_server(model, tuned, caplog):
     assert ServerOptions(command="serve").positions(model) == 1024
+    named = "vllm serve {model} {vllm_options} --max-model-len 1024 --max-model-len=300"
+    assert ServerOptions(command=named).positions(model) == 298
     with serve(context=100) as (url, _):
         assert ServerOptions(url=url).positions(tuned) == 98
     with serve(context=10_000) as (url, _):

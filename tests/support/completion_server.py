@@ -66,8 +66,6 @@ class Backend:
     counting: threading.Lock = field(default_factory=threading.Lock)
 
     def load_adapter(self, name, path):
-        from peft import PeftModel
-
         if name in self.adapters:
             return 400, {"error": {"message": f"The lora adapter '{name}' has already been loaded."}}
         if not (Path(path) / "adapter_config.json").exists():
@@ -75,6 +73,8 @@ class Backend:
         if self.model is None:
             self.adapters[name] = None
             return 200, None
+        from peft import PeftModel
+
         with self.lock:
             import copy
 

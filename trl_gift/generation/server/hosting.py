@@ -32,7 +32,14 @@ from trl_gift.generation.server.client import API_KEY_VARIABLE, CompletionClient
 from trl_gift.generation.server.engine import FOREIGN_STOP_TEXTS, Adapter, ServerEngine
 from trl_gift.generation.server.kinds import Kind, identify
 from trl_gift.generation.server.process import ManagedServer
-from trl_gift.generation.server.vllm import COMMAND, MOST_STOP_TEXTS, OPTIONS, VllmSettings, lora_config
+from trl_gift.generation.server.vllm import (
+    COMMAND,
+    MOST_STOP_TEXTS,
+    OPTIONS,
+    VllmSettings,
+    lora_config,
+    named_positions,
+)
 
 _logger = logging.getLogger(__name__)
 _URL_FILE = "server-url"
@@ -118,7 +125,9 @@ class ServerOptions:
                 _logger.warning("%s: %s", self.url, served.lacks)
             theirs = served.positions
         else:
-            theirs = VllmSettings.of(model).positions if OPTIONS in (self.command or COMMAND) else None
+            theirs = named_positions(self.command or COMMAND)
+            if theirs is None and OPTIONS in (self.command or COMMAND):
+                theirs = VllmSettings.of(model).positions
         return min((value for value in (own, theirs) if value is not None), default=None)
 
     def client(self, url: str) -> CompletionClient:

@@ -14,6 +14,7 @@ Not covered: adapters of the output layer, whose part in prompt log-probabilitie
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,7 @@ MOST_STOP_TEXTS = 64
 # The most tokens of a prompt and its completion on a CPU, which have to fit into one batch.
 _CPU_CONTEXT = 4096
 _CPU_CACHE_GIB = 4
+_CONTEXT_OPTION = re.compile(r"--max[-_]model[-_]len[ =](\d+)(?!\S)")
 # The ranks that vLLM lets one choose from.
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -123,6 +125,12 @@ class VllmSettings:
             name = "VLLM_CPU_KVCACHE_SPACE"
             found[name] = os.environ.get(name, str(_CPU_CACHE_GIB))
         return found
+
+
+def named_positions(command: str) -> int | None:
+    """The positions that a command's own `--max-model-len` leaves, of which vLLM takes the last; None without one."""
+    found = _CONTEXT_OPTION.findall(command)
+    return int(found[-1]) - RESERVED if found else None
 
 
 def known_rank(rank: int) -> int:
