@@ -37,9 +37,8 @@ from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
-from trl_gift.generation import default_dtype, end_ids
+from trl_gift.generation import default_dtype, end_ids, positions_of
 from trl_gift.generation.compact import check_attention
-from trl_gift.generation.positions import positions_of
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
 from trl_gift.report import report_of

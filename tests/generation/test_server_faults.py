@@ -49,9 +49,20 @@ importlib.metadata.PackageNotFoundError: No package metadata was found for vllm
         ),
         ("torch.OutOfMemoryError: CUDA out of memory.\nbye\n", "torch.OutOfMemoryError: CUDA out of memory."),
         ("hello\nbye\n\n", "bye"),
+        ("WARNING [utils.py:1] errors like `OSError: [Errno 24]`\nINFO: 200 OK\n", ""),
         ("", ""),
     ],
-    ids=["no memory", "killed", "refused", "not vllm", "only a consequence", "out of memory", "no error", "empty"],
+    ids=[
+        "no memory",
+        "killed",
+        "refused",
+        "not vllm",
+        "only a consequence",
+        "out of memory",
+        "no error",
+        "only a warning",
+        "empty",
+    ],
 )
 def test_the_cause(log, line):
-    assert cause(log).endswith(line)
+    assert cause(log).endswith(line) and bool(cause(log)) == bool(line)

@@ -153,7 +153,9 @@ def test_the_second_death_raises_and_keeps_what_is_missing(tmp_path, tokenizer):
         for request in requests:
             engine.submit(request)
         results = []
-        with pytest.raises(GenerationUnavailable, match=r"second time: .* exit code 9\. starting \(all of it is in "):
+        with pytest.raises(
+            GenerationUnavailable, match=r"second time: .* exit code 9\. Its log says: starting \(all of it: "
+        ):
             collect(engine, results)
         # Three completions in each of two lives.
         assert len(results) == 3
@@ -177,7 +179,7 @@ def test_a_server_that_ends_at_once_shows_its_log(tmp_path):
     with pytest.raises(GenerationUnavailable) as caught:
         ManagedServer(command, log).__enter__()
     assert str(caught.value).endswith(
-        f"exit code 3 before it was ready. ValueError: no memory (all of it is in {log})"
+        f"exit code 3 before it was ready. Its log says: ValueError: no memory (all of it: {log})."
     )
 
 

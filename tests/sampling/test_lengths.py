@@ -16,8 +16,7 @@ from tests.support.tiny_runs import SMALL, training_tasks
 from tests.support.worlds import TablePrompts, make_task, sample
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.errors import ConfigError
-from trl_gift.generation import SamplingParams
-from trl_gift.generation.positions import positions_of
+from trl_gift.generation import SamplingParams, positions_of
 from trl_gift.inference import evaluate
 from trl_gift.inference.evaluating import fitted
 from trl_gift.inference.loading import load

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from trl_gift.evaluation import Evaluation, EvaluationSettings, evaluate_sets
-from trl_gift.generation.positions import positions_of
+from trl_gift.generation import positions_of
 from trl_gift.inference.loading import LoadedModel, check_args, load, settings_of
 from trl_gift.sampling.lengths import default_length, fitting, left_out_line
 from trl_gift.tasks import Task, is_task_sets, tasks_from_rows

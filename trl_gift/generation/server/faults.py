@@ -19,9 +19,13 @@ _CONSEQUENCES = re.compile(
 )
 
 
+# Whatever a line of another level quotes, it is not what ended the server.
+_HARMLESS = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b|\w+Warning:")
+
+
 def cause(log: str) -> str:
-    """The line of a log that tells the failure best; its last line if none speaks of an error, empty for an empty log."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    """The line of a log that tells the failure best, else its last line that is no mere information; empty without any."""
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not _HARMLESS.search(line)]
     telling = [line for line in lines if not _CONSEQUENCES.search(line)]
     for candidates in (telling, lines):
         for line in reversed(candidates):

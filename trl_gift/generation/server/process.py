@@ -196,7 +196,8 @@ class ManagedServer:
         with self._log_path.open("rb") as log:
             log.seek(max(self._log_start, self._log_path.stat().st_size - _READ_OF_LOG))
             text = log.read().decode(errors="replace")
-        return f"{faults.cause(text)[:_MOST_OF_LINE]} (all of it is in {self._log_path})"
+        found = faults.cause(text.partition("\n")[2])[:_MOST_OF_LINE]  # the first line is the command
+        return f"Its log {'says: ' + found if found else 'names no error'} (all of it: {self._log_path})."
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -18,8 +18,7 @@ import re
 from dataclasses import dataclass
 
 import torch
-from peft import LoraConfig, PeftModel
-from peft.tuners.lora import LoraLayer
+from peft import LoraConfig, PeftModel, get_layer_status
 from transformers import PreTrainedModel
 
 from trl_gift.errors import ConfigError
@@ -144,15 +143,16 @@ def adapted_layers(model: PeftModel) -> tuple[str, ...]:
     Raises:
         ConfigError: if the output layer has one.
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
-    head = model.get_base_model().get_output_embeddings()
-    for name, module in layers.items():
-        if module is head:
+    base = model.get_base_model()
+    head = base.get_output_embeddings()
+    layers = {status.name for status in get_layer_status(model)}
+    for name, module in base.named_modules():
+        if module is head and any(layer.endswith(name) for layer in layers):
             raise ConfigError(
-                f"the adapter changes the output layer ({name.rpartition('.')[2]}), whose part vLLM leaves out of the "
-                "log-probabilities that it scores; leave it out of target_modules, or use generation_engine='compact'."
+                f"the adapter changes the output layer ({name}), whose part vLLM leaves out of the log-probabilities that it "
+                "scores; leave it out of target_modules, or use generation_engine='compact'."
             )
-    return tuple(sorted({name.rpartition(".")[2] for name in layers}))
+    return tuple(sorted({layer.rpartition(".")[2] for layer in layers}))
 
 
 def lora_config(model: PeftModel) -> LoraConfig:
