@@ -65,4 +65,5 @@ importlib.metadata.PackageNotFoundError: No package metadata was found for vllm
     ],
 )
 def test_the_cause(log, line):
-    assert cause(log).endswith(line) and bool(cause(log)) == bool(line)
+    assert cause(log).endswith(line)
+    assert bool(cause(log)) == bool(line)
