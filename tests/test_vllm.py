@@ -75,6 +75,7 @@ def folder(tmp_path_factory, tokenizer):
     torch.manual_seed(0)
     chatty = copy.deepcopy(tokenizer)
     chatty.add_special_tokens({"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    chatty.eos_token = "<|im_end|>"
     chatty.chat_template = CHATML
     config = LlamaConfig(
         vocab_size=len(chatty), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,

@@ -49,7 +49,7 @@ importlib.metadata.PackageNotFoundError: No package metadata was found for vllm
         ),
         ("torch.OutOfMemoryError: CUDA out of memory.\nbye\n", "torch.OutOfMemoryError: CUDA out of memory."),
         ("hello\nbye\n\n", "bye"),
-        ("WARNING [utils.py:1] errors like `OSError: [Errno 24]`\nINFO: 200 OK\n", ""),
+        ("WARNING [utils.py:1] errors like `OSError: [Errno 24]`\nINFO: 200 OK\n100% 1/1 [00:00, 4.3it/s]\n", ""),
         ("", ""),
     ],
     ids=[

@@ -19,8 +19,8 @@ _CONSEQUENCES = re.compile(
 )
 
 
-# Whatever a line of another level quotes, it is not what ended the server.
-_HARMLESS = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b|\w+Warning:")
+# Whatever a line of another level quotes, it is not what ended the server; nor is a progress bar.
+_HARMLESS = re.compile(r"\b(?:DEBUG|INFO|WARNING)\b|\w+Warning:|(?:it/s|s/it)\]")
 
 
 def cause(log: str) -> str:
