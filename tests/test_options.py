@@ -14,7 +14,6 @@ from trl_gift import GiFTConfig
 from trl_gift.cli.arguments import TaskArguments
 from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of, settle
 from trl_gift.errors import ConfigError
-from trl_gift.generation.server.process import VLLM_COMMAND, VLLM_LORA_COMMAND
 from trl_gift.sampling import SAMPLERS
 from trl_gift.sampling.hints import HINTS
 
@@ -262,11 +261,6 @@ def test_use_vllm_means_the_server_engine():
         config(use_vllm=True, generation_engine="generate")
     with pytest.raises(ConfigError, match=r"vllm_mode='colocate' .* is not supported; leave it out: "):
         config(use_vllm=True, vllm_mode="colocate")
-
-
-def test_the_default_commands_use_the_memory_that_the_option_gives():
-    for command in (VLLM_COMMAND, VLLM_LORA_COMMAND):
-        assert "--gpu-memory-utilization {gpu_memory_utilization}" in command
 
 
 def test_completions_are_logged_as_many_as_asked_for():

@@ -339,7 +339,7 @@ class GiFTConfig(SFTConfig):
 
     server_command: Annotated[str | None, MAY_CHANGE] = None
     """Command that starts the run's own server. {model}, {host}, {port}, {rank} and {gpu_memory_utilization} are filled
-    in. If not given, vLLM is started."""
+    in, and {vllm_options} stands for all options that vLLM needs. If not given, 'vllm serve {model} {vllm_options}'."""
 
     server_model: Annotated[str | None, MAY_CHANGE] = None
     """Name under which the server serves the base model. If not given, the first model that it lists."""

@@ -37,7 +37,7 @@ from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
-from trl_gift.generation import default_dtype, end_ids
+from trl_gift.generation import default_dtype, end_ids, positions_of
 from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
@@ -60,7 +60,7 @@ from trl_gift.run.weights import LoadedAs
 from trl_gift.run.wording import AS_PYTHON
 from trl_gift.sampling.allocation import Allocation, allocate
 from trl_gift.sampling.curation import Curation, measure_rates
-from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
+from trl_gift.sampling.lengths import fitting, left_out_line
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
 from trl_gift.sampling.progress import no_dataset_bars
 from trl_gift.sampling.rollouts import Rollouts
@@ -248,7 +248,11 @@ class GiFTTrainer(RoundTrainer):
             args.prompt_date = self.run.option("prompt_date") or datetime.date.today().isoformat()
         self.prompts = args.prompts(self.processing_class, end_ids(model_now, self.processing_class))
         self.examples = load_examples(args.description_examples)
-        self._positions = positions_of(model_now.config)
+        self._positions = (
+            args.server_options().positions(model_now)
+            if args.generation_engine == "server"
+            else positions_of(model_now.config)
+        )
         self._is_shortened = args.choose_completion_length(self._positions)
         self.tasks, too_long = self._fitting(self.tasks, "training tasks")
         self._given_tasks = self.tasks

@@ -317,6 +317,22 @@ def test_the_model_of_a_server(evaluate, sandbox, tmp_path):
     assert f"the weights of the server, engine server at {url}" in said
 
 
+def test_a_model_in_memory_stands_for_that_of_a_server(sandbox):
+    """Without an adapter there is nothing to export; what does not fit into the server's context is left out and counted."""
+    model, tokenizer = playground()
+    with serve(model, tokenizer, context=96) as (url, backend):
+        found = measured(model, sandbox, tokenizer, generation_engine="server", vllm_server_base_url=url)
+        assert all(len(body["prompt"]) + body["max_tokens"] <= 94 for body in backend.requests)
+        assert not backend.adapters
+    attempted = {attempt.task_id for attempt in found.attempts}
+    assert 0 < len(found.left_out) < HELD_OUT
+    assert not attempted & set(found.left_out)
+    alone = {attempt.task_id: attempt for attempt in measured(model, sandbox, tokenizer).attempts}
+    assert [attempt.completion for attempt in found.attempts] == [
+        alone[attempt.task_id].completion for attempt in found.attempts
+    ]
+
+
 def test_an_adapter_on_the_model_of_a_server(evaluate, sandbox, tmp_path):
     adapted, (base, tokenizer) = make_adapter(tmp_path / "adapter"), playground()
     with serve(base, tokenizer) as (url, backend):

@@ -296,3 +296,120 @@ def test_an_unknown_model_is_refused(start, tokenizer):
     engine.submit(requests_for(tokenizer, count=1)[0])
     with pytest.raises(ConfigError, match="does not serve 'another'"):
         drain(engine)
+
+
+# The faults of real servers ---------------------------------------------------------------------------------------------
+
+
+def stops_in(results):
+    """Eight stop texts that occur in these completions, the rarest of them beyond the fourth."""
+    text = " ".join(c.text for cs in results.values() for c in cs)
+    pairs = sorted({text[i : i + 2] for i in range(len(text) - 1) if text[i : i + 2].isascii()}, key=text.count)
+    return ("~~~0", "~~~1", "~~~2", "~~~3", *pairs[-4:])
+
+
+def test_stop_texts_that_the_server_does_not_take_are_found_here(start, model_factory, tokenizer):
+    """Tokens, log-probabilities and text are those of an engine that stops there."""
+    model = model_factory(seed=3)
+    stop = stops_in(run(GenerateEngine(model, tokenizer), requests_for(tokenizer)))
+    requests = requests_for(tokenizer, SamplingParams(24, stop=stop))
+    engine, backend = start(model, most_stops=4)
+    results = run(engine, requests)
+    assert_same(results, run(GenerateEngine(model, tokenizer, batch_size=1), requests))
+    assert sum(c.finish_reason == "stop" for cs in results.values() for c in cs) > 5
+    assert {len(body["stop"]) for body in backend.requests} == {4}
+
+
+def test_without_token_ids_the_text_is_cut_before_it_is_tokenised(start, model_factory, tokenizer):
+    model = model_factory(seed=3)
+    stop = stops_in(run(GenerateEngine(model, tokenizer), requests_for(tokenizer)))
+    requests = requests_for(tokenizer, SamplingParams(24, stop=stop))
+    engine, _ = start(model, most_stops=4, token_ids=False)
+    for key, completions in run(engine, requests).items():
+        for ours, theirs in zip(completions, run(GenerateEngine(model, tokenizer), requests)[key], strict=True):
+            assert ours.text == theirs.text
+            # Such a server does not tell an end token from a stop text.
+            assert (ours.finish_reason, theirs.finish_reason) in [
+                ("stop", "stop"),
+                ("stop", "eos"),
+                ("length", "length"),
+            ]
+            if ours.finish_reason == "stop" and "�" not in ours.text:
+                assert tokenizer.decode(ours.token_ids) == ours.text
+
+
+def test_a_server_of_ours_gets_all_stop_texts(start, tokenizer):
+    engine, backend = start(engine={"most_stops": 64})
+    run(engine, requests_for(tokenizer, SamplingParams(4, stop=tuple(f"~~~{i}" for i in range(8))), count=1))
+    assert {len(body["stop"]) for body in backend.requests} == {8}
+    with pytest.raises(ConfigError, match="at most 4 items after validation, not 8"):
+        run(
+            start(engine={"most_stops": 64}, most_stops=4)[0],
+            requests_for(tokenizer, SamplingParams(4, stop=tuple(f"~~~{i}" for i in range(8))), count=1),
+        )
+
+
+def test_what_the_context_cuts_says_so(start, model_factory, tokenizer, caplog):
+    """A prompt without room is not sent, a completion that the context cuts has its own reason, others are as ever."""
+    model = model_factory()
+    short, long, longest = (
+        GenerationRequest(name, (5,) * length, SamplingParams(20), (1, 2))
+        for name, length in (("short", 10), ("long", 40), ("longest", 48))
+    )
+    engine, backend = start(model, context=48)
+    results = run(engine, [short, long, longest])
+    assert_same({"short": results["short"]}, run(GenerateEngine(model, tokenizer), [short]))
+    assert [(len(c.token_ids), c.finish_reason) for c in results["long"]] == [(8, "context")] * 2
+    assert [(c.token_ids, c.finish_reason) for c in results["longest"]] == [((), "context")] * 2
+    assert {body["max_tokens"] for body in backend.requests} == {20, 8}
+    # Scoring draws a token, for which there is no room.
+    assert all(np.isnan(engine.score([((5,) * 40, (6,) * 8)])[0]))
+    assert np.isfinite(engine.score([((5,) * 40, (6,) * 7)])[0]).all()
+    engine.close()
+    assert "4 completions were cut by the context" in caplog.text
+
+
+def test_a_server_that_keeps_its_context_to_itself(start, model_factory, tokenizer, monkeypatch):
+    from tests.support import completion_server
+
+    monkeypatch.setattr(completion_server.Handler, "card", lambda self, name: {"id": name})
+    engine, _ = start(model_factory(), context=48)
+    results = run(engine, [GenerationRequest(0, (5,) * 40, SamplingParams(20), (1,))])
+    assert [(len(c.token_ids), c.finish_reason) for c in results[0]] == [(8, "context")]
+
+
+def test_two_scoring_requests_at_once_end_a_server_with_adapters(start, tokenizer):
+    engine, _ = start(dies_of_scoring=True)
+    with pytest.raises(GenerationUnavailable, match="HTTP 500"):
+        engine.score([((1, 2), (3,)), ((4,), (5, 6))])
+
+
+def test_llama_cpp(start, model_factory, tokenizer):
+    model = model_factory(end_bias=3.0)
+    stop = stops_in(run(GenerateEngine(model, tokenizer), requests_for(tokenizer)))
+    requests = requests_for(tokenizer, SamplingParams(24, temperature=0.5, stop=stop[-4:]))
+    engine, _ = start(model, form="llama.cpp", context=512, scoring="")
+    results, wanted = run(engine, requests), run(GenerateEngine(model, tokenizer, batch_size=1), requests)
+    reasons = set()
+    for key, completions in wanted.items():
+        for ours, theirs in zip(results[key], completions, strict=True):
+            reasons.add(theirs.finish_reason)
+            assert (ours.text, ours.finish_reason) == (theirs.text, theirs.finish_reason)
+            if ours.finish_reason != "stop":
+                assert ours.token_ids == theirs.token_ids
+                np.testing.assert_allclose(ours.logprobs, theirs.logprobs, rtol=1e-4, atol=1e-5)
+    assert reasons == {"eos", "stop", "length"}
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("transformers", "is `transformers serve`, which takes no prompts"),
+        ("llama-cpp-python", "is llama-cpp-python's"),
+    ],
+)
+def test_servers_that_lack_too_much_are_refused_by_name(form, words, start, tokenizer):
+    engine, _ = start(form=form)
+    engine.submit(requests_for(tokenizer, count=1)[0])
+    with pytest.raises(ConfigError, match=words):
+        engine.step()

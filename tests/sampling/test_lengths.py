@@ -16,13 +16,13 @@ from tests.support.tiny_runs import SMALL, training_tasks
 from tests.support.worlds import TablePrompts, make_task, sample
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.errors import ConfigError
-from trl_gift.generation import SamplingParams
+from trl_gift.generation import SamplingParams, positions_of
 from trl_gift.inference import evaluate
 from trl_gift.inference.evaluating import fitted
 from trl_gift.inference.loading import load
 from trl_gift.inference.saved import check_comparable, compare_sets, read_earlier, read_evaluation, save_evaluation
 from trl_gift.prompts import BasePrompts
-from trl_gift.sampling.lengths import fitting, left_out_line, positions_of
+from trl_gift.sampling.lengths import fitting, left_out_line
 from trl_gift.tasks import Task
 
 

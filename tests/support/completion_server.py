@@ -3,6 +3,10 @@
 As a process: `python -m tests.support.completion_server --port 8000 --model FOLDER`. As a thread: `serve(...)`. Its
 samples are those of the reference engine for the same seed, so that the engines' suite holds through it word by word.
 Without `--model` it is a stub that needs no torch: every completion is one token.
+
+As a process it has the faults of a real vLLM where its options and environment do not avoid them: a request with more than
+`VLLM_MAX_STOP_STRINGS` (4) stop texts is refused, `--max-model-len` cuts completions without a word, and with
+`--enable-lora` but without `--lora-target-modules` two scoring requests at once end it.
 """
 
 from __future__ import annotations
@@ -36,6 +40,12 @@ class Switches:
     scoring: str = "prompt_logprobs echo"
     processed_logprobs: bool = False
     api_key: str = ""
+    most_stops: int = 0  # a request with more stop texts gets a 400; 0 for any number
+    context: int = 0  # prompt and completion have at most so many tokens; 0 for any number
+    dies_of_scoring: bool = False  # two scoring requests at once end the engine
+    form: str = (
+        "vllm"  # "llama.cpp": its log-probabilities and its card; "transformers", "llama-cpp-python": only the card
+    )
     chaos: bool = False  # every other completion goes wrong, each time in another way
 
 
@@ -50,16 +60,21 @@ class Backend:
     requests: list[dict] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
+    scoring_at_once: int = 0
+    dead: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     counting: threading.Lock = field(default_factory=threading.Lock)
 
     def load_adapter(self, name, path):
-        from peft import PeftModel
-
         if name in self.adapters:
             return 400, {"error": {"message": f"The lora adapter '{name}' has already been loaded."}}
         if not (Path(path) / "adapter_config.json").exists():
             return 404, {"error": {"message": f"No adapter found for {path}"}}
+        if self.model is None:
+            self.adapters[name] = None
+            return 200, None
+        from peft import PeftModel
+
         with self.lock:
             import copy
 
@@ -71,6 +86,8 @@ class Backend:
             choices = [
                 {"text": "x", "finish_reason": "stop", "token_ids": [5], "logprobs": {"token_logprobs": [-1.0]}}
             ]
+            if body.get("prompt_logprobs") is not None:
+                choices[0]["prompt_logprobs"] = [{str(token): {"logprob": -1.0}} for token in body["prompt"]]
             return {"choices": choices}
         model = self.adapters.get(body["model"], self.model)
         with self.lock:
@@ -81,8 +98,11 @@ class Backend:
 
         engine = GenerateEngine(model, self.tokenizer, batch_size=1)
         prompt = tuple(body["prompt"])
+        longest = body["max_tokens"]
+        if self.switches.context:
+            longest = min(longest, self.switches.context - len(prompt))
         params = SamplingParams(
-            body["max_tokens"],
+            longest,
             body.get("temperature", 1.0),
             body.get("top_p", 1.0),
             max(body.get("top_k", -1), 0),
@@ -99,6 +119,8 @@ class Backend:
         if self.switches.processed_logprobs and params.temperature not in (0.0, 1.0):
             logprobs = [value / params.temperature for value in logprobs]
             top = [{"x": self._likeliest(model, prompt, params.temperature)}]
+        if self.switches.form == "llama.cpp":
+            return self._as_llama_cpp(completion, logprobs, top, stopped)
         choice = {
             "index": index,
             "text": completion.text,
@@ -116,6 +138,23 @@ class Backend:
                 named = zip(prompt, own, strict=True)
                 choice["prompt_logprobs"] = [None if v is None else {str(t): {"logprob": v}} for t, v in named]
         return choice
+
+    def _as_llama_cpp(self, completion, logprobs, top, stopped):
+        """Ids in place of names, no reason for the end, and none of the tokens that a stop text cut off."""
+        ids = completion.token_ids
+        if stopped:
+            counts = range(len(ids), -1, -1)
+            ids = next(ids[:n] for n in counts if completion.text.startswith(self.tokenizer.decode(ids[:n])))
+        content = [
+            {
+                "id": token,
+                "logprob": value,
+                "top_logprobs": [{"id": 0, "logprob": max(top[min(place, len(top) - 1)].values())}],
+            }
+            for place, (token, value) in enumerate(zip(ids, logprobs, strict=False))
+        ]
+        reason = "length" if completion.finish_reason == "length" else "stop"
+        return {"index": 0, "text": completion.text, "finish_reason": reason, "logprobs": {"content": content}}
 
     def _likeliest(self, model, prompt, temperature):
         import torch
@@ -135,10 +174,22 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             self.answer(200, None)
         elif self.path == "/v1/models":
-            names = ["tiny", *self.backend.adapters]
-            self.answer(200, {"data": [{"id": name} for name in names]})
+            self.answer(200, {"data": [self.card(name) for name in ["tiny", *self.backend.adapters]]})
+        elif self.path == "/openapi.json" and self.backend.switches.form == "transformers":
+            self.answer(200, {"paths": {"/v1/completions": {}, "/load_model": {}, "/reset": {}}})
         else:
             self.answer(404, {"error": {"message": "Not Found"}})
+
+    def card(self, name):
+        switches = self.backend.switches
+        match switches.form:
+            case "llama.cpp":
+                return {"id": name, "owned_by": "llamacpp", "meta": {"n_ctx": switches.context, "n_ctx_train": 8192}}
+            case "llama-cpp-python":
+                return {"id": name, "owned_by": "me", "permissions": []}
+            case "transformers":
+                return {"id": name, "owned_by": "HuggingFaceTB"}
+        return {"id": name, "owned_by": "vllm", "max_model_len": switches.context or None}
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -170,6 +221,18 @@ class Handler(BaseHTTPRequestHandler):
             if switches.die_marker:
                 Path(switches.die_marker).touch()
             time.sleep(3600)
+        if backend.dead:
+            return 500, {
+                "error": {"message": "EngineCore encountered an issue. See stack trace (above) for the root cause."}
+            }
+        if switches.most_stops and len(body.get("stop") or ()) > switches.most_stops:
+            words = f"List should have at most {switches.most_stops} items after validation, not {len(body['stop'])}"
+            return 400, {"error": {"message": words}}
+        if switches.context and len(body["prompt"]) >= switches.context:
+            words = f"This model's maximum context length is {switches.context} tokens."
+            return 400, {"error": {"message": words}}
+        if switches.dies_of_scoring and body.get("prompt_logprobs") is not None:
+            return self.score_until_dead(body)
         if switches.chaos and count % 2:
             return self.misbehave(count)
         if count <= switches.fail_first:
@@ -182,6 +245,17 @@ class Handler(BaseHTTPRequestHandler):
         if count <= switches.abort_first:
             content["choices"][0]["finish_reason"] = "abort"
         return 200, content
+
+    def score_until_dead(self, body):
+        backend = self.backend
+        with backend.counting:
+            backend.scoring_at_once += 1
+            backend.dead = backend.dead or backend.scoring_at_once > 1
+        # Long enough for another one to come in.
+        time.sleep(0.2)
+        with backend.counting:
+            backend.scoring_at_once -= 1
+        return (500, {"error": {"message": "EngineDeadError"}}) if backend.dead else (200, backend.complete(body))
 
     def misbehave(self, count):
         """An answer that is none; the last way is to hang up without a word."""
@@ -239,8 +313,18 @@ def main():
     parser.add_argument("--die-after", type=int, default=-1)
     parser.add_argument("--die-marker", default="")
     parser.add_argument("--hang-after", type=int, default=-1)
-    options = parser.parse_args()
-    switches = Switches(die_after=options.die_after, die_marker=options.die_marker, hang_after=options.hang_after)
+    parser.add_argument("--enable-lora", action="store_true")
+    parser.add_argument("--lora-target-modules", nargs="+", default=[])
+    parser.add_argument("--max-model-len", type=int, default=0)
+    options, _ = parser.parse_known_args()
+    switches = Switches(
+        die_after=options.die_after,
+        die_marker=options.die_marker,
+        hang_after=options.hang_after,
+        most_stops=int(os.environ.get("VLLM_MAX_STOP_STRINGS", "4")),
+        context=options.max_model_len,
+        dies_of_scoring=options.enable_lora and not options.lora_target_modules,
+    )
     print("starting", flush=True)
     if options.children:
         stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"

@@ -38,9 +38,8 @@ from trl_gift.estimate import (
     given_device,
     this_device,
 )
-from trl_gift.generation import default_dtype
+from trl_gift.generation import default_dtype, positions_of
 from trl_gift.playground import model_path
-from trl_gift.sampling.lengths import positions_of
 from trl_gift.tasks.decontamination import clean
 from trl_gift.training.checks import load_config, load_dtype
 

@@ -10,6 +10,7 @@ Public names:
 - `GenerateEngine`: the reference engine.
 - `end_ids`: the tokens that end a completion of a model.
 - `default_dtype`: the type that weights are loaded in where the user names none.
+- `positions_of`: how many tokens a model can take.
 - `draw_tokens`, `score`: the two steps that all engines over a local model share: logits to tokens, and
   log-probabilities of given completions.
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from trl_gift.generation.decoding import draw_tokens
     from trl_gift.generation.generate import GenerateEngine
     from trl_gift.generation.model import default_dtype, end_ids
+    from trl_gift.generation.positions import positions_of
     from trl_gift.generation.scoring import score
 else:
     __getattr__ = lazy_names(
@@ -43,6 +45,7 @@ else:
             "default_dtype": "model",
             "draw_tokens": "decoding",
             "end_ids": "model",
+            "positions_of": "positions",
             "score": "scoring",
         },
     )
@@ -59,6 +62,7 @@ __all__ = [
     "default_dtype",
     "draw_tokens",
     "end_ids",
+    "positions_of",
     "score",
     "server",
 ]

@@ -16,7 +16,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-FinishReason = Literal["eos", "stop", "length"]
+FinishReason = Literal["eos", "stop", "length", "context"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,8 @@ class Completion:
         token_ids: The tokens as sampled, the end token included if there is one.
         logprobs: Natural log-probability of each token under the model itself: before penalty, temperature and
             truncation.
-        finish_reason: `"eos"`, `"stop"` (a stop text or a closed fence) or `"length"`.
+        finish_reason: `"eos"`, `"stop"` (a stop text or a closed fence), `"length"`, or `"context"`: a server's context ended
+            before the longest length.
     """
 
     text: str

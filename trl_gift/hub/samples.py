@@ -47,7 +47,7 @@ PUBLISHED = {
     "no_code_kind": "why the completion holds no program: the kind of the reason; null if it holds one",
     "no_code_reason": "the same in words",
     "token_ids": "the sampled tokens, end token included",
-    "finish_reason": "`eos`, `stop` or `length`",
+    "finish_reason": "`eos`, `stop` or `length`; `context` where the context of a server cut the completion",
     "logprob_sum": "log-probability of the tokens under the model that wrote them, in nats",
     "num_scored": "number of tokens in that sum",
     "perplexity": "exp(-logprob_sum / num_scored)",

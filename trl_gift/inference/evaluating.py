@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from trl_gift.evaluation import Evaluation, EvaluationSettings, evaluate_sets
+from trl_gift.generation import positions_of
 from trl_gift.inference.loading import LoadedModel, check_args, load, settings_of
-from trl_gift.sampling.lengths import default_length, fitting, left_out_line, positions_of
+from trl_gift.sampling.lengths import default_length, fitting, left_out_line
 from trl_gift.tasks import Task, is_task_sets, tasks_from_rows
 
 if TYPE_CHECKING:
@@ -142,7 +143,11 @@ def fitted(loaded: LoadedModel, sets: Mapping[str, Sequence[Task]], args: GiFTCo
     Raises:
         ConfigError: if no task of a set fits.
     """
-    positions = positions_of(loaded.model.config)
+    positions = (
+        args.server_options().positions(loaded.model)
+        if args and args.generation_engine == "server"
+        else positions_of(loaded.model.config)
+    )
     settings = settings_of(args)
     if args is None or args.max_completion_length is None:
         settings = replace(settings, max_completion_length=default_length(positions))

@@ -191,7 +191,10 @@ def load(
             )
         tokenizer = processing_class or _tokenizer_of(model.config.name_or_path)
         source = ModelSource(model.config.name_or_path or type(model).__name__)
-        return LoadedModel(model, tokenizer, _facts(source, model, engine, None))
+        url = args.vllm_server_base_url if args and engine == "server" else None
+        # A server that runs already has weights of its own; only an adapter can be given to it.
+        is_served = url is not None and not isinstance(model, PeftModel)
+        return LoadedModel(model, tokenizer, _facts(source, None if is_served else model, engine, url), is_served)
     options = {**(args.model_init_kwargs or {} if args else {}), **model_init_kwargs}
     if args and args.trust_remote_code:
         options.setdefault("trust_remote_code", True)

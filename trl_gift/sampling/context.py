@@ -312,7 +312,7 @@ class ChainContext:
             name = ("describe", task.task_id, step, attempt)
             (completion,) = await Generate(GenerationRequest(name, prompt.ids, params, keys, priority))
             written = prompt.after(completion.text)
-            text = self._prompts.describe(written, completion.finish_reason != "length")
+            text = self._prompts.describe(written, completion.finish_reason in ("eos", "stop"))
             tokens += len(completion.token_ids)
             leaks += gives_away(written, secrets, task.signature)
             if (

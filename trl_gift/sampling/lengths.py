@@ -6,24 +6,13 @@ A model writes nonsense after its last position, or fails there; what cannot fit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from trl_gift.errors import ConfigError
 from trl_gift.prompts import PromptFormat
 from trl_gift.tasks import Task
 
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
 DEFAULT_LENGTH = 512
 """`max_completion_length` for a model with room for it, in tokens."""
-_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
-
-
-def positions_of(config: PretrainedConfig) -> int | None:
-    """The number of tokens that a model can take, its completion included; None where its config names none."""
-    values = config.get_text_config().to_dict()
-    return next((int(values[name]) for name in _NAMES if isinstance(values.get(name), int)), None)
 
 
 def default_length(positions: int | None) -> int:
@@ -40,7 +29,7 @@ def fitting(
         tasks: The tasks.
         prompts: How the model is asked.
         max_completion_length: Largest number of tokens of a completion.
-        positions: What `positions_of` gave.
+        positions: What `trl_gift.generation.positions.positions_of` gave, or fewer that a server takes.
 
     Raises:
         ConfigError: if no prompt leaves room.
@@ -67,7 +56,7 @@ def left_out_line(left_out: Sequence[str], total: int, kind: str, positions: int
         left_out: The `task_id` of each task that does not fit.
         total: Number of all tasks.
         kind: What the tasks are, in words.
-        positions: What `positions_of` gave.
+        positions: As in `fitting`.
     """
     if not left_out:
         return ""

@@ -53,7 +53,7 @@ class CodeSample:
         no_code_kind: Why the completion holds no program, as one of the kinds in `trl_gift.codetext`; None if it holds one.
         no_code_reason: The same in words.
         token_ids: The sampled tokens, end token included.
-        finish_reason: `"eos"`, `"stop"` or `"length"`.
+        finish_reason: `"eos"`, `"stop"`, `"length"`, or `"context"` where the context of a server cut the completion.
         logprob_sum: Log-probability of the scored tokens under the untouched model, in nats.
         num_scored: Number of tokens in that sum.
         scored: True when a scoring pass gave the sum, False when the sampling itself did.

@@ -121,8 +121,8 @@ class CompletionClient:
         assert isinstance(choice, dict)
         return choice
 
-    def models(self) -> list[str]:
-        """Names of the models and adapters that the server has, its base model first.
+    def cards(self) -> list[Mapping[str, Any]]:
+        """What the server says about its models and adapters, its base model first; each has an `id`.
 
         Raises:
             GenerationUnavailable: if the server is gone.
@@ -130,7 +130,28 @@ class CompletionClient:
         """
         reply = self._patiently("GET", "/v1/models", None)
         self._refuse(reply, "/v1/models")
-        return [str(card["id"]) for card in json.loads(reply.body)["data"]]
+        cards = json.loads(reply.body)["data"]
+        assert isinstance(cards, list)
+        return cards
+
+    def models(self) -> list[str]:
+        """Names of the models and adapters that the server has, its base model first; raises as `cards` does."""
+        return [str(card["id"]) for card in self.cards()]
+
+    def routes(self) -> frozenset[str]:
+        """The paths that the server documents; empty if it documents none.
+
+        Raises:
+            GenerationUnavailable: if the server is gone.
+        """
+        reply = self._patiently("GET", "/openapi.json", None)
+        if reply.status != 200:
+            return frozenset()
+        try:
+            paths = json.loads(reply.body)["paths"]
+        except (ValueError, LookupError, TypeError):
+            return frozenset()
+        return frozenset(map(str, paths))
 
     def load_adapter(self, name: str, path: str) -> None:
         """Makes the server load a LoRA adapter, unless the server has it.

@@ -8,12 +8,19 @@ samples are not those of the other engines: another program draws them.
 Log-probabilities are the model's own. Servers that give those after temperature and truncation are found out by two
 requests of one token; then, and where a server gives no token ids, completions are scored.
 
+Prompts and completions have to fit into the server's context, which the engine reads from the server: a completion that
+the context cuts ends with the reason `"context"`. Stop texts that the server does not take, and the closing fence of a
+program, are found here, and the tokens after them are dropped.
+
 Not covered: servers that give neither log-probabilities nor a way to score.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import queue
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -25,11 +32,16 @@ from transformers import PreTrainedTokenizerBase
 
 from trl_gift.errors import ConfigError
 from trl_gift.generation import decoding
-from trl_gift.generation.engine import Completion, FinishReason, GenerationRequest, GenerationResult
+from trl_gift.generation.engine import Completion, FinishReason, GenerationRequest, GenerationResult, SamplingParams
 from trl_gift.generation.server import protocol
 from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable, UnknownModel
+from trl_gift.generation.server.kinds import Kind, ServedModel, identify
 from trl_gift.generation.server.threads import Workers
-from trl_gift.generation.stops import text_end
+from trl_gift.generation.stops import StopFinder, TokenTexts, text_end
+
+_logger = logging.getLogger(__name__)
+FOREIGN_STOP_TEXTS = 4
+"""Stop texts that a request to a server that the user runs has at most: vLLM refuses more unless it is told otherwise."""
 
 # How long a step waits for an answer before it returns to the caller.
 _POLL_S = 0.02
@@ -97,6 +109,7 @@ class ServerEngine:
         model: The name that the server serves the model by; the first that it lists if not given.
         adapter: The adapter to sample from.
         server: The server's process, if it is ours: it is started again once when it dies.
+        most_stops: Most stop texts that a request may have; the engine cuts completions at the others.
 
     Raises:
         ConfigError: from `step` and `score`, if the server cannot do what is needed.
@@ -112,16 +125,21 @@ class ServerEngine:
         model: str | None = None,
         adapter: Adapter | None = None,
         server: RestartableServer | None = None,
+        most_stops: int = FOREIGN_STOP_TEXTS,
     ) -> None:
         self._client = client
         self._tokenizer = tokenizer
         # Fast tokenizers must not be used by two threads at once.
         self._tokenizing = threading.Lock()
+        self._texts = TokenTexts(tokenizer)
         self._end_ids = frozenset({int(tokenizer.eos_token_id)}) if end_ids is None else end_ids
         self._workers = Workers(batch_size or _DEFAULT_REQUESTS)
         self._given_model = model
         self._adapter = adapter
         self._server = server
+        self._most_stops = most_stops
+        self._served: ServedModel | None = None
+        self._cut_by_context = 0
         self._model: str | None = None
         self._life = 0
         self._trouble: GenerationUnavailable | None = None
@@ -185,25 +203,28 @@ class ServerEngine:
         return [done[place] for place in range(len(pairs))]
 
     def close(self) -> None:
-        """Breaks off what is under way. Not needed after the last result; the threads are gone by then."""
+        """Breaks off what is under way, and says how many completions the server's context has cut."""
+        if self._cut_by_context:
+            assert self._served is not None
+            _logger.warning(
+                "%d completions were cut by the context of %s, which holds %d tokens (finish_reason 'context').",
+                self._cut_by_context, self._client.url, self._served.context,
+            )  # fmt: skip
+            self._cut_by_context = 0
         self._workers.drop_waiting()
         self._client.close()
 
     def _prepare(self) -> str:
         """The name to ask for, with the adapter loaded."""
+        if self._served is None:
+            self._served = identify(self._client, self._given_model)
         if self._model is None:
             if self._adapter is not None:
                 self._client.load_adapter(self._adapter.name, self._adapter.path)
                 self._model = self._adapter.name
             else:
-                self._model = self._given_model or self._first_model()
+                self._model = self._served.name
         return self._model
-
-    def _first_model(self) -> str:
-        models = self._client.models()
-        if not models:
-            raise ConfigError(f"{self._client.url} serves no model; start it with one, or set server_model.")
-        return models[0]
 
     def _send(self) -> None:
         model = self._prepare()
@@ -246,6 +267,7 @@ class ServerEngine:
                 continue
             request = job.flight.request
             self.tokens_generated += len(completion.token_ids)
+            self._cut_by_context += completion.finish_reason == "context"
             job.flight.finished[job.index] = completion
             if len(job.flight.finished) == len(request.stream_keys):
                 completions = tuple(job.flight.finished[index] for index in range(len(request.stream_keys)))
@@ -285,9 +307,12 @@ class ServerEngine:
 
     def _complete(self, model: str, job: _Job) -> Completion:
         request = job.flight.request
-        body = protocol.generation_body(
-            model, request.prompt_ids, request.params, request.stream_keys[job.index], self._end_ids
-        )
+        room = self._room(len(request.prompt_ids))
+        if room < 1:
+            return Completion("", (), (), "context")
+        params = replace(request.params, max_new_tokens=min(request.params.max_new_tokens, room))
+        key = request.stream_keys[job.index]
+        body = protocol.generation_body(model, request.prompt_ids, params, key, self._end_ids, self._most_stops)
         answer = protocol.Answer.from_choice(self._ask(body, job.life))
         with self._tokenizing:
             completion = self._read(request, answer)
@@ -299,30 +324,62 @@ class ServerEngine:
             completion = replace(completion, logprobs=logprobs)
         return completion
 
+    def _room(self, tokens: int) -> int:
+        """How many tokens fit into the server's context after these."""
+        context = self._served.context if self._served is not None else None
+        return sys.maxsize if context is None else context - tokens
+
     def _ask(self, body: Mapping[str, Any], life: int) -> Mapping[str, Any]:
         return self._client.complete(body, partial(self._is_alive, life))
 
     def _read(self, request: GenerationRequest, answer: protocol.Answer) -> Completion:
         """An answer as a completion; without log-probabilities if they have to be found by scoring."""
-        stop = request.params.stop
+        params = request.params
         if answer.token_ids is None:
             # Tokenised again, perhaps not as sampled; scoring these tokens is right for them all the same.
-            by_stop_text = answer.stop_text is not None or (answer.ended and bool(stop))
-            ids = list(self._tokenizer(answer.text, add_special_tokens=False)["input_ids"])
-            if answer.ended and not by_stop_text:
+            by_stop_text = answer.stop_text is not None or (answer.ended and bool(params.stop[: self._most_stops]))
+            cut = text_end(answer.text, params)
+            ids = list(self._tokenizer(answer.text[:cut], add_special_tokens=False)["input_ids"])
+            if answer.ended and not by_stop_text and cut is None:
                 ids.append(min(self._end_ids))
-            cut = text_end(answer.text, request.params)
             reason: FinishReason = "stop" if by_stop_text or cut is not None else "eos" if answer.ended else "length"
-            return Completion(answer.text[:cut], tuple(ids), (), reason)
+            completion = Completion(answer.text[:cut], tuple(ids), (), reason)
+            return self._as_cut(completion, self._room(len(request.prompt_ids)), params)
+        end = self._end(answer.token_ids, params)
         completion = decoding.completion_from(
-            self._tokenizer, request.prompt_ids, answer.token_ids, answer.logprobs or (), self._end_ids, request.params
+            self._tokenizer,
+            request.prompt_ids,
+            answer.token_ids[:end],
+            (answer.logprobs or ())[:end],
+            self._end_ids,
+            params,
         )
         if completion.finish_reason == "length" and answer.ended:
             # It ended in a way that its tokens do not show: an end token that the server keeps to itself.
+            if self._drops_stop_tokens and params.stop:
+                return replace(completion, text=answer.text, finish_reason="stop")
             return replace(completion, finish_reason="stop" if answer.stop_text is not None else "eos")
+        return self._as_cut(completion, len(answer.token_ids), params)
+
+    @property
+    def _drops_stop_tokens(self) -> bool:
+        """Whether the tokens of a stop text are missing: those of an end token are there, so what ended without one did so."""
+        return self._served is not None and self._served.kind is Kind.LLAMA_CPP
+
+    def _end(self, token_ids: Sequence[int], params: SamplingParams) -> int:
+        """Number of tokens up to the one that completes a stop text or the program's fence."""
+        finder = StopFinder(self._texts, params)
+        return next((place for place, token in enumerate(token_ids, 1) if finder.add(token)), len(token_ids))
+
+    def _as_cut(self, completion: Completion, tokens: int, params: SamplingParams) -> Completion:
+        """With the reason `"context"` where the server's context ended after `tokens`, before the longest length."""
+        if completion.finish_reason == "length" and tokens < params.max_new_tokens:
+            return replace(completion, finish_reason="context")
         return completion
 
     def _score(self, model: str, life: int, prompt: Sequence[int], tokens: Sequence[int]) -> tuple[float, ...]:
+        if self._room(len(prompt) + len(tokens)) < 1:  # a scoring request draws a token
+            return (math.nan,) * len(tokens)
         if not self._scores_by_echo:
             try:
                 choice = self._ask(protocol.scoring_body(model, prompt, tokens, echo=False), life)

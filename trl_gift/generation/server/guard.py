@@ -49,7 +49,9 @@ def main(arguments: list[str]) -> int:
         _reap(server.pid)
     code = server.poll()
     _end(server, grace_s)
-    return code if code is not None else 0
+    if code is None:
+        return 0
+    return code if code >= 0 else 128 - code  # as shells say which signal it was
 
 
 def _is_wanted() -> bool:

@@ -11,6 +11,7 @@ Not covered: a server of our own for processes on several machines (give `url`);
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import shutil
 import time
@@ -21,15 +22,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trl_gift.errors import ConfigError
 from trl_gift.generation import end_ids
+from trl_gift.generation.positions import positions_of
 from trl_gift.generation.server.client import API_KEY_VARIABLE, CompletionClient, GenerationUnavailable
-from trl_gift.generation.server.engine import Adapter, ServerEngine
-from trl_gift.generation.server.process import VLLM_COMMAND, VLLM_ENVIRONMENT, VLLM_LORA_COMMAND, ManagedServer
+from trl_gift.generation.server.engine import FOREIGN_STOP_TEXTS, Adapter, ServerEngine
+from trl_gift.generation.server.kinds import Kind, identify
+from trl_gift.generation.server.process import ManagedServer
+from trl_gift.generation.server.vllm import (
+    COMMAND,
+    MOST_STOP_TEXTS,
+    OPTIONS,
+    VllmSettings,
+    lora_config,
+    named_positions,
+)
 
+_logger = logging.getLogger(__name__)
 _URL_FILE = "server-url"
 _POLL_S = 0.2
 
@@ -41,7 +53,8 @@ class ServerOptions:
     Attributes:
         url: A server that the user runs; the run starts a server of its own if not given.
         command: The command that starts one of our own; vLLM's if not given. `{model}`, `{host}`, `{port}`,
-            `{rank}` and `{gpu_memory_utilization}` are filled in.
+            `{rank}` and `{gpu_memory_utilization}` are filled in, and `{vllm_options}` stands for all options that vLLM is
+            started with by default.
         model: Name that the server serves the base model by; the first that it lists if not given.
         api_key: Bearer token, for a server that wants one; that of the environment variable `VLLM_API_KEY`, which
             vLLM itself reads, if not given. It is better kept there than in a config that is written down.
@@ -76,15 +89,55 @@ class ServerOptions:
         """Tells early what could not work after the first round.
 
         Raises:
-            ConfigError: for full fine-tuning with a server that the user runs, or adapters other than LoRA.
+            ConfigError: for full fine-tuning with a server that the user runs, adapters other than LoRA, or parts of a LoRA
+                that vLLM does not serve.
         """
         if isinstance(model, PeftModel):
-            _lora_config(model)
+            VllmSettings.of(model)
         elif self.url is not None:
             raise ConfigError(
                 f"the server at vllm_server_base_url={self.url!r} cannot follow full fine-tuning: its weights stay "
                 "what they are. Train LoRA (peft_config), or let the run start its own server (no vllm_server_base_url)."
             )
+
+    def positions(self, model: PreTrainedModel) -> int | None:
+        """Most tokens of a prompt and its completion, so that the server can also score the completion.
+
+        Args:
+            model: The trainer's model. A server that runs already is asked.
+
+        Returns:
+            None where neither the model nor the server says.
+
+        Raises:
+            ConfigError: if the server cannot do what is needed, such as loading the model's adapter.
+            GenerationUnavailable: if it does not answer.
+        """
+        own = positions_of(model.config)
+        if self.url is not None:
+            served = identify(self.client(self.url), self.model)
+            if served.kind is Kind.LLAMA_CPP and isinstance(model, PeftModel):
+                raise ConfigError(
+                    f"vllm_server_base_url={self.url!r} is llama.cpp's server, which loads no adapters while it runs; use a vLLM "
+                    "server, or generation_engine='compact'."
+                )
+            if served.lacks:
+                _logger.warning("%s: %s", self.url, served.lacks)
+            theirs = served.positions
+        else:
+            theirs = named_positions(self.command or COMMAND)
+            if theirs is None and OPTIONS in (self.command or COMMAND):
+                theirs = VllmSettings.of(model).positions
+        return min((value for value in (own, theirs) if value is not None), default=None)
+
+    def client(self, url: str) -> CompletionClient:
+        """A client of a server with these options."""
+        return CompletionClient(
+            url,
+            api_key=self.api_key or os.environ.get(API_KEY_VARIABLE),
+            timeout_s=self.request_timeout_s,
+            patience_s=self.patience_s,
+        )
 
 
 @contextmanager
@@ -126,7 +179,7 @@ def serving(
     with ExitStack() as stack:
         adapter = served_weights = None
         if isinstance(model, PeftModel):
-            base = _lora_config(model).base_model_name_or_path
+            base = lora_config(model).base_model_name_or_path
             if not is_base:
                 adapter = Adapter(f"gift-{weights}", str((folder / f"adapter-{weights}").resolve()))
         else:
@@ -156,20 +209,15 @@ def serving(
                 _write_whole(folder / _URL_FILE, url)
             else:
                 url = _url_when_ready(folder / _URL_FILE, options.start_timeout_s)
-        client = CompletionClient(
-            url,
-            api_key=options.api_key or os.environ.get(API_KEY_VARIABLE),
-            timeout_s=options.request_timeout_s,
-            patience_s=options.patience_s,
-        )
         engine = ServerEngine(
-            client,
+            options.client(url),
             tokenizer,
             end_ids=end_ids(model, tokenizer),
             batch_size=batch_size,
             model=options.model,
             adapter=adapter,
             server=server,
+            most_stops=MOST_STOP_TEXTS if options.url is None else FOREIGN_STOP_TEXTS,
         )
         stack.callback(engine.close)
         yield engine
@@ -206,27 +254,18 @@ def _own_server(
             "the model has no name or path that a completion server could load; load it by one (from_pretrained), or "
             "use generation_engine='compact'."
         )
-    is_lora = isinstance(model, PeftModel)
+    settings = VllmSettings.of(model)
     return ManagedServer(
-        options.command or (VLLM_LORA_COMMAND if is_lora else VLLM_COMMAND),
+        options.command or COMMAND,
         folder / "server.log",
         model=str(served),
-        rank=int(_lora_config(model).r) if is_lora else 16,
+        rank=settings.rank or 16,
+        options=settings.options(),
         port=options.port,
         gpu_memory_utilization=options.gpu_memory_utilization,
-        environment=VLLM_ENVIRONMENT,
+        environment=settings.environment(),
         start_timeout_s=options.start_timeout_s,
     )
-
-
-def _lora_config(model: PeftModel) -> LoraConfig:
-    config = model.peft_config[model.active_adapter]
-    if not isinstance(config, LoraConfig):
-        raise ConfigError(
-            f"generation_engine='server' serves LoRA adapters and this one is {type(config).__name__}; use a "
-            "LoraConfig, or generation_engine='compact'."
-        )
-    return config
 
 
 def _export(model: PreTrainedModel, folder: Path, **options: Any) -> None:

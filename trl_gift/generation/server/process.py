@@ -17,23 +17,14 @@ from pathlib import Path
 from types import TracebackType
 
 from trl_gift.errors import ConfigError
-from trl_gift.generation.server import guard
+from trl_gift.generation.server import faults, guard
 from trl_gift.generation.server.client import CompletionClient, GenerationUnavailable
+from trl_gift.generation.server.vllm import OPTIONS, known_rank
 
-# The neutral generation config and raw log-probabilities are what the engine relies on; the trainer's own CUDA context
-# keeps a little of the memory.
-VLLM_COMMAND = (
-    "vllm serve {model} --host {host} --port {port} --generation-config vllm --logprobs-mode raw_logprobs "
-    "--gpu-memory-utilization {gpu_memory_utilization}"
-)
-VLLM_LORA_COMMAND = VLLM_COMMAND + " --enable-lora --max-lora-rank {rank}"
-# vLLM loads adapters at run time only if told so.
-VLLM_ENVIRONMENT = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
-# The ranks that vLLM lets one choose from.
-_VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _MOST_STARTS = 2
 _POLL_S = 0.1
-_TAIL_LINES = 20
+_READ_OF_LOG = 2**18
+_MOST_OF_LINE = 500
 
 
 class ManagedServer:
@@ -44,7 +35,8 @@ class ManagedServer:
             filled in.
         log_path: Its output is appended here.
         model: Name or path of the model.
-        rank: Rank of the adapters to come; rounded up to one that vLLM knows.
+        rank: Largest rank of the adapters to come; rounded up to one that vLLM knows.
+        options: The words that `{vllm_options}` stands for, where it is a word of the command.
         host: Address that it listens on.
         port: Port that it listens on; a free one if not given.
         gpu_memory_utilization: Fraction of the GPU's memory that vLLM uses.
@@ -54,11 +46,14 @@ class ManagedServer:
 
     Raises:
         ConfigError: on entering, if the command does not exist or the port is taken.
-        GenerationUnavailable: on entering, if it ends or is not healthy in time; with the end of its log.
+        GenerationUnavailable: on entering, if it ends or is not healthy in time; with the line of its log that says why.
 
     Examples:
         ```python
-        with ManagedServer(VLLM_LORA_COMMAND, Path("server.log"), model="Qwen/Qwen2.5-Coder-1.5B", rank=16) as server:
+        settings = VllmSettings.of(model)
+        with ManagedServer(
+            vllm.COMMAND, Path("server.log"), model="Qwen/Qwen2.5-Coder-1.5B", options=settings.options()
+        ) as server:
             engine = ServerEngine(CompletionClient(server.url), tokenizer, server=server)
         ```
     """
@@ -70,6 +65,7 @@ class ManagedServer:
         *,
         model: str = "",
         rank: int = 16,
+        options: Sequence[str] = (),
         host: str = "127.0.0.1",
         port: int | None = None,
         gpu_memory_utilization: float = 0.85,
@@ -84,13 +80,15 @@ class ManagedServer:
             "{host}": host,
             "{port}": str(self._port),
             "{gpu_memory_utilization}": str(gpu_memory_utilization),
-            "{rank}": str(next((known for known in _VLLM_RANKS if known >= rank), rank)),
+            "{rank}": str(known_rank(rank)),
         }
-        words = shlex.split(command) if isinstance(command, str) else list(command)
+        given = shlex.split(command) if isinstance(command, str) else list(command)
+        words = [part for word in given for part in (options if word == OPTIONS else [word])]
         self._command = [_fill(word, values) for word in words]
         if not self._command:
             raise ConfigError("server_command is empty; give the command that starts a completion server.")
         self._log_path = log_path
+        self._log_start = 0
         self._environment = {**os.environ, **(environment or {})}
         self._start_timeout_s = start_timeout_s
         self._grace_s = grace_s
@@ -129,8 +127,8 @@ class ManagedServer:
         if self._starts >= _MOST_STARTS:
             ended = "" if code is None else f" and ended with exit code {code}"
             raise GenerationUnavailable(
-                f"the completion server failed for the second time: {reason}{ended}. What was sampled is kept; resume "
-                f"the run when it is fixed. {self._tail()}"
+                f"the completion server failed for the second time: {reason.rstrip('.')}{ended}. {self._cause()} What was "
+                "sampled is kept; resume the run when it is fixed."
             )
         self._start()
 
@@ -153,6 +151,7 @@ class ManagedServer:
         self._starts += 1
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         with self._log_path.open("ab") as log:
+            self._log_start = log.tell()
             log.write(f"$ {shlex.join(self._command)}\n".encode())
             log.flush()
             self._process = subprocess.Popen(
@@ -178,23 +177,27 @@ class ManagedServer:
             code = self._process.poll()
             if code == guard.NOT_FOUND:
                 raise ConfigError(
-                    f"server_command starts {self._command[0]!r}, which does not run here: {self._tail()} Install it "
+                    f"server_command starts {self._command[0]!r}, which does not run here: {self._cause()} Install it "
                     "(for the default, `pip install vllm`), or give the command of another server."
                 )
             if code is not None:
                 raise GenerationUnavailable(
-                    f"the completion server ended with exit code {code} before it was ready. {self._tail()}"
+                    f"the completion server ended with exit code {code} before it was ready. {self._cause()}"
                 )
             if time.monotonic() > deadline:
                 raise GenerationUnavailable(
                     f"the completion server was not ready after {self._start_timeout_s:g} s (vllm_server_timeout). "
-                    f"{self._tail()}"
+                    f"{self._cause()}"
                 )
             time.sleep(_POLL_S)
 
-    def _tail(self) -> str:
-        lines = self._log_path.read_bytes()[-8192:].decode(errors="replace").splitlines()[-_TAIL_LINES:]
-        return f"The end of {self._log_path}:\n" + "\n".join(lines)
+    def _cause(self) -> str:
+        """What the log of this start tells about the failure."""
+        with self._log_path.open("rb") as log:
+            log.seek(max(self._log_start, self._log_path.stat().st_size - _READ_OF_LOG))
+            text = log.read().decode(errors="replace")
+        found = faults.cause(text.partition("\n")[2])[:_MOST_OF_LINE]  # the first line is the command
+        return f"Its log {'says: ' + found if found else 'names no error'} (all of it: {self._log_path})."
 
 
 def free_port(host: str = "127.0.0.1") -> int:

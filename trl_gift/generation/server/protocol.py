@@ -25,7 +25,7 @@ class Answer:
         text: Without the end token and without the stop text.
         token_ids: None if the server gives none.
         logprobs: Natural logarithms, one for each token; None if the server gives none, or another number of them.
-        ended: Whether it ended by itself, and not at its longest length.
+        ended: Whether it ended by itself, and not at its longest length or at the end of the server's context.
         stop_text: The stop text that ended it; None also where a server does not say.
     """
 
@@ -41,6 +41,9 @@ class Answer:
         given = choice.get("logprobs") or {}
         values = given.get("token_logprobs")
         ids = choice.get("token_ids")
+        if "content" in given:  # llama.cpp's form
+            ids = [token["id"] for token in given["content"]]
+            values = [token["logprob"] for token in given["content"]]
         if ids is None:
             ids = _ids_from_names(given.get("tokens"))
         token_ids = None if ids is None else tuple(int(token) for token in ids)
@@ -58,9 +61,25 @@ class Answer:
 
 
 def generation_body(
-    model: str, prompt_ids: Sequence[int], params: SamplingParams, stream_key: int, end_ids: frozenset[int]
+    model: str,
+    prompt_ids: Sequence[int],
+    params: SamplingParams,
+    stream_key: int,
+    end_ids: frozenset[int],
+    most_stops: int | None = None,
 ) -> dict[str, Any]:
-    """The request for one completion, seeded by its stream key."""
+    """The request for one completion, seeded by its stream key.
+
+    Args:
+        model: Its name.
+        prompt_ids: The prompt.
+        params: How tokens are drawn.
+        stream_key: The key of the completion's stream.
+        end_ids: Tokens that end the completion.
+        most_stops: Most stop texts that the server takes; the client cuts at the others.
+    """
+    # llama.cpp's names; it looks at the last 64 tokens otherwise.
+    penalty = {"repeat_penalty": params.repetition_penalty, "repeat_last_n": len(prompt_ids) + params.max_new_tokens}
     return {
         "model": model,
         "prompt": list(prompt_ids),
@@ -74,7 +93,7 @@ def generation_body(
         "repetition_penalty": params.repetition_penalty,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
-        "stop": list(params.stop),
+        "stop": list(params.stop[:most_stops]),
         "stop_token_ids": sorted(end_ids),
         "seed": stream_key & _SEED_MASK,
         # The sampled token's own is always among them; with 0 some servers give none at all.
@@ -82,6 +101,7 @@ def generation_body(
         "return_token_ids": True,
         "return_tokens_as_token_ids": True,
         "add_special_tokens": False,
+        **(penalty if params.repetition_penalty != 1.0 else {}),
     }
 
 
@@ -93,7 +113,10 @@ def probe_body(model: str, prompt_ids: Sequence[int], temperature: float) -> dic
 
 def likeliest(choice: Mapping[str, Any]) -> float | None:
     """The largest log-probability at the first position, or None if the server names none."""
-    top = (choice.get("logprobs") or {}).get("top_logprobs")
+    given = choice.get("logprobs") or {}
+    if content := given.get("content"):  # llama.cpp's form
+        return max((float(token["logprob"]) for token in content[0].get("top_logprobs") or ()), default=None)
+    top = given.get("top_logprobs")
     return max(top[0].values()) if top and top[0] else None
 
 
