@@ -53,3 +53,18 @@ def test_the_learning_benchmark_starts(run, capsys):
         run("learning.py", "--help")
     assert ended.value.code == 0
     assert "--repeats" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("part", "keys"),
+    [
+        ("engines", {"ratios", "ceiling tokens/s", "compact", "generate, 4 rows"}),
+        ("lora", {"parameters", "sampling", "training"}),
+    ],
+)
+def test_a_part_of_the_gpu_benchmark_runs_on_a_cpu(run, tmp_path, part, keys):
+    if part == "lora":
+        pytest.importorskip("bitsandbytes")
+    options = "--shape tiny --cpu --prompts 2 --tokens 4 --generate-sizes 4 --workers 1"
+    run("gpu.py", "--out", str(tmp_path), *options.split(), "--part", part)
+    assert keys <= json.loads((tmp_path / f"{part}.json").read_text()).keys()
