@@ -17,7 +17,7 @@ from trl_gift.cli.main import main
 from trl_gift.errors import ResumeError
 from trl_gift.evaluation import Evaluation
 from trl_gift.inference.saved import read_evaluation
-from trl_gift.inference.sources import find_source, recorded_device
+from trl_gift.inference.sources import find_source, measuring_device
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.run.folder import RunFolder
 from trl_gift.sandbox import LocalSandbox
@@ -214,14 +214,17 @@ def test_a_4_bit_run_is_measured_as_it_measured_itself(evaluate, tmp_path, capfd
         unquantised.train(resume_from_checkpoint=True)
 
 
-@pytest.mark.parametrize(("recorded", "has_gpu", "options"), [
-    (True, False, {"use_cpu": True, "bf16": False}), (True, True, {}), (False, False, {}),
+@pytest.mark.parametrize(("recorded", "has_gpu", "on_cpu"), [
+    (True, False, True), (True, True, True), (False, False, True), (False, True, False),
 ])  # fmt: skip
-def test_a_run_on_a_cpu_is_measured_on_one_where_there_is_no_gpu(recorded, has_gpu, options, tmp_path, monkeypatch):
+def test_a_model_is_measured_on_a_cpu_without_a_gpu_or_as_in_its_run(recorded, has_gpu, on_cpu, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.accelerator.is_available", lambda: has_gpu)
-    assert recorded_device(str(tmp_path)) == {}
+    cpu = {"use_cpu": True, "bf16": False}
+    plain = {} if has_gpu else cpu
+    assert measuring_device(str(tmp_path)) == plain
+    assert measuring_device(None) == plain
     RunFolder(tmp_path).start({"use_cpu": recorded})
-    assert recorded_device(str(tmp_path)) == options
+    assert measuring_device(str(tmp_path)) == (cpu if on_cpu else {})
 
 
 def test_a_run_is_measured_as_it_measured_itself(evaluate, run):

@@ -7,25 +7,29 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import transformers
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from trl_gift.cli.launch import FLAGS, add_launch_arguments
 from trl_gift.cli.lines import read_mapping, spelled
+from trl_gift.cli.logs import CommandTrainer
 from trl_gift.cli.parser import HelpAll, RunParser, read_options
 from trl_gift.common.options import Stage, described, options_of
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, UserError
 from trl_gift.generation import default_dtype
 from trl_gift.inference.loading import LoadedModel, load
-from trl_gift.inference.sources import ModelSource, recorded_device, recorded_options
+from trl_gift.inference.sources import ModelSource, measuring_device, recorded_options
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.presets import preset_names, preset_options
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.tracking import check_trackers
+from trl_gift.run.wording import ARGUMENTS, Wording
 from trl_gift.tasks import Task, filter_tasks, load_tasks
 from trl_gift.trainer import GiFTTrainer
 
@@ -191,7 +195,9 @@ def parse_with_launch(
     if named is not None:
         _refuse_two_models(named, rest)
         # How a run has asked its model holds unless anything else is given.
-        parser.set_defaults_with_config(**recorded_options(named), **recorded_device(named))
+        parser.set_defaults_with_config(**recorded_options(named))
+    if command == "evaluate":
+        parser.set_defaults_with_config(**measuring_device(named))
     preset = _value_of("--preset", rest) or content.get("preset")
     if preset is not None:
         parser.set_defaults_with_config(**preset_options(str(preset)))
@@ -204,6 +210,13 @@ def parse_with_launch(
     others.flags = frozenset(flag[2:].replace("-", "_") for flag in flags)
     model.model_name_or_path = named or model.model_name_or_path
     return tasks, config, model, others.resume or _resume(config.resume_from_checkpoint), others
+
+
+@cache
+def option_names() -> Mapping[str, str]:
+    """How these commands spell the options and arguments of a trainer, by their names in Python."""
+    kinds = (TaskArguments, GiFTConfig, ModelConfig)
+    return MappingProxyType({item.name: item.name for kind in kinds for item in fields(kind)} | {**ARGUMENTS})
 
 
 def _check_named(command: str, named: str | None, given: argparse.Namespace) -> None:
@@ -420,12 +433,16 @@ def make_trainer(
     model: ModelConfig,
     tasks: Sequence[Task],
     measured: Sequence[Task] | Mapping[str, Sequence[Task]] | None,
+    wording: Wording,
+    results: TextIO | None = None,
 ) -> GiFTTrainer:
-    """Makes a trainer as TRL's scripts make theirs."""
+    """Makes a trainer as TRL's scripts make theirs; `wording` and `results` are those of `CommandTrainer`."""
     check_trackers(config.report_to)
     config.model_init_kwargs = _model_init_kwargs(config, model)
     with _said_about(model):
-        return GiFTTrainer(
+        return CommandTrainer(
+            wording,
+            results,
             model=model_name(model),
             args=config,
             train_dataset=tasks,

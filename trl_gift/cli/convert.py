@@ -52,7 +52,12 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings()
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift convert",
         description="Rewrite tasks of functions so that programs read arguments as JSON from standard input and print the "

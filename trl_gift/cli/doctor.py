@@ -18,11 +18,7 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "
 
 def run(argv: Sequence[str]) -> int:
     """Prints the findings; exits with 1 if programs cannot be isolated here."""
-    parser = LineParser(
-        prog="trl-gift doctor", description="What this installation has, and which isolation layers are enforced."
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     layers = probe_isolation()
     findings: dict[str, Any] = {
         "python": platform.python_version(),
@@ -35,6 +31,19 @@ def run(argv: Sequence[str]) -> int:
     }
     print(json.dumps(findings) if options.json else _text(findings))
     return 0 if findings["isolated"] else 1
+
+
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings()
+
+
+def _parser() -> LineParser:
+    parser = LineParser(
+        prog="trl-gift doctor", description="What this installation has, and which isolation layers are enforced."
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
 
 
 def _version(name: str) -> str | None:

@@ -19,7 +19,15 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig
 from trl import get_peft_config, get_quantization_config
 
-from trl_gift.cli.arguments import PLAYGROUND, TaskArguments, eval_tasks, make_trainer, parse, train_tasks
+from trl_gift.cli.arguments import (
+    TaskArguments,
+    eval_tasks,
+    make_trainer,
+    model_name,
+    option_names,
+    parse,
+    train_tasks,
+)
 from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
@@ -39,7 +47,8 @@ from trl_gift.estimate import (
     this_device,
 )
 from trl_gift.generation import default_dtype
-from trl_gift.playground import model_path
+from trl_gift.run.trained import model_to_train
+from trl_gift.run.wording import AS_PYTHON
 from trl_gift.sampling.lengths import positions_of
 from trl_gift.tasks.decontamination import clean
 from trl_gift.training.checks import load_config, load_dtype
@@ -147,7 +156,7 @@ def parts_from_arguments(
         ConfigError: for a model whose config or tokenizer cannot be read.
     """
     options = config.model_init_kwargs or {}
-    name = str(model_path()) if model.model_name_or_path == PLAYGROUND else str(model.model_name_or_path)
+    name = model_to_train(model_name(model))
     trust = bool(options.get("trust_remote_code", config.trust_remote_code))
     model_config = load_config(name, model.model_revision, trust)
     try:
@@ -195,7 +204,12 @@ def _calibration(parts: RunParts, model: ModelConfig, num_tasks: int, seconds: f
     say(f"calibration: loading the weights of {parts.name}")
     with tempfile.TemporaryDirectory(prefix="trl-gift-estimate-") as folder:
         config = calibration_config(parts.config, Path(folder))
-        return calibrate(make_trainer(config, model, parts.tasks, None), num_tasks, seconds, say)
+        return calibrate(make_trainer(config, model, parts.tasks, None, AS_PYTHON), num_tasks, seconds, say)
+
+
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return {**_parser().spellings(), **option_names()}
 
 
 def _parser() -> LineParser:

@@ -18,7 +18,7 @@ from typing import Any
 
 from trl import ModelConfig
 
-from trl_gift.cli.arguments import load_model, measured_sets, model_name, parse_with_launch
+from trl_gift.cli.arguments import load_model, measured_sets, model_name, option_names, parse_with_launch
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Comparison, Evaluation, EvaluationSettings
@@ -33,8 +33,9 @@ from trl_gift.inference.saved import (
     read_earlier,
     save_evaluation,
 )
-from trl_gift.inference.sources import ModelSource, find_source, trained_model
+from trl_gift.inference.sources import ModelSource, find_source
 from trl_gift.run.folder import RunFolder
+from trl_gift.run.trained import trained_model
 
 _MOST_NAMES = 20
 _OF_THE_RUN = re.compile(r"base|round-\d+")
@@ -207,3 +208,8 @@ def _names(names: Sequence[str]) -> str:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def names() -> Mapping[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return option_names()

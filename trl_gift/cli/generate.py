@@ -148,7 +148,12 @@ def _verdict(record: dict[str, Any]) -> str:
     return f"{record['status']}: {which}{record['message']}{shown}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings() | {"model_name_or_path": ""}
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift generate",
         description="Let a model write a program from a description, with the prompts of the training. The program is\n"

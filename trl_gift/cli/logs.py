@@ -1,4 +1,4 @@
-"""What a run logs, in the terminal: a short line for each loss, instead of a dictionary for each log.
+"""What a run says and logs in the terminal: lines in the words of its command, and a short line for each loss.
 
 The trainer has a line of its own for each round and each table; trackers and `trainer.state.log_history` get every figure.
 """
@@ -6,12 +6,29 @@ The trainer has a line of its own for each round and each table; trackers and `t
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
+from trl_gift.run.wording import Wording
 from trl_gift.trainer import GiFTTrainer
+
+
+class CommandTrainer(GiFTTrainer):
+    """A trainer that speaks as the command does which has made it; the command says itself what can follow.
+
+    Args:
+        wording: How it speaks, from its first line on.
+        results: Where the table at the end goes; standard error if None.
+        arguments: Those of `GiFTTrainer`.
+    """
+
+    says_what_follows = False
+
+    def __init__(self, wording: Wording, results: TextIO | None, **arguments: Any) -> None:
+        self.wording, self.results = wording, results
+        super().__init__(**arguments)
 
 
 def quieten_logs(trainer: GiFTTrainer, losses: bool = True) -> None:

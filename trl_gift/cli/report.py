@@ -27,7 +27,12 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings()
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift report",
         description="Write the report of a run as one HTML file that needs no network: pass@1 and its\nintervals, the chain, "

@@ -50,7 +50,12 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings()
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift validate",
         description="Run the reference solutions of a task set and look for tests that pass vacuously.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trl_gift.common.words import agree
 from trl_gift.errors import ConfigError
 from trl_gift.prompts import PromptFormat
 from trl_gift.tasks import Task
@@ -73,6 +74,6 @@ def left_out_line(left_out: Sequence[str], total: int, kind: str, positions: int
         return ""
     names = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
     return (
-        f"{len(left_out)} of {total} {kind} are left out ({names}): prompt and max_completion_length exceed the model's "
+        f"{len(left_out)} of {total:,} {kind} {agree(len(left_out), 'is', 'are')} left out ({names}): prompt and max_completion_length exceed the model's "
         f"{positions} positions. A smaller max_completion_length keeps them."
     )

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trl_gift.common.words import agree, plural
 from trl_gift.errors import TaskError
 from trl_gift.tasks.loaders import load_tasks
 from trl_gift.tasks.overlap import Overlap, find_near_duplicates, find_overlaps, without
@@ -84,7 +85,8 @@ class Cleaning:
         first = ", ".join(f"{overlap.task_id} ~ {overlap.matched}" for overlap in self.removed[:3])
         more = ", …" if len(self.removed) > 3 else ""
         total = len(self.kept) + len(self.removed)
-        return f"{len(self.removed)} of {total} training tasks overlap and are left out: {reasons} ({first}{more})."
+        verb = agree(len(self.removed), "overlaps and is", "overlap and are")
+        return f"{len(self.removed)} of {plural(total, 'training task')} {verb} left out: {reasons} ({first}{more})."
 
 
 def clean(tasks: Sequence[Task], measured: Sequence[Task], settings: CleaningSettings) -> Cleaning:
