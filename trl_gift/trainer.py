@@ -239,7 +239,7 @@ class GiFTTrainer(RoundTrainer):
             check_fills_a_batch(args, most, self.accelerator.num_processes, "a round has at most")
         if args.sampler == "hinted" and args.hint == "reference" and not any(task.reference for task in self.tasks):
             raise ConfigError(
-                f"hint='reference' shows reference solutions, and none of the {len(self.tasks)} tasks has one; use "
+                f"hint='reference' shows reference solutions, and none of the {plural(len(self.tasks), 'task')} has one; use "
                 "hint='failing_test'."
             )
         keep_trainable_after_sampling(self.model)

@@ -82,7 +82,7 @@ def test_from_the_quickstart_on(here, capsys):
         "--output_dir", "quickstart-out",
     )  # fmt: skip
     assert re.sub(r"\d+ s$", "", again.out.strip()) == re.sub(r"\d+ s$", "", said.strip()), "the summary, and no more"
-    assert again.err.splitlines()[1] == "the run is continued in quickstart-out"
+    assert again.err.splitlines()[1] == "the run in quickstart-out is continued"
     assert again.err.splitlines()[2:] == [
         "The run in quickstart-out is finished: its round is measured. A larger --rounds continues it."
     ], "no bars, and nothing of the libraries"

@@ -44,7 +44,7 @@ _NAMED_SET = re.compile(r"(?P<name>[\w.+-]+)=(?P<place>.+)")
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
 # What `--help` lists; `--help-all` lists all.
 _USUAL = (
-    *_MOST_USED, "config", "preset", "resume", "dry-run", "num_processes", "accelerate_config",
+    *_MOST_USED, "config", "preset", "resume", "quiet", "dry-run", "num_processes", "accelerate_config",
     "base", "save", "compare", "json",
     "dataset_name", "dataset_test_split", "eval_dataset_name", "limit", "filter", "eval_limit", "column_mapping",
     "num_rounds", "sampler", "num_steps", "num_generations", "temperature", "max_completion_length",
@@ -92,7 +92,7 @@ _MEASURING = {
 # What `evaluate` reads of the options of a run.
 _OF_A_MEASUREMENT = frozenset(
     (
-        *(name[2:] for name in _MEASURING), "config", "preset", "model_name_or_path", "output_dir", "seed", "samples_seed",
+        *(name[2:] for name in _MEASURING), "config", "preset", "quiet", "model_name_or_path", "output_dir", "seed", "samples_seed",
         "use_cpu", "disable_tqdm", "dataset_name", "dataset_config", "eval_dataset_name", "dataset_test_split",
         "dataset_streaming", "eval_filter", "eval_limit", "column_mapping", "output_comparison", "language_file",
         "skip_invalid", "max_completion_length", "train_on_thinking", "eval_num_generations", "eval_k",
@@ -196,7 +196,7 @@ def parse_with_launch(
         _refuse_two_models(named, rest)
         # How a run has asked its model holds unless anything else is given.
         parser.set_defaults_with_config(**recorded_options(named))
-    if command == "evaluate":
+    if command == "evaluate" and not {"-h", "--help", "--help-all"} & {*rest}:  # the help is the same on all machines
         parser.set_defaults_with_config(**measuring_device(named))
     preset = _value_of("--preset", rest) or content.get("preset")
     if preset is not None:
@@ -206,6 +206,7 @@ def parse_with_launch(
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(str(error)) from error
     others.named, others.file = named, frozenset(content)
+    config.disable_tqdm = config.disable_tqdm or others.quiet
     flags = (item.partition("=")[0] for item in rest if item.startswith("--"))
     others.flags = frozenset(flag[2:].replace("-", "_") for flag in flags)
     model.model_name_or_path = named or model.model_name_or_path
@@ -251,7 +252,16 @@ def _resume(value: str | bool | None) -> bool | str:
 
 def _parser(command: str, also: Sequence[str], check: Callable[[argparse.Namespace], None]) -> RunParser:
     stages = dict.fromkeys(
-        ("config", "preset", "resume", "dry-run", "accelerate_config", *FLAGS, *(name[2:] for name in _MEASURING)),
+        (
+            "config",
+            "preset",
+            "resume",
+            "quiet",
+            "dry-run",
+            "accelerate_config",
+            *FLAGS,
+            *(name[2:] for name in _MEASURING),
+        ),
         "start",
     ) | dict.fromkeys(_MOST_USED, "the run")
     for kind in (TaskArguments, GiFTConfig):
@@ -282,6 +292,7 @@ def _parser(command: str, also: Sequence[str], check: Callable[[argparse.Namespa
     parser.add_argument(
         "--help-all", action=HelpAll, help="show all options, those of TRL and transformers too, and exit"
     )
+    parser.add_argument("--quiet", action="store_true", help="Draw no progress bars.")
     parser.add_argument("--config", help="YAML file of these options. Options on the command line win over it.")
     parser.add_argument(
         "--preset", help=f"Method whose options are used unless given otherwise: {', '.join(preset_names())}."

@@ -11,6 +11,7 @@ from typing import Any
 
 from trl_gift import __version__
 from trl_gift.cli.lines import LineParser
+from trl_gift.common.words import plural
 from trl_gift.sandbox import languages, probe_isolation
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm")
@@ -61,7 +62,7 @@ def _device() -> str:
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, {plural(torch.get_num_threads(), 'thread')}"
 
 
 def _text(findings: dict[str, Any]) -> str:

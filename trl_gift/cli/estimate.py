@@ -5,6 +5,7 @@ The command takes the options of `trl-gift train`. It loads the weights only for
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import json
@@ -68,9 +69,10 @@ def run(argv: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(list(argv))
     if options.help or options.help_all:
         parser.print_help()
-        more = "" if options.help_all else " (--help-all lists all)"
-        print(f"\noptions of `trl-gift train`, which the run would have{more}:\n")
-        parse("estimate", ["--help-all" if options.help_all else "--help"])
+        if not options.help_all:
+            return 0
+        print("\noptions of the run, as for `trl-gift train`:\n")
+        parse("estimate", ["--help-all"])
     if options.memory_gb is not None and options.memory_gb <= 0:
         raise ConfigError(f"--memory-gb {options.memory_gb:g}: must be above zero; give the card's memory in GiB.")
     check_at_least(1, calibration_tasks=options.calibration_tasks, calibration_seconds=options.calibration_seconds)
@@ -216,11 +218,15 @@ def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift estimate",
         usage="trl-gift estimate --config run.yaml [--json] [--memory-gb N] [--no-calibration] [options of train]",
-        description="Tokens, programs, hours, memory and disk of a run, before it starts.",
+        description="Tokens, programs, hours, memory and disk of a run, before it starts. The options of the run are those of\n"
+        "`trl-gift train`, which `trl-gift train --help` describes.",
+        epilog="example:\n  trl-gift estimate --model_name_or_path Qwen/Qwen2.5-Coder-1.5B --use_peft --dataset_name mbpp "
+        "--dataset_test_split test --memory-gb 24",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this and the options of `trl-gift train`")
-    parser.add_argument("--help-all", action="store_true", help="show all options of `trl-gift train`")
+    parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
+    parser.add_argument("--help-all", action="store_true", help="show this and all options of the run, and exit")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--memory-gb", type=float, metavar="N", help="ask about a card of N GiB instead of this one")
     parser.add_argument(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_gift import codetext
 from trl_gift.cli.lines import LineParser, check_at_least
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.playground import model_path
 
@@ -144,7 +145,7 @@ def _verdict(record: dict[str, Any]) -> str:
     # Most messages name the test.
     test, message = (" ".join((record[name] or "").split()) for name in ("failing_test", "message"))
     shown = f" ({record['failing_test']})" if test and test not in message else ""
-    which = f"none of {total} programs passes; the one that is shown: " if total > 1 else ""
+    which = f"none of {plural(total, 'program')} passes; the one that is shown: " if total > 1 else ""
     return f"{record['status']}: {which}{record['message']}{shown}"
 
 

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from trl_gift.cli.following import next_commands
 from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.common.spelling import spell
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.run.wording import QUICKSTART, Wording, to_repeat
@@ -98,8 +99,10 @@ def _quickstart(options: argparse.Namespace, results: TextIO, command: tuple[str
         disable_tqdm=options.quiet,
     )
     with LocalSandbox(1, config.limits(), config.isolation, in_process=False) as sandbox:
-        print(f"trl_gift quickstart: {options.tasks} tasks without solutions, {options.heldout} held-out tasks")
-        print(f"the run is {'continued' if options.resume else 'written'} in {output_dir}", flush=True)
+        print(
+            f"trl_gift quickstart: {plural(options.tasks, 'task')} without solutions, {plural(options.heldout, 'held-out task')}"
+        )
+        print(_place(options, output_dir), flush=True)
         phrase = partial(spell, names=QUICKSTART)
         trainer = CommandTrainer(
             Wording(phrase, frozenset(QUICKSTART), command=command, measured=measured),
@@ -174,6 +177,14 @@ def _latest_folder() -> str:
     if not found:
         raise ConfigError("--resume: there is no quickstart in this folder; leave --resume out, or give --output-dir.")
     return str(max(found, key=lambda path: (path / "_gift/run.json").stat().st_mtime))
+
+
+def _place(options: argparse.Namespace, output_dir: str) -> str:
+    """Where the run goes, in one line, and why there if the user has not said it."""
+    if options.resume:
+        return f"the run in {output_dir} is continued{'' if options.output_dir else ', the latest here'}"
+    taken = options.output_dir is None and output_dir != DEFAULT_OUTPUT
+    return f"the run goes into {output_dir}{f', because {DEFAULT_OUTPUT} exists already' if taken else ''}"
 
 
 def _fresh_folder() -> str:

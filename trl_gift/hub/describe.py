@@ -7,6 +7,7 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel
 
+from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
 from trl_gift.sandbox import AssertTests, Case, StdioTests
 from trl_gift.sandbox.languages import naming
@@ -71,11 +72,11 @@ def training_line(args: GiFTConfig, model: Any) -> str:
 def _length(args: GiFTConfig) -> str:
     """How long a round's training is, such as "2 epochs, 8 pairs per step"."""
     if args.max_steps > 0:
-        passes = "1 step" if args.max_steps == 1 else f"{args.max_steps} steps"
+        passes = plural(args.max_steps, "step")
     else:
         passes = "1 epoch" if args.num_train_epochs == 1 else f"{args.num_train_epochs:g} epochs"
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return f"{passes}, {batch} pairs per step"
+    return f"{passes}, {plural(batch, 'pair')} per step"
 
 
 def training_in_words(args: GiFTConfig) -> dict[str, str]:

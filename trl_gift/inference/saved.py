@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from trl_gift import __version__
 from trl_gift.common.files import whole_file, write_json
+from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Attempt, Comparison, Evaluation, EvaluationSettings, compare
 from trl_gift.inference.loading import ModelFacts
@@ -243,12 +244,12 @@ def check_comparable(
         shared = len(mine & other.task_ids)
         if mine != other.task_ids:
             raise ConfigError(
-                f"compare={path!r} measured other tasks: {shared} are shared, of {len(mine)} of {name!r} here and "
+                f"compare={path!r} measured other tasks: {shared} {agree(shared, 'is', 'are')} shared, of {len(mine)} of {name!r} here and "
                 f"{len(other.task_ids)} there; measure both on the same tasks."
             )
         if other.fingerprint is not None and other.fingerprint != fingerprint(tasks):
             raise ConfigError(
-                f"compare={path!r} measured tasks of the same names whose contents differ (all {shared} names are "
+                f"compare={path!r} measured tasks of the same names whose contents differ (all {plural(shared, 'name')} {agree(shared, 'is', 'are')} "
                 "shared); measure both on the same version of the tasks."
             )
         if other.convention != convention:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from trl_gift.common.files import whole_file
-from trl_gift.common.words import plural
+from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
 from trl_gift.report.choice import left_out
 from trl_gift.report.figures import OUTCOMES, Figures, gather
@@ -187,7 +187,7 @@ def state(run: Run) -> str:
         return ""
     if len(run.round_numbers) > done:
         return f"This run is unfinished: round {done + 1} of {wanted} has begun. The page shows what exists so far."
-    return f"This run is unfinished: {done} of {wanted} rounds are done. The page shows what exists so far."
+    return f"This run is unfinished: {done} of {plural(wanted, 'round')} {agree(done, 'is', 'are')} done. The page shows what exists so far."
 
 
 def headline(run: Run) -> str:
@@ -228,5 +228,5 @@ def tiles(run: Run, figures: Figures) -> list[tuple[str, str, str]]:
     if run.verified and samples:
         found.append(("programs passed", percent(passed / samples), f"{passed:,} of {samples:,}"))
     if shown and shown.distinct is not None:
-        found.append(("distinct programs", f"{shown.distinct:,}", f"{shown.pairs:,} training pairs"))
+        found.append(("distinct programs", f"{shown.distinct:,}", plural(shown.pairs or 0, "training pair")))
     return found

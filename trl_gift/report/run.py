@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.report.rendering import render
 from trl_gift.report.rounds import RoundLine, round_lines
@@ -195,7 +196,7 @@ class Run:
         return self.base_greedy if number == BASE else self.measured[number - 1].get("greedy", {})
 
     def __repr__(self) -> str:
-        return f"Run({str(self.output_dir)!r}, {len(self.measured)} of {self.options.get('num_rounds')} rounds)"
+        return f"Run({str(self.output_dir)!r}, {len(self.measured)} of {plural(int(self.options.get('num_rounds', 1)), 'round')})"
 
     def _repr_html_(self) -> str:
         """A small table of the rounds, for notebooks."""

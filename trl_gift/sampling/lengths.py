@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trl_gift.common.words import agree
+from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
 from trl_gift.prompts import PromptFormat
 from trl_gift.tasks import Task
@@ -55,7 +55,7 @@ def fitting(
         cure = f"give at most {room}" if room > 0 else "take another model"
         raise ConfigError(
             f"max_completion_length={max_completion_length} leaves no room for a prompt: the model has {positions} positions, "
-            f"and the shortest prompt takes {min(lengths)} tokens; {cure}."
+            f"and the shortest prompt takes {plural(min(lengths), 'token')}; {cure}."
         )
     kept = {task.task_id for task in fit}
     return fit, [task for task in tasks if task.task_id not in kept]
