@@ -66,9 +66,11 @@ def test_every_command_has_help(command, capsys):
     assert code == 0
     out = capsys.readouterr().out
     assert "usage: trl-gift " + command in out
-    if command in ("train", "sample", "estimate"):
+    if command in ("train", "sample"):
         assert "--num_steps" in out
+        assert "--quiet" in out
         assert "Number of steps of each task's chain in a round." in " ".join(out.split())
+    if command in ("train", "sample", "estimate"):
         assert out.count("usage: ") == 1
         (example,) = re.findall(r"^example:\n  (.+)$", out, re.MULTILINE)
         assert example.startswith(f"trl-gift {command} ")

@@ -77,7 +77,7 @@ MISTAKES = [
         ["--dataset_name", "no-format.jsonl"],
         "columns ['answer'] do not match a known format: none is near; give 'description' and 'tests'",
     ),
-    (["--dataset_name", "broken.jsonl", "--skip_invalid", "true"], "none of 1 rows is a valid task"),
+    (["--dataset_name", "broken.jsonl", "--skip_invalid", "true"], "none of 1 row is a valid task"),
 ]
 
 

@@ -58,7 +58,8 @@ def run(argv: Sequence[str]) -> int:
         for line in _other_lengths(earlier, fit.settings, path):
             _say(line)
         counted = ", ".join(f"{plural(len(tasks), 'task')} of {name}" for name, tasks in fit.sets.items())
-        _say(f"measuring {counted}")
+        # The text at the end says what was measured.
+        _say(f"measuring {loaded.facts.line() if own.json else counted}")
         results = measure_fitted(loaded, fit, config)
         compared = compare_sets(results, fit.sets, earlier) if earlier else {}
         if not processes(config).is_main_process:

@@ -21,6 +21,7 @@ from trl_gift.report.rounds import RoundLine, round_lines
 from trl_gift.run.ending import left_out_lines
 from trl_gift.run.folder import SCHEMA_VERSION, RunFolder
 from trl_gift.run.sets import of_set
+from trl_gift.run.wording import AS_PYTHON, Wording, recorded_wording
 from trl_gift.sampling.records import PASSED, CodeSample
 from trl_gift.sampling.store import read_samples
 
@@ -63,6 +64,7 @@ class Run:
         eval_set: Name of the set that `base`, `base_greedy` and the figures of `measured` are of; empty if it has none.
         other_base: Figures of the untrained model on each further set, by its name.
         left_out: A sentence for each set of tasks of which some were too long for the model.
+        wording: How the run has spoken to its user.
     """
 
     output_dir: Path
@@ -80,6 +82,7 @@ class Run:
     eval_set: str = ""
     other_base: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    wording: Wording = AS_PYTHON
 
     @property
     def folder(self) -> Path:
@@ -252,6 +255,7 @@ def load_run(output_dir: str | Path) -> Run:
         eval_set=base.get("eval_set", ""),
         other_base={name: record["metrics"] for name, record in base.get("other_sets", {}).items()},
         left_out=tuple(left_out_lines(base, run.get("left_out", {}).get("tasks", ()))),
+        wording=recorded_wording(run),
     )
 
 
