@@ -75,7 +75,7 @@ MISTAKES = [
     (["--near_duplicate_threshold", "0"], "--near_duplicate_threshold 0.0 is out of range"),
     (
         ["--dataset_name", "no-format.jsonl"],
-        "columns ['answer'] do not match a known format: none is near; give 'description' and 'tests'",
+        "columns ['answer'] do not match a known format: none is near; give each row a 'description' and 'tests'",
     ),
     (["--dataset_name", "broken.jsonl", "--skip_invalid", "true"], "none of 1 row is a valid task"),
 ]

@@ -25,7 +25,7 @@ from trl_gift.sandbox import LocalSandbox
 CPU = ["--use_cpu", "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--sandbox_workers", "1"]
 TASKS = ["--eval_dataset_name", "playground", "--eval_limit", str(HELD_OUT)]
 SHORT = ["--max_completion_length", "64"]
-CONVENTION = "base prompts, no tests shown, imports of references not pinned"
+CONVENTION = "prompts for base models, no tests shown, imports of the reference not shown"
 
 
 @pytest.fixture(scope="module")
@@ -373,7 +373,7 @@ def test_what_cannot_be_compared(refused, evaluate, run, tmp_path):
     assert "measured other tasks: 4 are shared, of 4 of 'playground' here and 6 there" in line
     assert "measured other tasks: 4 are shared" in refused(run, "--compare", "base", options=fewer)
     line = refused(run, "--compare", "base", "--prompt_tests", "1", options=(*CPU, *TASKS))
-    assert f"asked otherwise ({CONVENTION}; here: base prompts, at most 1 test shown" in line
+    assert f"asked otherwise ({CONVENTION}; here: prompts for base models, at most 1 test shown" in line
     assert "with 6 shared tasks" in line
     rows = [{**task.to_row(), "description": "Other."} for task in playground_tasks("test", HELD_OUT)]
     (tmp_path / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

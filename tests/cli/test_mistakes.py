@@ -165,7 +165,7 @@ CASES = [
     (run(dataset_name="malformed.jsonl", limit=None), "malformed.jsonl, line 2: not JSON (Expecting property name enclosed in double quotes, column 2); write"),
     (run("evaluate", eval_dataset_name="list.jsonl"), "is not a JSON object; write a list of objects"),
     (run(dataset_name="no-tests.jsonl"), "no-tests.jsonl, line 1: field 'tests'"),
-    (run(dataset_name="no-column.jsonl"), "columns ['description', 'task_id'] do not match a known format: the closest "),
+    (run(dataset_name="no-column.jsonl"), "columns ['description', 'task_id'] do not match a known format: the nearest is our own format, and these rows lack its 'tests'; add it"),
     (run(dataset_name="number.jsonl"), "number.jsonl, line 1: field 'description': 3: must be a non-empty text"),
     (run(dataset_name="signature.jsonl"), "field 'signature': 'add(a, b)': give imports and one open def line"),
     (run("estimate", dataset_name="twice.jsonl"), "task_id 'a' occurs twice; make every task_id unique"),

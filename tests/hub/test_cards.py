@@ -64,7 +64,7 @@ ROUND = {
     "gain": {"pass@1": 0.282, "low": 0.23, "high": 0.335},
 }  # fmt: skip
 BASE = {"num_tasks": 400.0, "pass@1": 0.35, "pass@1_low": 0.305, "pass@1_high": 0.398}
-CONVENTION = "base prompts, at most 1 test shown, imports of references not pinned"
+CONVENTION = "prompts for base models, at most 1 test shown, imports of the reference not shown"
 RUN = RunFacts(OPTIONS, {"trl_gift": "0.1"}, 200, 400, BASE, (round_facts(ROUND),), convention=CONVENTION)
 
 

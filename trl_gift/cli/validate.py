@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trl_gift.cli.lines import LineParser, check_at_least, printable, read_mapping
 from trl_gift.common.bars import progress_bar
+from trl_gift.common.spelling import spell
 from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
 from trl_gift.playground import playground_tasks
@@ -138,7 +139,7 @@ def _text(result: Validation, skipped: Sequence[str], places: Mapping[str, str],
         lines.extend(f"  {named(item.task_id)}: {item.note}" for item in result.notes)
     if skipped:
         lines.append(f"left out, because they are not valid tasks ({len(skipped)}):")
-        lines.extend(f"  {reason}" for reason in skipped)
+        lines.extend(f"  {spell(reason, names())}" for reason in skipped)
     if result.quarantined:
         lines.append("quarantined:")
         lines.extend(f"  {named(item.task_id)}: {' '.join(item.reason.splitlines())}" for item in result.quarantined)

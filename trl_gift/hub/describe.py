@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel
 
 from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
+from trl_gift.playground import is_playground_model
 from trl_gift.sandbox import AssertTests, Case, StdioTests
 from trl_gift.sandbox.languages import naming
 from trl_gift.tasks import Task
@@ -22,6 +23,18 @@ _PROGRAM = Task("example", "Read two integers and print their sum.", StdioTests(
 def plain_model(model: Any) -> Any:
     """The model without its adapter."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def base_in_words(model: Any, name: str) -> str:
+    """A base model that is not on the Hub.
+
+    Args:
+        model: The model, with or without an adapter.
+        name: The folder that it was loaded from.
+    """
+    if is_playground_model(name):
+        return "the playground's model, a tiny one that comes with `trl_gift`"
+    return f"a `{type(plain_model(model)).__name__}` that has no name on the Hub"
 
 
 def adapter_in_words(model: Any) -> str | None:

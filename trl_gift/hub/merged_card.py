@@ -15,6 +15,7 @@ from trl_gift.common.files import write_text
 from trl_gift.hub.cards import render
 from trl_gift.hub.files import CARD
 from trl_gift.hub.names import hub_name
+from trl_gift.playground import is_playground_model
 
 _HEADING = re.compile(r"^#(?=#* )", re.MULTILINE)
 _BLOCK = re.compile(r"^(`{3,})[^`\n]*\n.*?^\1\s*$", re.DOTALL | re.MULTILINE)
@@ -66,6 +67,7 @@ def write_merged_card(
             "completion_length": completion_length,
         },
         base=hub_name(base),
+        base_text="the playground's model" if is_playground_model(base) else "a local base model",
         adapter_name=f"`{Path(adapter).name}`"
         if Path(adapter).is_dir()
         else f"[{adapter}](https://huggingface.co/{adapter})",
