@@ -68,7 +68,7 @@ MISTAKES = [
     ),
     (["--filter", "level > 9"], "seeds.jsonl: none of 6 rows passes the filter"),
     (["--limit", "0"], "--limit 0 is out of range"),
-    (["--eval_dataset_name", "seeds.jsonl"], "each of the 6 training tasks overlaps with evaluation tasks"),
+    (["--eval_dataset_name", "seeds.jsonl"], "each of the training tasks (6) overlaps with evaluation tasks"),
     (["--eval_dataset_name", "seeds.jsonl"], "evaluate on other tasks, or set --decontaminate false"),
     (["--decontaminate_against", "absent.jsonl"], "absent.jsonl: no such file"),
     (["--decontamination_threshold", "2"], "--decontamination_threshold 2.0 is out of range"),

@@ -234,7 +234,7 @@ def test_an_adapter_of_a_local_quantised_base():
     assert "base_model" not in data
     assert "license" not in data
     assert data["library_name"] == "peft"
-    assert "A LoRA adapter for a `LlamaForCausalLM` that has no name on the Hub" in text
+    assert "A LoRA adapter for the playground's model, a tiny one that comes with `trl_gift`," in text
     assert 'PeftModel.from_pretrained(model, "me/out")' in text
     assert "No licence is stated" in text
     assert "Merge the adapter into unquantised weights only." in text

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trl_gift.common.words import agree, plural
+from trl_gift.common.words import agree
 from trl_gift.errors import TaskError
 from trl_gift.tasks.loaders import load_tasks
 from trl_gift.tasks.overlap import Overlap, find_near_duplicates, find_overlaps, without
@@ -85,8 +85,9 @@ class Cleaning:
         first = ", ".join(f"{overlap.task_id} ~ {overlap.matched}" for overlap in self.removed[:3])
         more = ", …" if len(self.removed) > 3 else ""
         total = len(self.kept) + len(self.removed)
+        tasks = agree(total, "training task", "training tasks")
         verb = agree(len(self.removed), "overlaps and is", "overlap and are")
-        return f"{len(self.removed)} of {plural(total, 'training task')} {verb} left out: {reasons} ({first}{more})."
+        return f"{len(self.removed)} of {total:,} {tasks} {verb} left out: {reasons} ({first}{more})."
 
 
 def clean(tasks: Sequence[Task], measured: Sequence[Task], settings: CleaningSettings) -> Cleaning:
@@ -112,7 +113,7 @@ def clean(tasks: Sequence[Task], measured: Sequence[Task], settings: CleaningSet
     compared = {name: len(those) for name, those in others.items()}
     if not kept:
         raise TaskError(
-            f"each of the {plural(len(tasks), 'training task')} overlaps with {' or '.join(_NAMED.get(name, name) for name in others)} (the first: "
+            f"each of the training tasks ({len(tasks):,}) overlaps with {' or '.join(_NAMED.get(name, name) for name in others)} (the first: "
             f"{removed[0].task_id!r} with {removed[0].matched!r}, by its {removed[0].reason}); evaluate on other tasks, "
             "or set decontaminate=False."
         )

@@ -38,9 +38,10 @@ def explain(columns: Collection[str]) -> str:
             )
     closest = max(FORMATS, key=lambda form: (_share(form, present), -len(form.columns)))
     if _share(closest, present) < 0.5:
+        known = ", ".join(dict.fromkeys(form.name for form in FORMATS))
         return (
             "none is near; give each row a 'description' and 'tests' (column_mapping={'yours': 'description'} reads a column under "
-            "another name), or take a dataset that the page on datasets lists"
+            f"another name), or a dataset in one of the formats {known}"
         )
     missing = sorted(closest.columns - present)
     lacks = f"the nearest is {_in_words(closest)}, and these rows lack its {_listed(missing)}"
