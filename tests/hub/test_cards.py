@@ -44,7 +44,7 @@ This model is a fine-tuned version of [None](https://huggingface.co/None).
 ```
 """
 MODEL = ModelFacts(
-    name="out", repo_id="me/out", location="me/out", base_location="org/base", shows_task=False, base_model="org/base", base_text="a `LlamaForCausalLM`",
+    name="out", repo_id="me/out", location="me/out", base_location="org/base", shows_task=False, base_model="org/base", base_text="the playground's model, a tiny one that comes with `trl_gift`",
     licence={"license": "apache-2.0"}, dataset="org/seeds", eval_dataset="org/measured", samples_repo=None,
     adapter=None, quantization=None, prompt="def add(a, b):\n", completion_length=96, training={"Seed": "1"}, programming_language="Python",
 )  # fmt: skip

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trl_gift.common.words import agree
 from trl_gift.errors import TaskError
 from trl_gift.tasks.loaders import load_tasks
 from trl_gift.tasks.overlap import Overlap, find_near_duplicates, find_overlaps, without
@@ -85,9 +84,11 @@ class Cleaning:
         first = ", ".join(f"{overlap.task_id} ~ {overlap.matched}" for overlap in self.removed[:3])
         more = ", …" if len(self.removed) > 3 else ""
         total = len(self.kept) + len(self.removed)
-        tasks = agree(total, "training task", "training tasks")
-        verb = agree(len(self.removed), "overlaps and is", "overlap and are")
-        return f"{len(self.removed)} of {total:,} {tasks} {verb} left out: {reasons} ({first}{more})."
+        if len(self.removed) == 1:  # of several: where no task is kept, `clean` raises
+            return f"1 of {total:,} training tasks overlaps and is left out: {reasons} ({first})."
+        return (
+            f"{len(self.removed):,} of {total:,} training tasks overlap and are left out: {reasons} ({first}{more})."
+        )
 
 
 def clean(tasks: Sequence[Task], measured: Sequence[Task], settings: CleaningSettings) -> Cleaning:
