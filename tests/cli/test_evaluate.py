@@ -366,6 +366,18 @@ def test_a_comparison_names_at_most_five_tasks():
     assert lost.split() == ["lost", "0"]
 
 
+def test_an_evaluation_in_the_words_of_an_earlier_version_can_be_compared(evaluate, run, tmp_path):
+    earlier = json.loads((run / "_gift/base.json").read_text())
+    earlier["convention"] = earlier["convention"].replace("prompts for base models", "base prompts").replace(
+        "imports of the reference not shown", "imports of references not pinned"
+    )  # fmt: skip
+    (tmp_path / "copy/_gift").mkdir(parents=True)
+    (tmp_path / "copy/_gift/run.json").write_text((run / "_gift/run.json").read_text())
+    (tmp_path / "copy/_gift/base.json").write_text(json.dumps(earlier))
+    record, _ = evaluate(run, "--compare", tmp_path / "copy/_gift/base.json", options=(*CPU, *TASKS))
+    assert record["comparison"]["tasks"] == HELD_OUT
+
+
 def test_what_cannot_be_compared(refused, evaluate, run, tmp_path):
     evaluate(run, "--save", tmp_path / "kept", options=(*CPU, *TASKS))
     fewer = (*CPU, "--eval_dataset_name", "playground", "--eval_limit", "4")

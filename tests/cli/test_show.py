@@ -147,3 +147,15 @@ def test_a_task_that_the_run_does_not_have_is_a_mistake(capsys, folder, form):
         assert line.startswith(f"trl-gift: --task {given!r}: the run has no sample of this task; ")
         assert hint in line
         assert captured.out == ""
+
+
+def test_an_interrupted_run_says_how_far_it_is_and_how_it_goes_on(tokenizer, tmp_path, capsys):
+    run = TinyRun(tmp_path, tokenizer, num_rounds=2, num_steps=1)
+    for name in ("final.json", "round-2/metrics.json", "round-2/samples.parquet"):
+        (tmp_path / "_gift" / name).unlink()
+    record = json.loads((tmp_path / "_gift/run.json").read_text())
+    (tmp_path / "_gift/run.json").write_text(json.dumps(record | {"command": ["train", "--config", "run.yaml"]}))
+    del run
+    (first,) = [line for line in shown(capsys, tmp_path).splitlines() if line.startswith("Not finished")]
+    assert first.startswith("Not finished: 1 of 2 rounds is done; round 2 has ")
+    assert first.endswith("; `trl-gift train --config run.yaml --resume` continues it.")

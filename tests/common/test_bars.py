@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_log_gets_ten_lines(capsys):
-    with PlainBar(400, "round 1: sampling", "sample") as bar:
+    with PlainBar(400, "round 1: sampling", "sample", pause_s=0) as bar:
         for number in range(400):
             bar.set_postfix_str(f"{number + 1} tokens", refresh=False)
             bar.update(1)
@@ -28,13 +28,20 @@ def test_a_log_gets_ten_lines(capsys):
 
 
 def test_a_jump_is_one_line_and_a_disabled_bar_none(capsys):
-    bar = PlainBar(3, "validating", "program")
+    bar = PlainBar(3, "validating", "program", pause_s=0)
     bar.update(2)
     bar.update(0)
     assert capsys.readouterr().err == "validating: 2 of 3 programs\n"
     quiet = PlainBar(3, "validating", "program", disable=True)
     quiet.update(3)
     assert (quiet.n, capsys.readouterr().err) == (3, "")
+
+
+def test_what_is_soon_done_is_one_line(capsys):
+    bar = PlainBar(4, "validating", "program", pause_s=1e9)
+    for _ in range(4):
+        bar.update(1)
+    assert capsys.readouterr().err == "validating: 4 of 4 programs\n"
 
 
 def test_a_terminal_and_a_notebook_have_bars(monkeypatch):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import transformers
 from transformers import AutoTokenizer
 
 from trl_gift.cli.following import example_arguments, titled
@@ -31,6 +32,7 @@ _EXAMPLE = {"description": "Return the sum of a and b.", "signature": "def add(a
 def run(argv: Sequence[str]) -> int:
     """Merges."""
     options = _parser().parse_args(argv)
+    transformers.utils.logging.disable_progress_bar()
     base = str(model_path()) if options.base == "playground" else options.base
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
         adapter = _adapter(options.adapter)

@@ -6,12 +6,14 @@ A bar that is redrawn fills a log with hundreds of lines.
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
 LINES = 10
-"""Number of lines of a log in place of one bar, about."""
+"""Number of lines of a log in place of one bar, at most."""
+_PAUSE_S = 2.0
 
 
 def draws_bars(file: TextIO | None = None) -> bool:
@@ -24,7 +26,7 @@ def draws_bars(file: TextIO | None = None) -> bool:
 
 
 class PlainBar:
-    """What a bar of tqdm says, as a line at every tenth of the way.
+    """What a bar of tqdm says, as a line at every tenth of the way, if the last is some time ago, and at the end.
 
     Args:
         total: Number of items to come.
@@ -32,14 +34,25 @@ class PlainBar:
         unit: What the items are.
         disable: Whether to say nothing.
         smoothing: As for tqdm; a line has no rate.
+        pause_s: Seconds between two lines, at least; the last may come earlier.
 
     Attributes:
         n: Number of items so far.
         disable: Whether to say nothing.
     """
 
-    def __init__(self, total: int, desc: str, unit: str, disable: bool = False, smoothing: float = 0.3) -> None:
+    def __init__(
+        self,
+        total: int,
+        desc: str,
+        unit: str,
+        disable: bool = False,
+        smoothing: float = 0.3,
+        pause_s: float = _PAUSE_S,
+    ) -> None:
         self.n = 0
+        self._pause_s = pause_s
+        self._last = time.monotonic()
         self.disable = disable
         self._total = total
         self._heading = f"{desc}: "
@@ -57,8 +70,9 @@ class PlainBar:
         """Counts items, and says so if another tenth is done."""
         self.n += count
         tenth = LINES * self.n // max(self._total, 1)
-        if tenth > self._said:
-            self._said = tenth
+        waited = time.monotonic() - self._last >= self._pause_s or self.n >= self._total
+        if tenth > self._said and waited:
+            self._said, self._last = tenth, time.monotonic()
             self._say()
 
     def set_postfix_str(self, text: str, refresh: bool = True) -> None:

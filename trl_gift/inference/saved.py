@@ -31,6 +31,12 @@ from trl_gift.run.sets import of_set, views
 from trl_gift.tasks import Task, fingerprint
 
 SCHEMA_VERSION = 1
+# The words of earlier evaluations about how a model was asked, and those of today.
+_EARLIER_WORDS = (
+    ("base prompts", "prompts for base models"), ("chat prompts", "prompts for chat models"),
+    ("imports of references not pinned", "imports of the reference not shown"),
+    ("imports of references pinned", "imports of the reference shown"),
+)  # fmt: skip
 _JSON, _PARQUET = "evaluation.json", "evaluation.parquet"
 _LIBRARIES = ("torch", "transformers", "peft", "datasets")
 _ATTEMPTS = pa.schema(
@@ -252,11 +258,18 @@ def check_comparable(
                 f"compare={path!r} measured tasks of the same names whose contents differ (all {plural(shared, 'name')} {agree(shared, 'is', 'are')} "
                 "shared); measure both on the same version of the tasks."
             )
-        if other.convention != convention:
+        if _as_now_written(other.convention) != convention:
             raise ConfigError(
                 f"compare={path!r} asked otherwise ({other.convention}; here: {convention}), with {shared} shared tasks; "
                 "give the same options of the prompts."
             )
+
+
+def _as_now_written(convention: str) -> str:
+    """How a model was asked, in the words of this version."""
+    for before, now in _EARLIER_WORDS:
+        convention = convention.replace(before, now)
+    return convention
 
 
 def _counterpart(name: str, sets: Mapping[str, Any], earlier: Mapping[str, EarlierSet]) -> EarlierSet:

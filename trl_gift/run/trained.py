@@ -37,7 +37,7 @@ def model_to_train(name: str) -> str:
             f"model, {recorded!r}."
         )
     if (Path(found[0]) / "adapter_config.json").is_file():
-        command = shlex.join(["trl-gift", "merge", name, "--output", f"{name.rstrip('/')}-merged"])
+        command = shlex.join(["trl-gift", "merge", name.rstrip("/"), "--output", f"{name.rstrip('/')}-merged"])
         raise ConfigError(
             f"model_name_or_path={name!r} is the folder of a run that trained an adapter, which is no whole model; merge it into its "
             f"base first (`{command}`), and give the folder of the result."
