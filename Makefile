@@ -97,15 +97,18 @@ $(VENV)/python $(VENV)-min/python $(VENV)-latest/python $(VENV)-vllm/python:
 	touch $@
 
 $(VENV)/core: $(VENV)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@echo "installing the package into $(VENV): one to some minutes, once"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 $(VENV)/dev: $(VENV)/core
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@echo "installing what the tests need into $(VENV), once"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
 $(VENV)/docs: $(VENV)/core
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	@echo "installing what the documentation needs into $(VENV), once"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@
 
 $(VENV)-min/ready: $(VENV)-min/python pyproject.toml constraints-min.txt

@@ -20,6 +20,7 @@ import torch
 from trl import SFTConfig
 
 from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of, settle
+from trl_gift.common.words import json_reason
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import EvaluationSettings
 from trl_gift.generation import SamplingParams
@@ -745,6 +746,8 @@ def _check_json(name: str, value: Any) -> None:
     try:
         content = json.loads(value)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{name}={value!r} is not JSON ({error}); write it as '{{\"name\": value}}'.") from error
+        raise ConfigError(
+            f"{name}={value!r} is not JSON ({json_reason(error)}); write it as '{{\"name\": value}}'."
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{name}={value!r} is not a JSON object; write it as '{{\"name\": value}}'.")

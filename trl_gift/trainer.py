@@ -33,7 +33,7 @@ from trl_gift.common.clock import StageClock, timed
 from trl_gift.common.files import write_json
 from trl_gift.common.models import as_model
 from trl_gift.common.randomness import stream_key
-from trl_gift.common.words import plural
+from trl_gift.common.words import agree, plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
@@ -42,7 +42,8 @@ from trl_gift.generation.compact import check_attention
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
 from trl_gift.report import report_of
-from trl_gift.run.ending import best_round, run_text
+from trl_gift.run.ending import best_round, run_text, unmeasured_line
+from trl_gift.run.example import example_record
 from trl_gift.run.folder import SAVED_MARK, RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
 from trl_gift.run.resuming import (
@@ -56,6 +57,7 @@ from trl_gift.run.samples import RoundSamples, ends_of_chains, read_rounds
 from trl_gift.run.sets import attempts_record, base_record
 from trl_gift.run.summary import summarise
 from trl_gift.run.tracking import RunIdentity, Tracking
+from trl_gift.run.trained import model_to_train
 from trl_gift.run.weights import LoadedAs
 from trl_gift.run.wording import AS_PYTHON
 from trl_gift.sampling.allocation import Allocation, allocate
@@ -165,6 +167,7 @@ class GiFTTrainer(RoundTrainer):
     control: Any
     wording = AS_PYTHON  # a command has its own
     results: TextIO | None = None  # where the table at the end goes; standard error if None
+    says_what_follows = True  # a command that saves the model itself says more
 
     def __init__(
         self,
@@ -187,7 +190,9 @@ class GiFTTrainer(RoundTrainer):
             raise ConfigError(f"args is a {type(args).__name__}; give a GiFTConfig, which takes the same options.")
         args = copy.copy(args)  # what is not given is filled in below, and the caller's options stay as they are
         model = as_model(model, processing_class)
+        named = model
         if isinstance(model, str):
+            model = model_to_train(model)
             check_model(model, args.model_init_kwargs or {}, args.trust_remote_code, processing_class is None)
             check_trainable(quantization_config, peft_config)
             dtype = default_dtype(trains_weights=peft_config is None, on_gpu=False if args.use_cpu else None)
@@ -234,7 +239,7 @@ class GiFTTrainer(RoundTrainer):
             check_fills_a_batch(args, most, self.accelerator.num_processes, "a round has at most")
         if args.sampler == "hinted" and args.hint == "reference" and not any(task.reference for task in self.tasks):
             raise ConfigError(
-                f"hint='reference' shows reference solutions, and none of the {len(self.tasks)} tasks has one; use "
+                f"hint='reference' shows reference solutions, and none of the {plural(len(self.tasks), 'task')} has one; use "
                 "hint='failing_test'."
             )
         keep_trainable_after_sampling(self.model)
@@ -265,6 +270,8 @@ class GiFTTrainer(RoundTrainer):
         self.tracking = Tracking(self.callback_handler.callbacks, args, self.accelerator.is_main_process)
         self.clock = StageClock()
         self._tokens_per_second: float | None = None
+        if model != named:
+            self.say(f"{named} is the folder of a run: its trained model, {model}, is trained on.")
         if line := self.cleaning.line():
             self.say(line)
         self.rollouts = Rollouts(
@@ -299,8 +306,6 @@ class GiFTTrainer(RoundTrainer):
         )
         self.publisher.eval_dataset_name = dataset_origin(first)
         self.add_callback(PushCheckpoints(self.publisher))
-        # A command that saves the model itself says more.
-        self.says_what_follows = True
         self._training_loss = 0.0
         self._train_metrics: dict[str, float] = {}
 
@@ -372,7 +377,7 @@ class GiFTTrainer(RoundTrainer):
             self._select(step.round, samples)
         without = len(self.tasks) - len(samples.eligible)
         kind = "passing program" if self.args.verify else "program; none was executed (verify=False)"
-        self.say(f"{without} of {len(self.tasks)} tasks have no {kind}.")
+        self.say(f"{without} of {plural(len(self.tasks), 'task')} {agree(without, 'has', 'have')} no {kind}.")
         return self.run.round(step.round)
 
     @property
@@ -544,6 +549,7 @@ class GiFTTrainer(RoundTrainer):
             eval_sets={name: those for name, those in self.eval_sets.items() if name},
             left_out={kind: names for kind, names in self._too_long.items() if names},
             use_cpu=bool(args.use_cpu),
+            wording=self.wording.to_record(),
         )
         exists = self._agreed(self.run.exists)
         if isinstance(resume, Path) and not exists:
@@ -571,13 +577,14 @@ class GiFTTrainer(RoundTrainer):
         self.begin_again()
         self._track(checkpoint, continued=bool(resume and exists))
         if self.is_finished:
-            measured = "its round is" if args.num_rounds == 1 else f"all its {args.num_rounds} rounds are"
-            self.say(
-                f"The run in {args.output_dir} is finished: {measured} measured. A larger num_rounds continues it."
-            )
+            done = "its round is" if args.num_rounds == 1 else f"all its {args.num_rounds} rounds are"
+            verb = "measured" if self.eval_sets else "trained"
+            self.say(f"The run in {args.output_dir} is finished: {done} {verb}. A larger num_rounds continues it.")
             return checkpoint
         self.say(f"training {training_line(self.args, self.accelerator.unwrap_model(self.model))}.")
         self.say(self._plan())
+        if self.rollouts.is_executing:
+            self.say(self._isolation())
         return checkpoint
 
     def _fitting(self, tasks: Sequence[Task], kind: str) -> tuple[list[Task], tuple[str, ...]]:
@@ -619,7 +626,8 @@ class GiFTTrainer(RoundTrainer):
         self.tasks = [replace(task, reference=None) if task.task_id in failing else task for task in self.tasks]
         total = sum(task.reference is not None for task in self._given_tasks)
         self.say(
-            f"{len(failing)} of {total} references fail their own tests; they are not trained on, not read and not shown. "
+            f"{len(failing)} of {plural(total, 'reference')} {agree(len(failing), 'fails its', 'fail their')} own tests and "
+            f"{agree(len(failing), 'is', 'are')} not trained on, not read and not shown. "
             f"{self.run.root / 'references.json'} says why"
             f"{f'; `{self.wording.validate}` looks closer' if self.wording.validate else ''}."
         )
@@ -666,6 +674,12 @@ class GiFTTrainer(RoundTrainer):
             f"{f' (the model has {self._positions} positions)' if self._is_shortened else ''}"
             f"{f'; `{self.wording.dry_run}` says how long that takes' if self.wording.dry_run else ''}."
         )
+
+    def _isolation(self) -> str:
+        """How the programs are confined that the model writes, in one line."""
+        layers = self.rollouts.sandbox.isolation
+        how = "without any isolation (isolation='none')" if layers == "none" else f"isolated by {layers}"
+        return f"programs run {how}."
 
     def _track(self, checkpoint: RoundCheckpoint | None, continued: bool) -> None:
         """Gives the run the name that its trackers know it by, or will."""
@@ -750,18 +764,21 @@ class GiFTTrainer(RoundTrainer):
     def _finish(self, rounds: Sequence[Mapping[str, Any]]) -> None:
         """Takes the weights of the best round, writes the card and says how the run went."""
         kept = self._enter_best_round(rounds)
-        self._write("final.json", {"round": kept})
+        example = example_record(self.run, self._given_tasks) if self.accelerator.is_main_process else None
+        self._write("final.json", {"round": kept, "example": example})
         self.write_card()
         base = self.run.read("base.json") if self.run.has("base.json") else None
         left_out = self.run.read("run.json").get("left_out", {}).get("tasks", ())
         self.say(f"\n{run_text(base, rounds, kept, self.args.verify, left_out, self.wording)}\n", self.results)
+        if base is None:
+            self.say(f"{unmeasured_line(self.args.output_dir)}\n", self.results)
         if self.accelerator.is_main_process:
             self._write_report()
         if self.says_what_follows:
             folder = self.args.output_dir
             self.say(
-                f"trainer.save_model() writes this model into {folder}; `{shlex.join(['trl-gift', 'show', str(folder)])}` shows "
-                "every sample."
+                f"trainer.save_model() writes this model into {folder}; `{shlex.join(['trl-gift', 'show', str(folder)])}` sums "
+                "up the run and names the commands that show its samples."
             )
 
     def _write_report(self) -> None:
@@ -900,7 +917,8 @@ class GiFTTrainer(RoundTrainer):
         self._write(name, {"failing": [[*target, reason] for target, reason in failing.items()]})
         if failing:
             self.say(
-                f"round {round_index}: {len(failing)} training targets give no passing program and are not learned; "
+                f"round {round_index}: {plural(len(failing), 'training target')} {agree(len(failing), 'gives', 'give')} no passing "
+                f"program and {agree(len(failing), 'is', 'are')} not learned; "
                 f"{self.run.root / name} says why."
             )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import os
 import re
 import signal
@@ -13,7 +15,7 @@ import pytest
 
 from tests.support import warm
 from trl_gift.cli.arguments import parse
-from trl_gift.cli.main import COMMANDS, main
+from trl_gift.cli.main import COMMANDS, _quieten, main
 from trl_gift.playground import model_path, playground_tasks
 
 ENVIRONMENT = {"COLUMNS": "200"}
@@ -66,9 +68,11 @@ def test_every_command_has_help(command, capsys):
     assert code == 0
     out = capsys.readouterr().out
     assert "usage: trl-gift " + command in out
-    if command in ("train", "sample", "estimate"):
+    if command in ("train", "sample"):
         assert "--num_steps" in out
+        assert "--quiet" in out
         assert "Number of steps of each task's chain in a round." in " ".join(out.split())
+    if command in ("train", "sample", "estimate"):
         assert out.count("usage: ") == 1
         (example,) = re.findall(r"^example:\n  (.+)$", out, re.MULTILINE)
         assert example.startswith(f"trl-gift {command} ")
@@ -177,3 +181,33 @@ def test_a_reader_that_has_seen_enough_ends_a_command_quietly():
     finally:
         os.close(writer)
     assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_hub_that_does_not_answer_is_one_line(capsys):
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    before = list(logger.filters)
+    _quieten()
+    try:
+        for number in range(5):
+            logger.warning("thrown while requesting HEAD, retry %d", number)
+    finally:
+        logger.filters[:] = before
+    assert capsys.readouterr().err == "the Hub does not answer; trying again for some seconds\n"
+
+
+@pytest.mark.parametrize(("given", "resumes", "taken", "line"), [
+    (None, False, False, "the run goes into quickstart-out"),
+    (None, False, True, "the run goes into quickstart-out-2, because quickstart-out exists already"),
+    (None, True, True, "the run in quickstart-out is continued, the latest here"),
+    ("mine", True, True, "the run in mine is continued"),
+    ("mine", False, True, "the run goes into mine"),
+])  # fmt: skip
+def test_the_quickstart_says_where_it_writes(given, resumes, taken, line, tmp_path, monkeypatch):
+    from trl_gift.cli.quickstart import _fresh_folder, _latest_folder, _place
+
+    monkeypatch.chdir(tmp_path)
+    if taken:
+        (tmp_path / "quickstart-out/_gift").mkdir(parents=True)
+        (tmp_path / "quickstart-out/_gift/run.json").write_text("{}")
+    options = argparse.Namespace(output_dir=given, resume=resumes)
+    assert _place(options, given or (_latest_folder() if resumes else _fresh_folder())) == line

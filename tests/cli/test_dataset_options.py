@@ -41,7 +41,7 @@ def test_seeds_are_filtered_decontaminated_and_recorded(tmp_path, seeds, capsys)
     assert main(["sample", *arguments]) == 0
     output = capsys.readouterr()
     ids = [row["task_id"] for row in seeds]
-    line = f"2 of 4 training tasks overlap and are left out: 2 with eval_dataset ({ids[1]} ~ h/1, {ids[2]} ~ h/2)."
+    line = f"2 of 4 training tasks overlap and are left out: 2 with evaluation tasks ({ids[1]} ~ h/1, {ids[2]} ~ h/2)."
     assert line in output.out + output.err
     root = tmp_path / "out/_gift"
     record = json.loads((root / "decontamination.json").read_text())
@@ -67,17 +67,17 @@ MISTAKES = [
         "seeds.jsonl, line 1: filter 'lefel == 1': 'lefel' is neither a column nor a field; use one of description",
     ),
     (["--filter", "level > 9"], "seeds.jsonl: none of 6 rows passes the filter"),
-    (["--limit", "0"], "limit=0 is out of range"),
-    (["--eval_dataset_name", "seeds.jsonl"], "each of the 6 training tasks overlaps with eval_dataset"),
+    (["--limit", "0"], "--limit 0 is out of range"),
+    (["--eval_dataset_name", "seeds.jsonl"], "each of the training tasks (6) overlaps with evaluation tasks"),
     (["--eval_dataset_name", "seeds.jsonl"], "evaluate on other tasks, or set --decontaminate false"),
     (["--decontaminate_against", "absent.jsonl"], "absent.jsonl: no such file"),
-    (["--decontamination_threshold", "2"], "decontamination_threshold=2.0 is out of range"),
-    (["--near_duplicate_threshold", "0"], "near_duplicate_threshold=0.0 is out of range"),
+    (["--decontamination_threshold", "2"], "--decontamination_threshold 2.0 is out of range"),
+    (["--near_duplicate_threshold", "0"], "--near_duplicate_threshold 0.0 is out of range"),
     (
         ["--dataset_name", "no-format.jsonl"],
-        "columns ['answer'] do not match a known format: none is near; give 'description' and 'tests'",
+        "columns ['answer'] do not match a known format: none is near; give each row a 'description' and 'tests'",
     ),
-    (["--dataset_name", "broken.jsonl", "--skip_invalid", "true"], "none of 1 rows is a valid task"),
+    (["--dataset_name", "broken.jsonl", "--skip_invalid", "true"], "none of 1 row is a valid task"),
 ]
 
 
@@ -125,4 +125,4 @@ def test_validate_reads_own_columns_and_lists_the_rows_that_it_leaves_out(tmp_pa
     assert main(["validate", str(path), *own]) == 0
     assert f"left out, because they are not valid tasks (1):\n  {reason}" in capsys.readouterr().out
     assert main(["validate", str(path), "--column_mapping", "question"]) == 2
-    assert "column_mapping='question' is not JSON" in capsys.readouterr().err
+    assert "--column_mapping question is not JSON (Expecting value, column 1)" in capsys.readouterr().err

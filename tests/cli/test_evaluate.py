@@ -17,7 +17,7 @@ from trl_gift.cli.main import main
 from trl_gift.errors import ResumeError
 from trl_gift.evaluation import Evaluation
 from trl_gift.inference.saved import read_evaluation
-from trl_gift.inference.sources import find_source, recorded_device
+from trl_gift.inference.sources import find_source, measuring_device
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.run.folder import RunFolder
 from trl_gift.sandbox import LocalSandbox
@@ -25,7 +25,7 @@ from trl_gift.sandbox import LocalSandbox
 CPU = ["--use_cpu", "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--sandbox_workers", "1"]
 TASKS = ["--eval_dataset_name", "playground", "--eval_limit", str(HELD_OUT)]
 SHORT = ["--max_completion_length", "64"]
-CONVENTION = "base prompts, no tests shown, imports of references not pinned"
+CONVENTION = "prompts for base models, no tests shown, imports of the reference not shown"
 
 
 @pytest.fixture(scope="module")
@@ -214,14 +214,17 @@ def test_a_4_bit_run_is_measured_as_it_measured_itself(evaluate, tmp_path, capfd
         unquantised.train(resume_from_checkpoint=True)
 
 
-@pytest.mark.parametrize(("recorded", "has_gpu", "options"), [
-    (True, False, {"use_cpu": True, "bf16": False}), (True, True, {}), (False, False, {}),
+@pytest.mark.parametrize(("recorded", "has_gpu", "on_cpu"), [
+    (True, False, True), (True, True, True), (False, False, True), (False, True, False),
 ])  # fmt: skip
-def test_a_run_on_a_cpu_is_measured_on_one_where_there_is_no_gpu(recorded, has_gpu, options, tmp_path, monkeypatch):
+def test_a_model_is_measured_on_a_cpu_without_a_gpu_or_as_in_its_run(recorded, has_gpu, on_cpu, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.accelerator.is_available", lambda: has_gpu)
-    assert recorded_device(str(tmp_path)) == {}
+    cpu = {"use_cpu": True, "bf16": False}
+    plain = {} if has_gpu else cpu
+    assert measuring_device(str(tmp_path)) == plain
+    assert measuring_device(None) == plain
     RunFolder(tmp_path).start({"use_cpu": recorded})
-    assert recorded_device(str(tmp_path)) == options
+    assert measuring_device(str(tmp_path)) == (cpu if on_cpu else {})
 
 
 def test_a_run_is_measured_as_it_measured_itself(evaluate, run):
@@ -367,7 +370,7 @@ def test_several_sets(evaluate, sandbox, tmp_path):
     assert {name: found["difference"] for name, found in repeated["comparison"].items()} == {"mine": 0.0, "other": 0.0}
 
 
-def test_a_comparison_names_at_most_twenty_tasks():
+def test_a_comparison_names_at_most_five_tasks():
     from trl_gift.cli.evaluate import _compared_lines
     from trl_gift.evaluation import compare
 
@@ -375,8 +378,20 @@ def test_a_comparison_names_at_most_twenty_tasks():
     found = compare(dict.fromkeys(names, True), {**dict.fromkeys(names, False), "t00": True})
     difference, gained, lost = _compared_lines(found, "earlier")
     assert "more tasks are solved than there" in difference
-    assert gained.split(maxsplit=1) == ["gained", f"22: {', '.join(names[1:21])} and 2 more"]
+    assert gained.split(maxsplit=1) == ["gained", f"22: {', '.join(names[1:6])} and 17 more"]
     assert lost.split() == ["lost", "0"]
+
+
+def test_an_evaluation_in_the_words_of_an_earlier_version_can_be_compared(evaluate, run, tmp_path):
+    earlier = json.loads((run / "_gift/base.json").read_text())
+    earlier["convention"] = earlier["convention"].replace("prompts for base models", "base prompts").replace(
+        "imports of the reference not shown", "imports of references not pinned"
+    )  # fmt: skip
+    (tmp_path / "copy/_gift").mkdir(parents=True)
+    (tmp_path / "copy/_gift/run.json").write_text((run / "_gift/run.json").read_text())
+    (tmp_path / "copy/_gift/base.json").write_text(json.dumps(earlier))
+    record, _ = evaluate(run, "--compare", tmp_path / "copy/_gift/base.json", options=(*CPU, *TASKS))
+    assert record["comparison"]["tasks"] == HELD_OUT
 
 
 def test_what_cannot_be_compared(refused, evaluate, run, tmp_path):
@@ -386,7 +401,7 @@ def test_what_cannot_be_compared(refused, evaluate, run, tmp_path):
     assert "measured other tasks: 4 are shared, of 4 of 'playground' here and 6 there" in line
     assert "measured other tasks: 4 are shared" in refused(run, "--compare", "base", options=fewer)
     line = refused(run, "--compare", "base", "--prompt_tests", "1", options=(*CPU, *TASKS))
-    assert f"asked otherwise ({CONVENTION}; here: base prompts, at most 1 test shown" in line
+    assert f"asked otherwise ({CONVENTION}; here: prompts for base models, at most 1 test shown" in line
     assert "with 6 shared tasks" in line
     rows = [{**task.to_row(), "description": "Other."} for task in playground_tasks("test", HELD_OUT)]
     (tmp_path / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

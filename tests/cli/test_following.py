@@ -19,8 +19,12 @@ from trl_gift.cli import quickstart
 from trl_gift.cli.arguments import TaskArguments
 from trl_gift.cli.following import measured_flags, next_commands, validate_command
 from trl_gift.cli.main import COMMANDS, main
+from trl_gift.common.spelling import spell
 from trl_gift.config import GiFTConfig
 from trl_gift.playground import model_path
+from trl_gift.run.example import example_record
+from trl_gift.run.folder import RunFolder
+from trl_gift.run.wording import QUICKSTART
 from trl_gift.sandbox import AssertTests
 from trl_gift.tasks import Task
 
@@ -58,10 +62,16 @@ def test_from_the_quickstart_on(here, capsys):
     assert list(commands) == ["show", "evaluate", "generate"]
     assert "The model is in quickstart-out/model." in said
     assert "gain over base" in said
-    assert "round 1" in run(capsys, *commands["show"]).out
-    assert commands["evaluate"][-3:] == ["--use_cpu", "--bf16", "false"]
-    given = commands["evaluate"] if torch.accelerator.is_available() else commands["evaluate"][:-3]
-    measured = json.loads(run(capsys, *given, "--json").out)
+    shown = run(capsys, *commands["show"]).out
+    assert "round 1" in shown
+    assert shown.startswith("the playground's model, 6 tasks, sampler gibbs")
+    assert "--steps" in shown, "in the options of the quickstart"
+    assert "num_steps" not in shown
+    looks = [line[line.index("trl-gift ") :] for line in shown.partition("Next:\n")[2].splitlines()]
+    assert [shlex.split(look)[1] for look in looks] == ["show", "show", "show", "report", "evaluate", "generate"]
+    for look in looks[:4]:
+        assert run(capsys, *shlex.split(look)[1:]).out.strip()
+    measured = json.loads(run(capsys, *commands["evaluate"], "--json").out)
     record = json.loads((here / "quickstart-out/_gift/round-1/metrics.json").read_text())
     assert measured["eval_pass@1"] == record["metrics"]["pass@1"]
     assert measured["comparison"]["difference"] == pytest.approx(record["gain"]["pass@1"])
@@ -72,6 +82,7 @@ def test_from_the_quickstart_on(here, capsys):
         "--output_dir", "quickstart-out",
     )  # fmt: skip
     assert re.sub(r"\d+ s$", "", again.out.strip()) == re.sub(r"\d+ s$", "", said.strip()), "the summary, and no more"
+    assert again.err.splitlines()[1] == "the run in quickstart-out is continued"
     assert again.err.splitlines()[2:] == [
         "The run in quickstart-out is finished: its round is measured. A larger --rounds continues it."
     ], "no bars, and nothing of the libraries"
@@ -102,6 +113,7 @@ def test_from_an_adapter_of_ones_own_on(here, capsys):
     commands = printed(output.out)
     finished = run(capsys, "train", *flags, *sets, "--resume").err
     assert "The run in my runs/out is finished: its round is measured." in finished
+    assert "isolated by " in said
     assert "completions of at most" not in finished, "nothing is going to be sampled"
     assert list(commands) == ["show", "evaluate", "generate", "merge"]
     for name in ("show", "generate"):
@@ -111,12 +123,23 @@ def test_from_an_adapter_of_ones_own_on(here, capsys):
     assert set(measured["comparison"]) == {"one", "two"}, "each set is compared with the same set of the run"
     assert commands["merge"][-1] == "my runs/out-merged"
     merged = run(capsys, *commands["merge"]).out
-    assert printed(merged)["generate"][:2] == ["generate", "my runs/out-merged"]
+    assert merged.startswith(
+        "The adapter my runs/out is merged into the playground's model.\nThe model is in my runs/out-merged ("
+    )
+    assert printed(merged)["generate"] == ["generate", "my runs/out-merged", *commands["generate"][2:]], (
+        "a task of the run"
+    )
     assert run(capsys, *printed(merged)["generate"]).out.strip()
+    whole = json.loads(run(capsys, *printed(merged)["evaluate"], "--json").out)
+    assert [whole[f"eval_{name}_num_tasks"] for name in ("one", "two")] == [3, 3]
     card = (here / "my runs/out-merged/README.md").read_text()
     assert "## The adapter's card" in card
     assert "#### Results" in card
-    exec(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0], {})
+    snippet = re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0]
+    assert commands["generate"][2] in snippet, "the prompt is that of a task of the run"
+    capsys.readouterr()
+    exec(snippet, {})
+    assert capsys.readouterr().out.strip(), "the model has written something"
     model = AutoModelForCausalLM.from_pretrained("my runs/out-merged")
     tokenizer = AutoTokenizer.from_pretrained("my runs/out-merged")
     ids = tokenizer("def solve(xs):\n", return_tensors="pt").input_ids
@@ -125,16 +148,26 @@ def test_from_an_adapter_of_ones_own_on(here, capsys):
     assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), base.parameters(), strict=True))
 
 
-def test_commands_are_quoted_and_only_those_that_work_are_there():
-    tests = AssertTests("assert f(1) == 1", entry_point="f")
-    tasks = [Task("a", "don't", tests, "def f(x):"), Task("b", "Return x as it is.", tests, "def f(x):")]
-    commands = printed(next_commands("out/", "out", tasks, is_adapter=True))
+def test_commands_are_quoted_and_only_those_that_work_are_there(here):
+    (here / "out").mkdir()
+    (here / "out/adapter_config.json").write_text("{}")
+    run = RunFolder("out/")
+    run.start({"measured": []})
+    run.write("final.json", {"round": 1, "example": {"description": "don't", "signature": "def f(x):"}})
+    commands = printed(next_commands(run, "out"))
     assert commands["merge"] == ["merge", "out", "--output", "out-merged"]
-    assert commands["generate"] == ["generate", "out/", "Return x as it is.", "--signature", "def f(x):"]
-    solved = printed(next_commands("out", "out", tasks, {"a"}))
-    assert solved["generate"][2] == "don't", "a task that was solved comes first"
-    assert "evaluate" not in commands
-    assert "--use_cpu" not in " ".join(next_commands("out", "out", tasks, measured=["--eval_limit", "1"]))
+    assert commands["generate"] == ["generate", "out", "don't", "--signature", "def f(x):"]
+    assert list(commands) == ["show", "generate", "merge"]
+
+
+def test_the_example_is_a_task_that_was_solved_and_can_be_typed(here, monkeypatch):
+    tests = AssertTests("assert f(1) == 1", entry_point="f")
+    tasks = [Task("a", "don't", tests, "def f(x):"), Task("b", "Return x as it is.", tests)]
+    run = RunFolder("out")
+    assert example_record(run, tasks) == {"description": "Return x as it is.", "signature": None}
+    (here / "out/_gift/round-1").mkdir(parents=True)
+    monkeypatch.setattr("trl_gift.run.example.passed_tasks", lambda folder: {"a"})
+    assert example_record(run, tasks) == {"description": "don't", "signature": "def f(x):"}
 
 
 def test_the_tasks_to_measure_on_are_named_again(tmp_path):
@@ -193,13 +226,14 @@ def test_the_commands_name_the_tasks_as_the_run_has_read_them():
     ],
 )  # fmt: skip
 def test_the_quickstart_names_its_own_options(line, own):
-    assert quickstart._phrase(line) == own
+    assert spell(line, QUICKSTART) == own
+    assert spell(line, quickstart.names()) == own
 
 
 def test_every_name_of_the_quickstart_is_an_option_of_it_and_of_the_run():
     offered = {name.removeprefix("--") for name in quickstart._parser().names}
-    assert set(quickstart._NAMES.values()) <= offered
-    assert set(quickstart._NAMES) <= {item.name for item in dataclasses.fields(GiFTConfig)}
+    assert {*QUICKSTART.values()} - {"resume"} <= offered
+    assert {*QUICKSTART} <= {item.name for item in dataclasses.fields(GiFTConfig)}
 
 
 def test_every_command_has_a_form_for_machines(here, capsys):

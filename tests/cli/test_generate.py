@@ -125,7 +125,7 @@ def test_an_adapter_and_a_model_in_memory(tmp_path):
         (["playground", "x", "-n", "0"], "--n 0: must be at least 1"),
         (["playground", "x", "--temperature", "-1"], "--temperature -1: must be at least 0"),
         (["playground", "x", "--temperature", "0", "-n", "2"], "greedy decoding writes the same program 2 times"),
-        (["playground", "x", "--signature", "solve(xs)"], "signature='solve(xs)' is not the start of a function"),
+        (["playground", "x", "--signature", "solve(xs)"], "--signature 'solve(xs)' is not the start of a function"),
         (["playground", "x", "--tests", "absent.py"], "--tests absent.py: no such file; check the path"),
         (
             ["playground", "x", "--tests", "solve(1"],
@@ -136,8 +136,8 @@ def test_an_adapter_and_a_model_in_memory(tmp_path):
             "'y = 1': the assertions call no function that could be the tested one",
         ),
         (["playground", "x", "--test", "y"], "--test is not an option of `trl-gift generate`; did you mean --tests?"),
-        (["./absent", "x"], "model_name_or_path='./absent' does not exist; check the path"),
-        (["nobody/no-such-model", "x"], "'nobody/no-such-model': its config cannot be read"),
+        (["./absent", "x"], "'./absent' does not exist; check the path"),
+        (["nobody/no-such-model", "x"], "'nobody/no-such-model' is no folder here, is not in the cache, and"),
     ],
 )
 def test_mistakes_are_one_line(capfd, arguments, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -39,9 +40,13 @@ def test_without_filters_it_is_the_table_the_outcomes_and_what_to_look_at_next(f
     assert "round 2" in text
     for number in (1, 2):
         passed = sum(one.passed for one in read_samples(folder / f"_gift/round-{number}"))
-        assert f"{passed} passed" in next(line for line in text.splitlines() if line.startswith(f"round {number}:"))
-    for line in [line for line in text.splitlines() if line.startswith("trl-gift ")]:
-        assert main(line.split()[1:]) == 0
+        assert f"{passed} passed" in next(
+            line for line in text.splitlines() if line.startswith(f"round {number}, 24 samples:")
+        )
+    commands = [line[line.index("trl-gift ") :] for line in text.partition("Next:\n")[2].splitlines()]
+    assert len(commands) == 4, "three samples, a chain, every sample, the page"
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0
 
 
 @pytest.mark.parametrize(
@@ -51,8 +56,10 @@ def test_only_statuses_that_samples_have_are_suggested(passes, status, tokenizer
     TinyRun(tmp_path, tokenizer, judge=passes, num_rounds=1, num_steps=1)
     text = shown(capsys, tmp_path)
     (line,) = [line for line in text.splitlines() if "--status" in line]
-    assert line.split()[3:] == ["--status", status, "--limit", "3"]
-    assert f"] {status}, " in shown(capsys, *line.split()[2:])
+    title, _, command = line.partition("trl-gift show ")
+    assert title.strip() == f"three samples: {status}"
+    assert command.split()[1:] == ["--status", status, "--limit", "3"]
+    assert f"] {status}, " in shown(capsys, *command.split())
 
 
 def test_what_did_not_pass_is_worth_a_look_first():
@@ -140,3 +147,15 @@ def test_a_task_that_the_run_does_not_have_is_a_mistake(capsys, folder, form):
         assert line.startswith(f"trl-gift: --task {given!r}: the run has no sample of this task; ")
         assert hint in line
         assert captured.out == ""
+
+
+def test_an_interrupted_run_says_how_far_it_is_and_how_it_goes_on(tokenizer, tmp_path, capsys):
+    run = TinyRun(tmp_path, tokenizer, num_rounds=2, num_steps=1)
+    for name in ("final.json", "round-2/metrics.json", "round-2/samples.parquet"):
+        (tmp_path / "_gift" / name).unlink()
+    record = json.loads((tmp_path / "_gift/run.json").read_text())
+    (tmp_path / "_gift/run.json").write_text(json.dumps(record | {"command": ["train", "--config", "run.yaml"]}))
+    del run
+    (first,) = [line for line in shown(capsys, tmp_path).splitlines() if line.startswith("Not finished")]
+    assert first.startswith("Not finished: 1 of 2 rounds is done; round 2 has ")
+    assert first.endswith("; `trl-gift train --config run.yaml --resume` continues it.")

@@ -63,7 +63,7 @@ def test_text_of_a_card_that_is_too_small(run_yaml, capsys):
     (["--memory-gb", "0"], "--memory-gb 0: must be above zero"),
     (["--calibration-tasks", "0"], "--calibration-tasks 0: must be at least 1"),
     (["--calibration-seconds", "0.5"], "--calibration-seconds 0.5: must be at least 1"),
-    (["--no-calibration", "--model_name_or_path", "no/such-model"], "its config cannot be read"),
+    (["--no-calibration", "--model_name_or_path", "no/such-model"], "is no folder here, is not in the cache, and HF_HUB_OFFLINE"),
 ])  # fmt: skip
 def test_mistakes_are_one_sentence(run_yaml, arguments, message):
     with pytest.raises(UserError, match=message):
@@ -75,14 +75,17 @@ def test_an_unknown_flag_is_refused(run_yaml, capsys):
         command.run(["--config", str(run_yaml), "--no-calibration", "--memory_gigabytes", "3"])
 
 
-def test_help_lists_its_own_options_and_those_of_train(capsys):
-    with pytest.raises(SystemExit) as stop:
-        command.run(["--help"])
-    assert stop.value.code == 0
+def test_help_lists_its_own_options_and_points_to_those_of_train(capsys):
+    assert command.run(["--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: trl-gift estimate")
     assert "--memory-gb" in text
-    assert "--num_steps" in text
+    assert "`trl-gift train --help`" in text
+    assert text.count("example:") == 1, "one help, not two"
+    with pytest.raises(SystemExit) as stop:
+        command.run(["--help-all"])
+    assert stop.value.code == 0
+    assert "--num_steps" in capsys.readouterr().out
 
 
 def test_a_missing_model_is_named(run_yaml):

@@ -44,7 +44,7 @@ This model is a fine-tuned version of [None](https://huggingface.co/None).
 ```
 """
 MODEL = ModelFacts(
-    name="out", repo_id="me/out", location="me/out", base_location="org/base", shows_task=False, base_model="org/base", base_text="a `LlamaForCausalLM`",
+    name="out", repo_id="me/out", location="me/out", base_location="org/base", shows_task=False, base_model="org/base", base_text="the playground's model, a tiny one that comes with `trl_gift`",
     licence={"license": "apache-2.0"}, dataset="org/seeds", eval_dataset="org/measured", samples_repo=None,
     adapter=None, quantization=None, prompt="def add(a, b):\n", completion_length=96, training={"Seed": "1"}, programming_language="Python",
 )  # fmt: skip
@@ -64,7 +64,7 @@ ROUND = {
     "gain": {"pass@1": 0.282, "low": 0.23, "high": 0.335},
 }  # fmt: skip
 BASE = {"num_tasks": 400.0, "pass@1": 0.35, "pass@1_low": 0.305, "pass@1_high": 0.398}
-CONVENTION = "base prompts, at most 1 test shown, imports of references not pinned"
+CONVENTION = "prompts for base models, at most 1 test shown, imports of the reference not shown"
 RUN = RunFacts(OPTIONS, {"trl_gift": "0.1"}, 200, 400, BASE, (round_facts(ROUND),), convention=CONVENTION)
 
 
@@ -234,7 +234,7 @@ def test_an_adapter_of_a_local_quantised_base():
     assert "base_model" not in data
     assert "license" not in data
     assert data["library_name"] == "peft"
-    assert "A LoRA adapter for a `LlamaForCausalLM` that has no name on the Hub" in text
+    assert "A LoRA adapter for the playground's model, a tiny one that comes with `trl_gift`," in text
     assert 'PeftModel.from_pretrained(model, "me/out")' in text
     assert "No licence is stated" in text
     assert "Merge the adapter into unquantised weights only." in text

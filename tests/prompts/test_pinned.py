@@ -89,6 +89,6 @@ def test_whole_programs_show_their_examples(ask):
 
 
 def test_the_convention_in_words():
-    assert str(Pinned()) == "at most 1 test shown, imports of references not pinned"
-    assert str(Pinned(True, None)) == "all tests shown, imports of references pinned"
-    assert str(Pinned(tests=0)) == "no tests shown, imports of references not pinned"
+    assert str(Pinned()) == "at most 1 test shown, imports of the reference not shown"
+    assert str(Pinned(True, None)) == "all tests shown, imports of the reference shown"
+    assert str(Pinned(tests=0)) == "no tests shown, imports of the reference not shown"

@@ -150,6 +150,41 @@ def test_tables_are_not_cut(browser, folder, tmp_path, width, groups):
         assert all(wanted <= shown for wanted, shown in found), group
 
 
+@pytest.mark.parametrize("width", [1300, 1000, 400])
+def test_a_wide_table_is_whole_and_its_rows_keep_their_names_on_a_line(browser, tmp_path, width):
+    out = RecordedRun().write(tmp_path / "out")
+    for number in (1, 2):
+        path = out / f"_gift/round-{number}/metrics.json"
+        record = json.loads(path.read_text())
+        stages = {"sampling": 3600.0, "selection": 0.1, "training": 7200.0, "evaluation": 75.0}
+        path.write_text(json.dumps({**record, "seconds": {**stages, "total": 11000.0}}))
+    write_report(load_run(out), tmp_path / "report.html")
+    browser.open(tmp_path / "report.html", width=width)
+    table = "document.querySelector('.costs table')"
+    assert browser.run(f"{table}.className") == "many"
+    wanted, shown = browser.run(
+        f"(() => {{ const one = {table}.parentElement; return [one.scrollWidth, one.clientWidth]; }})()"
+    )
+    assert wanted <= shown
+    names = "[...document.querySelectorAll('tbody th')].filter((one) => one.textContent.startsWith('round '))"
+    lines = "(one) => { const range = document.createRange(); range.selectNodeContents(one); return range.getClientRects().length; }"
+    found = browser.run(f"{names}.map({lines})")
+    assert found
+    assert set(found) <= {0, 1}, "none is on two lines; what is folded has none"
+    if width == 400:
+        shown = browser.run(f"getComputedStyle({table}.querySelector('td'), '::before').content")
+        assert shown == '"tokens"'
+
+
+def test_a_long_name_breaks_at_its_slashes(browser, tmp_path):
+    run = RecordedRun(task_id=lambda task: f"a_set/of-many-words/{task:03d}")
+    write_report(load_run(run.write(tmp_path / "out")), tmp_path / "report.html")
+    browser.open(tmp_path / "report.html", width=1000)
+    parts = browser.run("[...document.querySelector('#list .name').childNodes].map((one) => one.nodeName)")
+    assert parts == ["#text", "WBR", "#text", "WBR", "#text", "WBR", "#text"]
+    assert browser.run("document.querySelector('#list .name').textContent").endswith("/000")
+
+
 @pytest.mark.parametrize("width", [1300, 400])
 def test_long_names_stay_in_their_boxes(browser, tmp_path, width):
     run = RecordedRun(task_id=lambda task: f"{task}-" + "x" * 300)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.recorded_runs import HOSTILE, RecordedRun, hostile_run
 from trl_gift.errors import ConfigError
-from trl_gift.report import load_run, report_of, write_report
+from trl_gift.report import charts, load_run, report_of, write_report
 from trl_gift.sampling.store import read_samples
 
 
@@ -250,3 +250,35 @@ def test_a_run_of_100_000_samples_takes_little_memory(tmp_path):
     assert size < 5_000_000
     assert missing > 95_000
     assert megabytes < 400
+
+
+def test_the_heading_and_the_advice_are_those_of_the_command(tmp_path):
+    out = RecordedRun(tasks=9).write(tmp_path / "out")
+    record = json.loads((out / "_gift/run.json").read_text())
+    metrics = out / "_gift/round-2/metrics.json"
+    metrics.write_text(json.dumps({**json.loads(metrics.read_text()), "solved_tasks": 5}))
+    ends = {
+        ("train", "--num_steps", "3"): "A larger --num_steps or --sampler hinted may solve more.",
+        ("quickstart", "--steps", "3"): "A larger --steps or --sampler hinted may solve more.",
+        None: "A larger num_steps or sampler='hinted' may solve more.",
+    }
+    for command, advice in ends.items():
+        model = "/somewhere/trl_gift/playground/model"
+        changed = record | {"command": command, "model": model, "options": record["options"] | {"num_steps": 3}}
+        (out / "_gift/run.json").write_text(json.dumps(changed))
+        page, _ = page_of(out, tmp_path)
+        assert (
+            f"4 of 9 tasks were never solved, so no program of the model's own was learned for them. {advice}"
+            in page.words
+        )
+        quickstart = command is not None and command[0] == "quickstart"
+        assert ("Quickstart: the playground's model" in page.words) == quickstart
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 2), (0, 3), (0, 7), (0, 9), (0, 40), (0, 200)])
+def test_counts_have_whole_marks(low, high):
+    marks = charts._ticks(low, high, whole=True)
+    assert all(mark == int(mark) for mark in marks)
+    assert marks[0] <= low
+    assert marks[-1] >= high
+    assert 2 <= len(marks) <= 7

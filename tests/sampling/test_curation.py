@@ -36,7 +36,7 @@ def test_it_is_on_record_without_loss():
 
 
 def test_no_task_left_is_one_line():
-    with pytest.raises(ConfigError, match=r"curate=True leaves none of 1 tasks \(.*\); give other tasks, or widen"):
+    with pytest.raises(ConfigError, match=r"curate=True leaves none of 1 task \(.*\); give other tasks, or widen"):
         curation(never=0.0).kept(TASKS[:1])
 
 

@@ -65,8 +65,8 @@ def test_a_trainer_leaves_them_out_and_says_so(tokenizer, capsys):
     assert [task.task_id for task in trainer.tasks] == ["s1", "s2", "s3"]  # s0 is measured on
     assert [task.task_id for task in trainer.eval_tasks] == ["s0"]
     lines = capsys.readouterr().err
-    assert "1 of 4 training tasks are left out (long): prompt and max_completion_length exceed the model's" in lines
-    assert "1 of 2 evaluation tasks are left out (other)" in lines
+    assert "1 of 4 training tasks is left out (long): prompt and max_completion_length exceed the model's" in lines
+    assert "1 of 2 evaluation tasks is left out (other)" in lines
 
 
 @pytest.mark.parametrize(("given", "positions", "length"), [

@@ -104,7 +104,7 @@ def test_benchmark_files_and_the_record(tmp_path):
         ("eval copy", "measured", "eval_dataset"),
     ]
     assert cleaning.line() == (
-        f"2 of 3 training tasks overlap and are left out: 1 with {path}, 1 with eval_dataset (copy ~ HumanEval/900, eval copy ~ "
+        f"2 of 3 training tasks overlap and are left out: 1 with {path}, 1 with evaluation tasks (copy ~ HumanEval/900, eval copy ~ "
         "measured)."
     )
     off = clean(tasks, [task("measured", LONG)], CleaningSettings(decontaminate=False, against=(path,)))
@@ -113,7 +113,7 @@ def test_benchmark_files_and_the_record(tmp_path):
 
 def test_nothing_left_is_an_error():
     with pytest.raises(
-        TaskError, match=r"each of the 1 training tasks overlaps with eval_dataset .*decontaminate=False"
+        TaskError, match=r"each of the training tasks \(1\) overlaps with evaluation tasks .*decontaminate=False"
     ):
         clean([task("a", LONG)], [task("a", LONG)], CleaningSettings())
 

@@ -108,7 +108,7 @@ BAD = [
     ({"tests": [3]}, "must be Python source"),
     ({"tests": "not json"}, "must be JSON"),
     ({"tests": {"entry_point": "add", "inputs": [], "outputs": []}}, "non-empty list of argument lists"),
-    ({"tests": {"entry_point": "add", "inputs": [[1]], "outputs": []}}, "a list of 1 values"),
+    ({"tests": {"entry_point": "add", "inputs": [[1]], "outputs": []}}, "a list of 1 value,"),
     ({"tests": {"entry_point": "add", "inputs": [1], "outputs": [1]}}, "the list of arguments of one call"),
     ({"tests": {"entry_point": "no name", "inputs": [[1]], "outputs": [1]}}, "the name of the function"),
     ({"tests": {"stdin": [], "stdout": []}}, "non-empty list of texts"),

@@ -19,11 +19,10 @@ ROW = {"task_id": "a", "description": "Add.", "signature": "def add(a, b):", "te
         (["instruction", "input", "output"], "these are examples to imitate"),
         (["prompt", "chosen", "rejected"], "these are preference pairs, as DPOTrainer takes them"),
         (["text"], "these are texts, as SFTTrainer takes them"),
-        (["task_id", "description"], "the closest format, canonical, also has 'tests'; add them (column_mapping="),
-        (["task_id", "description", "test"], "rename 'test' to 'tests'"),
-        (["task_id", "prompt", "canonical_solution", "test"], "the closest format, HumanEval, HumanEval+, also has 'entry_"),
-        (["question", "answer"], "none is near; give 'description' and 'tests' (column_mapping="),
-        (["question", "answer"], "or a dataset in one of the formats canonical, HumanEval, HumanEval+, MBPP"),
+        (["task_id", "description"], "the nearest is our own format, and these rows lack its 'tests'; add it, or name the columns that hold it, as in column_mapping={'yours': 'tests'}"),
+        (["task_id", "description", "test"], "rename 'test' to 'tests', or give column_mapping={'test': 'tests'}"),
+        (["task_id", "prompt", "canonical_solution", "test"], "the nearest is that of HumanEval, HumanEval+, and these rows lack its 'entry_point'; add it"),
+        (["question", "answer"], "none is near; give each row a 'description' and 'tests' (column_mapping="),
     ],
 )  # fmt: skip
 def test_the_error_says_what_the_rows_are_or_lack(columns, words):

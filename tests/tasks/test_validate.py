@@ -84,7 +84,7 @@ def test_command(tmp_path, capsys):
     assert [json.loads(line)["task_id"] for line in clean.read_text().splitlines()] == ["good"]
     assert main(["validate", str(path), "--output", str(clean), "--report", str(report)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "1 of 4 tasks are valid."
+    assert said[0] == "1 of 4 tasks is valid."
     assert said[-2:] == [f"{clean}: 1 valid task", f"{report}: this report as JSON"]
     assert f"  {path}, line {lines['wrong']}, task wrong: the reference" in "\n".join(said)
     assert main(["validate", str(tmp_path / "absent.jsonl")]) == 2

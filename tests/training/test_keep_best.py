@@ -12,7 +12,7 @@ from tests.support.sandboxes import InstantSandbox
 from tests.support.tiny_runs import SMALL, Watch, measured_tasks, training_tasks, weights_of
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.evaluation import Attempt, Evaluation
-from trl_gift.inference.sources import trained_model
+from trl_gift.run.trained import trained_model
 from trl_gift.training.pairs import TrainingPairs
 
 SOLVED = {0: 0, 1: 3, 2: 2, 3: 1}  # tasks that the base and the model of each round solve

@@ -7,25 +7,29 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import transformers
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from trl_gift.cli.launch import FLAGS, add_launch_arguments
 from trl_gift.cli.lines import read_mapping, spelled
+from trl_gift.cli.logs import CommandTrainer
 from trl_gift.cli.parser import HelpAll, RunParser, read_options
 from trl_gift.common.options import Stage, described, options_of
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, UserError
 from trl_gift.generation import default_dtype
 from trl_gift.inference.loading import LoadedModel, load
-from trl_gift.inference.sources import ModelSource, recorded_device, recorded_options
+from trl_gift.inference.sources import ModelSource, measuring_device, recorded_options
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.presets import preset_names, preset_options
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.tracking import check_trackers
+from trl_gift.run.wording import ARGUMENTS, Wording
 from trl_gift.tasks import Task, filter_tasks, load_tasks
 from trl_gift.trainer import GiFTTrainer
 
@@ -40,7 +44,7 @@ _NAMED_SET = re.compile(r"(?P<name>[\w.+-]+)=(?P<place>.+)")
 _MOST_USED = ("model_name_or_path", "output_dir", "use_cpu", "seed", "report_to", "push_to_hub")
 # What `--help` lists; `--help-all` lists all.
 _USUAL = (
-    *_MOST_USED, "config", "preset", "resume", "dry-run", "num_processes", "accelerate_config",
+    *_MOST_USED, "config", "preset", "resume", "quiet", "dry-run", "num_processes", "accelerate_config",
     "base", "save", "compare", "json",
     "dataset_name", "dataset_test_split", "eval_dataset_name", "limit", "filter", "eval_limit", "column_mapping",
     "num_rounds", "sampler", "num_steps", "num_generations", "temperature", "max_completion_length",
@@ -88,7 +92,7 @@ _MEASURING = {
 # What `evaluate` reads of the options of a run.
 _OF_A_MEASUREMENT = frozenset(
     (
-        *(name[2:] for name in _MEASURING), "config", "preset", "model_name_or_path", "output_dir", "seed", "samples_seed",
+        *(name[2:] for name in _MEASURING), "config", "preset", "quiet", "model_name_or_path", "output_dir", "seed", "samples_seed",
         "use_cpu", "disable_tqdm", "dataset_name", "dataset_config", "eval_dataset_name", "dataset_test_split",
         "dataset_streaming", "eval_filter", "eval_limit", "column_mapping", "output_comparison", "language_file",
         "skip_invalid", "max_completion_length", "train_on_thinking", "eval_num_generations", "eval_k",
@@ -191,7 +195,9 @@ def parse_with_launch(
     if named is not None:
         _refuse_two_models(named, rest)
         # How a run has asked its model holds unless anything else is given.
-        parser.set_defaults_with_config(**recorded_options(named), **recorded_device(named))
+        parser.set_defaults_with_config(**recorded_options(named))
+    if command == "evaluate" and not {"-h", "--help", "--help-all"} & {*rest}:  # the help is the same on all machines
+        parser.set_defaults_with_config(**measuring_device(named))
     preset = _value_of("--preset", rest) or content.get("preset")
     if preset is not None:
         parser.set_defaults_with_config(**preset_options(str(preset)))
@@ -200,10 +206,18 @@ def parse_with_launch(
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(str(error)) from error
     others.named, others.file = named, frozenset(content)
+    config.disable_tqdm = config.disable_tqdm or others.quiet
     flags = (item.partition("=")[0] for item in rest if item.startswith("--"))
     others.flags = frozenset(flag[2:].replace("-", "_") for flag in flags)
     model.model_name_or_path = named or model.model_name_or_path
     return tasks, config, model, others.resume or _resume(config.resume_from_checkpoint), others
+
+
+@cache
+def option_names() -> Mapping[str, str]:
+    """How these commands spell the options and arguments of a trainer, by their names in Python."""
+    kinds = (TaskArguments, GiFTConfig, ModelConfig)
+    return MappingProxyType({item.name: item.name for kind in kinds for item in fields(kind)} | {**ARGUMENTS})
 
 
 def _check_named(command: str, named: str | None, given: argparse.Namespace) -> None:
@@ -238,7 +252,16 @@ def _resume(value: str | bool | None) -> bool | str:
 
 def _parser(command: str, also: Sequence[str], check: Callable[[argparse.Namespace], None]) -> RunParser:
     stages = dict.fromkeys(
-        ("config", "preset", "resume", "dry-run", "accelerate_config", *FLAGS, *(name[2:] for name in _MEASURING)),
+        (
+            "config",
+            "preset",
+            "resume",
+            "quiet",
+            "dry-run",
+            "accelerate_config",
+            *FLAGS,
+            *(name[2:] for name in _MEASURING),
+        ),
         "start",
     ) | dict.fromkeys(_MOST_USED, "the run")
     for kind in (TaskArguments, GiFTConfig):
@@ -269,6 +292,7 @@ def _parser(command: str, also: Sequence[str], check: Callable[[argparse.Namespa
     parser.add_argument(
         "--help-all", action=HelpAll, help="show all options, those of TRL and transformers too, and exit"
     )
+    parser.add_argument("--quiet", action="store_true", help="Draw no progress bars.")
     parser.add_argument("--config", help="YAML file of these options. Options on the command line win over it.")
     parser.add_argument(
         "--preset", help=f"Method whose options are used unless given otherwise: {', '.join(preset_names())}."
@@ -420,12 +444,16 @@ def make_trainer(
     model: ModelConfig,
     tasks: Sequence[Task],
     measured: Sequence[Task] | Mapping[str, Sequence[Task]] | None,
+    wording: Wording,
+    results: TextIO | None = None,
 ) -> GiFTTrainer:
-    """Makes a trainer as TRL's scripts make theirs."""
+    """Makes a trainer as TRL's scripts make theirs; `wording` and `results` are those of `CommandTrainer`."""
     check_trackers(config.report_to)
     config.model_init_kwargs = _model_init_kwargs(config, model)
     with _said_about(model):
-        return GiFTTrainer(
+        return CommandTrainer(
+            wording,
+            results,
             model=model_name(model),
             args=config,
             train_dataset=tasks,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trl_gift.cli.lines import LineParser, check_at_least, printable, read_mapping
+from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
 from trl_gift.sandbox import LocalSandbox, languages
 from trl_gift.tasks import load_tasks
@@ -43,7 +44,9 @@ def run(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps({"tasks": len(tasks), "written": len(result.tasks), "left_out": dict(result.left_out)}))
         return 0
-    print(f"{len(result.tasks)} of {len(tasks)} tasks are written to {options.output}.")
+    print(
+        f"{len(result.tasks)} of {plural(len(tasks), 'task')} {agree(len(result.tasks), 'is', 'are')} written to {options.output}."
+    )
     reasons = Counter(reason.partition(":")[0] for reason in result.left_out.values())
     for reason, count in reasons.most_common():
         names = [task for task, given in result.left_out.items() if given.partition(":")[0] == reason]
@@ -52,7 +55,12 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings()
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift convert",
         description="Rewrite tasks of functions so that programs read arguments as JSON from standard input and print the "

@@ -11,6 +11,7 @@ from typing import Any
 
 from trl_gift import __version__
 from trl_gift.cli.lines import LineParser
+from trl_gift.common.words import plural
 from trl_gift.sandbox import languages, probe_isolation
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "vllm")
@@ -18,11 +19,7 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "
 
 def run(argv: Sequence[str]) -> int:
     """Prints the findings; exits with 1 if programs cannot be isolated here."""
-    parser = LineParser(
-        prog="trl-gift doctor", description="What this installation has, and which isolation layers are enforced."
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     layers = probe_isolation()
     findings: dict[str, Any] = {
         "python": platform.python_version(),
@@ -35,6 +32,19 @@ def run(argv: Sequence[str]) -> int:
     }
     print(json.dumps(findings) if options.json else _text(findings))
     return 0 if findings["isolated"] else 1
+
+
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings()
+
+
+def _parser() -> LineParser:
+    parser = LineParser(
+        prog="trl-gift doctor", description="What this installation has, and which isolation layers are enforced."
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
 
 
 def _version(name: str) -> str | None:
@@ -52,7 +62,7 @@ def _device() -> str:
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, {plural(torch.get_num_threads(), 'thread')}"
 
 
 def _text(findings: dict[str, Any]) -> str:

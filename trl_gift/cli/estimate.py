@@ -5,6 +5,7 @@ The command takes the options of `trl-gift train`. It loads the weights only for
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import json
@@ -19,7 +20,15 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig
 from trl import get_peft_config, get_quantization_config
 
-from trl_gift.cli.arguments import PLAYGROUND, TaskArguments, eval_tasks, make_trainer, parse, train_tasks
+from trl_gift.cli.arguments import (
+    TaskArguments,
+    eval_tasks,
+    make_trainer,
+    model_name,
+    option_names,
+    parse,
+    train_tasks,
+)
 from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
@@ -39,7 +48,8 @@ from trl_gift.estimate import (
     this_device,
 )
 from trl_gift.generation import default_dtype, positions_of
-from trl_gift.playground import model_path
+from trl_gift.run.trained import model_to_train
+from trl_gift.run.wording import AS_PYTHON
 from trl_gift.tasks.decontamination import clean
 from trl_gift.training.checks import load_config, load_dtype
 
@@ -58,9 +68,10 @@ def run(argv: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(list(argv))
     if options.help or options.help_all:
         parser.print_help()
-        more = "" if options.help_all else " (--help-all lists all)"
-        print(f"\noptions of `trl-gift train`, which the run would have{more}:\n")
-        parse("estimate", ["--help-all" if options.help_all else "--help"])
+        if not options.help_all:
+            return 0
+        print("\noptions of the run, as for `trl-gift train`:\n")
+        parse("estimate", ["--help-all"])
     if options.memory_gb is not None and options.memory_gb <= 0:
         raise ConfigError(f"--memory-gb {options.memory_gb:g}: must be above zero; give the card's memory in GiB.")
     check_at_least(1, calibration_tasks=options.calibration_tasks, calibration_seconds=options.calibration_seconds)
@@ -146,7 +157,7 @@ def parts_from_arguments(
         ConfigError: for a model whose config or tokenizer cannot be read.
     """
     options = config.model_init_kwargs or {}
-    name = str(model_path()) if model.model_name_or_path == PLAYGROUND else str(model.model_name_or_path)
+    name = model_to_train(model_name(model))
     trust = bool(options.get("trust_remote_code", config.trust_remote_code))
     model_config = load_config(name, model.model_revision, trust)
     try:
@@ -194,18 +205,27 @@ def _calibration(parts: RunParts, model: ModelConfig, num_tasks: int, seconds: f
     say(f"calibration: loading the weights of {parts.name}")
     with tempfile.TemporaryDirectory(prefix="trl-gift-estimate-") as folder:
         config = calibration_config(parts.config, Path(folder))
-        return calibrate(make_trainer(config, model, parts.tasks, None), num_tasks, seconds, say)
+        return calibrate(make_trainer(config, model, parts.tasks, None, AS_PYTHON), num_tasks, seconds, say)
+
+
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return {**_parser().spellings(), **option_names()}
 
 
 def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift estimate",
         usage="trl-gift estimate --config run.yaml [--json] [--memory-gb N] [--no-calibration] [options of train]",
-        description="Tokens, programs, hours, memory and disk of a run, before it starts.",
+        description="Tokens, programs, hours, memory and disk of a run, before it starts. The options of the run are those of\n"
+        "`trl-gift train`, which `trl-gift train --help` describes.",
+        epilog="example:\n  trl-gift estimate --model_name_or_path Qwen/Qwen2.5-Coder-1.5B --use_peft --dataset_name mbpp "
+        "--dataset_test_split test --memory-gb 24",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this and the options of `trl-gift train`")
-    parser.add_argument("--help-all", action="store_true", help="show all options of `trl-gift train`")
+    parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
+    parser.add_argument("--help-all", action="store_true", help="show this and all options of the run, and exit")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--memory-gb", type=float, metavar="N", help="ask about a card of N GiB instead of this one")
     parser.add_argument(

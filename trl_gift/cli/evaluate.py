@@ -18,7 +18,8 @@ from typing import Any
 
 from trl import ModelConfig
 
-from trl_gift.cli.arguments import load_model, measured_sets, model_name, parse_with_launch
+from trl_gift.cli.arguments import load_model, measured_sets, model_name, option_names, parse_with_launch
+from trl_gift.common.words import agree, plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Comparison, Evaluation, EvaluationSettings
@@ -33,10 +34,11 @@ from trl_gift.inference.saved import (
     read_earlier,
     save_evaluation,
 )
-from trl_gift.inference.sources import ModelSource, find_source, trained_model
+from trl_gift.inference.sources import ModelSource, find_source
 from trl_gift.run.folder import RunFolder
+from trl_gift.run.trained import trained_model
 
-_MOST_NAMES = 20
+_MOST_NAMES = 5
 _OF_THE_RUN = re.compile(r"base|round-\d+")
 
 
@@ -55,7 +57,9 @@ def run(argv: Sequence[str]) -> int:
         check_comparable(fit.sets if earlier else {}, loaded.prompts(config).convention, earlier, path)
         for line in _other_lengths(earlier, fit.settings, path):
             _say(line)
-        _say(f"measuring {loaded.facts.line()}")
+        counted = ", ".join(f"{plural(len(tasks), 'task')} of {name}" for name, tasks in fit.sets.items())
+        # The text at the end says what was measured.
+        _say(f"measuring {loaded.facts.line() if own.json else counted}")
         results = measure_fitted(loaded, fit, config)
         compared = compare_sets(results, fit.sets, earlier) if earlier else {}
         if not processes(config).is_main_process:
@@ -165,14 +169,14 @@ def _text(
 
 def _set_lines(name: str, result: Evaluation, config: GiFTConfig) -> list[str]:
     metrics = result.metrics()
-    lines = [f"{name}: {metrics['num_tasks']:.0f} tasks, 95 % intervals"]
+    lines = [f"{name}: {plural(int(metrics['num_tasks']), 'task')}, 95 % intervals"]
     names = [key for key in metrics if f"{key}_low" in metrics]
     for key in names:
         low, high = metrics[f"{key}_low"], metrics[f"{key}_high"]
         how = (
             "greedy"
             if key == "pass@1"
-            else f"{config.eval_num_generations} samples a task, temperature {config.eval_temperature:g}"
+            else f"{plural(config.eval_num_generations, 'sample')} a task, temperature {config.eval_temperature:g}"
         )
         lines.append(f"  {key:<16} {metrics[key]:.1%} [{low:.1%}, {high:.1%}]  {how}")
     outcomes = ", ".join(f"{count} {status}" for status, count in result.outcomes.items())
@@ -182,7 +186,10 @@ def _set_lines(name: str, result: Evaluation, config: GiFTConfig) -> list[str]:
             f"  {'left out':<16} {len(result.left_out)}, too long for the model's positions: {_names(result.left_out)}"
         )
     if result.infrastructure_failures:
-        lines.append(f"  {'':<16} {result.infrastructure_failures} could not be executed and are in no figure")
+        lines.append(
+            f"  {'':<16} {plural(result.infrastructure_failures, 'program')} could not be executed and "
+            f"{agree(result.infrastructure_failures, 'is', 'are')} in no figure"
+        )
     speed = f" ({result.tokens / result.seconds:,.0f} tokens/s)" if result.seconds > 0 else ""
     lines.append(f"  {'cost':<16} {result.tokens:,} tokens, {result.seconds:.1f} s{speed}")
     return lines
@@ -192,7 +199,7 @@ def _compared_lines(found: Comparison, path: str) -> list[str]:
     verdict = "more" if found.low > 0 else "fewer" if found.high < 0 else ""
     words = f"{verdict} tasks are solved than there" if verdict else "no difference is shown"
     lines = [
-        f"  {'compared':<16} {found.difference:+.1%} [{found.low:+.1%}, {found.high:+.1%}], paired over {found.tasks} tasks, "
+        f"  {'compared':<16} {found.difference:+.1%} [{found.low:+.1%}, {found.high:+.1%}], paired over {plural(found.tasks, 'task')}, "
         f"with {path}: {words}"
     ]
     for word, names in (("gained", found.gained), ("lost", found.lost)):
@@ -207,3 +214,8 @@ def _names(names: Sequence[str]) -> str:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def names() -> Mapping[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return option_names()

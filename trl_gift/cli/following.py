@@ -4,79 +4,86 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trl_gift.cli.lines import as_options
-from trl_gift.cli.show import round_folders
+from trl_gift.common.spelling import spell
 from trl_gift.run.folder import RunFolder
-from trl_gift.run.wording import Wording
-from trl_gift.sampling.store import passed_tasks
-from trl_gift.tasks import Task
+from trl_gift.run.wording import Wording, to_repeat
 
 if TYPE_CHECKING:
     from trl_gift.cli.arguments import TaskArguments
 
+Command = tuple[str, Sequence[str]]
+"""What a command is for, in a few words, and its arguments without `trl-gift`."""
 
-def next_commands(
-    output_dir: str,
-    model: str,
-    tasks: Sequence[Task],
-    solved: Collection[str] = (),
-    is_adapter: bool = False,
-    measured: Sequence[str] = (),
-    on_cpu: bool = False,
-) -> str:
+
+def next_commands(run: RunFolder, model: str) -> str:
     """The lines that a finished run ends with.
 
     Args:
-        output_dir: The run's folder.
+        run: The run. How it was measured and one of its tasks, which is the example for `generate`, are read from it.
         model: The folder of its trained model.
-        tasks: Its tasks; the description of one is the example for `generate`.
-        solved: Names of the tasks that a sample of the run has solved; the example is one of these, if there are any.
-        is_adapter: Whether the model is an adapter, which can be merged.
-        measured: The flags that name the tasks to measure on; empty if the run measured nothing.
-        on_cpu: Whether the run used the CPU by choice.
     """
-    cpu = ["--use_cpu", "--bf16", "false"] if on_cpu else []
-    task = min(tasks, key=lambda task: (task.task_id not in solved, _is_awkward(task), len(task.description)))
-    signature = ["--signature", task.signature] if task.signature else []
-    commands = [
-        ("every sample", ["show", output_dir]),
-        ("the model, measured", ["evaluate", output_dir, *measured, "--compare", "base", *cpu] if measured else []),
-        ("a program", ["generate", output_dir, task.description, *signature]),
-        ("a whole model", ["merge", model, "--output", f"{output_dir.rstrip('/')}-merged"] if is_adapter else []),
-    ]
-    width = max(len(title) for title, parts in commands if parts)
-    lines = [f"  {title:<{width}}  {shlex.join(['trl-gift', *parts])}" for title, parts in commands if parts]
-    return "\n".join([f"The {'adapter' if is_adapter else 'model'} is in {model}. Next:", *lines])
+    kind = "adapter" if _is_adapter(model) else "model"
+    commands = [("the run at a glance", ["show", str(run.root.parent)]), *uses(run, model)]
+    return "\n".join([f"The {kind} is in {model}. Next:", *titled(commands)])
 
 
-def _is_awkward(task: Task) -> bool:
-    """Whether a shell would not show a task's description as it is, or the command would take it for an option."""
-    return task.description.startswith("-") or bool(set("'\"\n") & set(task.description))
+def uses(run: RunFolder, model: str) -> list[Command]:
+    """What can be done with the trained model of a run; the arguments are those of `next_commands`."""
+    output_dir, example = str(run.root.parent), run.example()
+    measured = list(run.read("run.json").get("measured", ()))
+    commands: list[Command] = []
+    if measured:
+        commands.append(("the model, measured", ["evaluate", output_dir, *measured, "--compare", "base"]))
+    if example is not None:
+        commands.append(("a program", ["generate", output_dir, *example_arguments(example)]))
+    if _is_adapter(model):
+        commands.append(("a whole model", ["merge", model, "--output", f"{output_dir}-merged"]))
+    return commands
 
 
-def solved_tasks(run: RunFolder) -> set[str]:
-    """Names of the tasks that a sample of a run has solved, in any round."""
-    return {task for folder in round_folders(run) for task in passed_tasks(folder)}
+def example_arguments(example: Mapping[str, str | None]) -> list[str]:
+    """The arguments of `generate` that ask for a task: its description and, if it has one, its signature."""
+    signature = example["signature"]
+    return [str(example["description"]), *(["--signature", signature] if signature else [])]
 
 
-def wording(argv: Sequence[str], arguments: TaskArguments) -> Wording:
+def titled(commands: Sequence[Command]) -> list[str]:
+    """A line for each command, with what it is for before it."""
+    width = max((len(title) for title, _ in commands), default=0)
+    return [f"  {title:<{width}}  {shlex.join(['trl-gift', *parts])}" for title, parts in commands]
+
+
+def _is_adapter(model: str) -> bool:
+    return (Path(model) / "adapter_config.json").is_file()
+
+
+def wording(command: str, argv: Sequence[str], arguments: TaskArguments) -> Wording:
     """How a run that was started by `trl-gift train` or `sample` speaks: with commands that work as they stand.
 
     Args:
-        argv: The command line, without the name of the command.
+        command: The name of the command.
+        argv: The command line after it.
         arguments: The tasks that it names.
     """
-    return Wording(as_options, dry_run=dry_run_command(argv), validate=validate_command(arguments))
+    from trl_gift.cli.arguments import option_names  # loaded by whoever has parsed the arguments
+
+    return Wording(
+        partial(spell, names=option_names()),
+        dry_run=dry_run_command(argv),
+        validate=validate_command(arguments),
+        command=(command, *to_repeat(argv)),
+        measured=tuple(measured_flags(arguments)),
+    )
 
 
 def dry_run_command(argv: Sequence[str]) -> str:
     """The command that says what the run of a command line takes."""
-    left = [item for item in argv if item not in ("--resume", "--json", "--dry-run")]
-    return shlex.join(["trl-gift", "train", *left, "--dry-run"])
+    return shlex.join(["trl-gift", "train", *to_repeat(argv), "--dry-run"])
 
 
 def validate_command(arguments: TaskArguments) -> str:

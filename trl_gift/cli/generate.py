@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_gift import codetext
 from trl_gift.cli.lines import LineParser, check_at_least
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.playground import model_path
 
@@ -144,11 +145,16 @@ def _verdict(record: dict[str, Any]) -> str:
     # Most messages name the test.
     test, message = (" ".join((record[name] or "").split()) for name in ("failing_test", "message"))
     shown = f" ({record['failing_test']})" if test and test not in message else ""
-    which = f"none of {total} programs passes; the one that is shown: " if total > 1 else ""
+    which = f"none of {plural(total, 'program')} passes; the one that is shown: " if total > 1 else ""
     return f"{record['status']}: {which}{record['message']}{shown}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings() | {"model_name_or_path": ""}
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift generate",
         description="Let a model write a program from a description, with the prompts of the training. The program is\n"

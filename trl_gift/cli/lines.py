@@ -6,19 +6,15 @@ import argparse
 import difflib
 import json
 import re
-import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
+from trl_gift.common.words import json_reason
 from trl_gift.errors import ConfigError
 
 _INVALID_CHOICE = re.compile(
     r"argument (?P<start>.*: invalid choice: '(?P<seen>.*)') \(choose from (?P<choices>.*)\)", re.DOTALL
 )
-
-# Not the argument of a call, such as `trainer.sample(resume_from_checkpoint=True)`.
-_PYTHON_OPTION = re.compile(r"(?<![\w(.])(?P<name>[a-z]\w*)=(?P<value>True|False|'[^']*'|-?\d+(\.\d+)?(e-?\d+)?\b)")
 
 
 class LineParser(argparse.ArgumentParser):
@@ -49,6 +45,10 @@ class LineParser(argparse.ArgumentParser):
         if unknown:
             raise unknown_option(unknown, self.names, self.prog)
         return found
+
+    def spellings(self) -> dict[str, str]:
+        """The name of each option on the command line, without dashes, by its name in Python."""
+        return {name[2:].replace("-", "_"): name[2:] for name in self.names}
 
     def error(self, message: str) -> NoReturn:
         """Raises.
@@ -88,7 +88,7 @@ def read_mapping(value: dict[str, Any] | str | None) -> dict[str, str] | None:
             value = json.loads(value)
         except json.JSONDecodeError as error:
             raise ConfigError(
-                f'column_mapping={value!r} is not JSON ({error}); write it as \'{{"yours": "description"}}\'.'
+                f'column_mapping={value!r} is not JSON ({json_reason(error)}); write it as \'{{"yours": "description"}}\'.'
             ) from error
     if value is not None and (
         not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values())
@@ -106,24 +106,6 @@ def complaint(message: str, prog: str) -> ConfigError:
     return ConfigError(f"{message.removeprefix('argument ')}; `{prog} --help` describes the options.")
 
 
-def as_options(text: str) -> str:
-    """Text of the package with its options as a user of the command line gives them: `--sampler hinted`."""
-    return _PYTHON_OPTION.sub(_flag, text)
-
-
-def as_own_options(text: str, names: Mapping[str, str]) -> str:
-    """As `as_options`, for a command that has names of its own: `--rounds 3`, and `--rounds` where no value is given.
-
-    Args:
-        text: A line of the package.
-        names: The command's name of each option, without dashes, by its name in the package.
-    """
-    text = _PYTHON_OPTION.sub(lambda found: _flag(found, names), text)
-    # A name of one word may be a word of the sentence.
-    bare = "|".join(name for name in names if "_" in name)
-    return re.sub(rf"(?<![\w/.'\"-])({bare})(?![\w/.'\"=-]*\w)", lambda found: f"--{names[found[1]]}", text)
-
-
 def spelled(item: str, names: Collection[str]) -> str:
     """An argument with its option spelled as the parser has it: `-` and `_` are the same in `--output-dir`.
 
@@ -138,23 +120,6 @@ def spelled(item: str, names: Collection[str]) -> str:
     return f"{found}{equals}{value}"
 
 
-def as_flags(message: str) -> str:
-    """An error with the options of its fix as a user of the command line gives them: `--use_cpu true`.
-
-    The package's errors name options as Python does. What follows the last semicolon is the fix; before it stands the value
-    that was seen.
-    """
-    seen, semicolon, fix = message.rpartition("; ")
-    return seen + semicolon + _PYTHON_OPTION.sub(_flag, fix)
-
-
-def _flag(option: re.Match[str], names: Mapping[str, str] = MappingProxyType({})) -> str:
-    if option[0] == "resume_from_checkpoint=True":
-        return "--resume"
-    value = option["value"]
-    return f"--{names.get(option['name'], option['name'])} {value.lower() if value in ('True', 'False') else shlex.quote(value.strip(chr(39)))}"
-
-
 def unknown_option(unknown: Sequence[str], known: Iterable[str], prog: str) -> ConfigError:
     """The error about the first of several unknown options, with the nearest known name."""
     name = next((item for item in unknown if item.startswith("-")), unknown[0]).partition("=")[0]
@@ -163,7 +128,7 @@ def unknown_option(unknown: Sequence[str], known: Iterable[str], prog: str) -> C
     )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Asks whether the nearest known name was meant; empty if no name is near."""
+def nearest(name: str, known: Iterable[str], quoted: bool = False) -> str:
+    """Asks whether the nearest known name was meant, in quotes if asked for; empty if no name is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
-    return f"did you mean {close[0]}?" if close else ""
+    return f"did you mean {repr(close[0]) if quoted else close[0]}?" if close else ""

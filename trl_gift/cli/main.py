@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trl_gift import __version__
-from trl_gift.cli.lines import as_flags, nearest
+from trl_gift.cli.lines import nearest
+from trl_gift.common.spelling import spell
 from trl_gift.errors import StageUnavailable, UserError
 from trl_gift.sandbox import IsolationUnavailable
 
@@ -58,12 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(text.read_text(encoding="utf-8"), end="")
         return 0
     _quieten()
-    # Loaded late: `doctor` must answer even where torch cannot be imported.
+    # Loaded late: `doctor` must answer even where torch cannot be imported. `names` says how its options are spelled.
     command = importlib.import_module(f"trl_gift.cli.{name}")
     try:
         return int(command.run(rest))
     except UserError as error:
-        return _complain(as_flags(str(error)))
+        return _complain(spell(str(error), command.names()))
     except IsolationUnavailable as error:
         return _complain(str(error))
     except _out_of_memory() as error:
@@ -84,10 +85,24 @@ def _quieten() -> None:
     """Hides warnings of libraries about each other, which the user of a command cannot fix."""
     # On some CPUs its import complains about a kernel that nothing here needs.
     logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub.utils._http").addFilter(_SaidOnce())
     # TRL's default for gradient checkpointing uses the name that transformers 5.23 deprecates.
     warnings.filterwarnings("ignore", "`gradient_checkpointing", FutureWarning)
     # And peft, when it wraps a model, one that transformers 5.23 deprecates.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing", FutureWarning)
+
+
+class _SaidOnce(logging.Filter):
+    """One plain line instead of those about each retry of a request to the Hub."""
+
+    said = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drops the record."""
+        if not self.said:
+            self.said = True
+            print("the Hub does not answer; trying again for some seconds", file=sys.stderr, flush=True)
+        return False
 
 
 def _out_of_memory() -> tuple[type[Exception], ...]:

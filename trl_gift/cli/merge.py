@@ -5,43 +5,74 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import transformers
+from transformers import AutoTokenizer
+
+from trl_gift.cli.following import example_arguments, titled
 from trl_gift.cli.lines import LineParser
+from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.hub import write_merged_card
-from trl_gift.inference.sources import trained_model
-from trl_gift.playground import model_path
+from trl_gift.inference.generating import make_task
+from trl_gift.inference.sources import recorded_options
+from trl_gift.playground import is_playground_model, model_path
 from trl_gift.run.folder import RunFolder
+from trl_gift.run.trained import trained_model
 from trl_gift.training.merging import DTYPES, merge_adapter
 
-# A description that any model of code can be asked with.
-_EXAMPLE = ("Return the sum of a and b.", "--signature", "def add(a, b):")
+# What any model of code can be asked; of an adapter whose run is here, one of its tasks is shown.
+_EXAMPLE = {"description": "Return the sum of a and b.", "signature": "def add(a, b):"}
 
 
 def run(argv: Sequence[str]) -> int:
     """Merges."""
     options = _parser().parse_args(argv)
+    transformers.utils.logging.disable_progress_bar()
     base = str(model_path()) if options.base == "playground" else options.base
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
         adapter = _adapter(options.adapter)
         merged = merge_adapter(adapter, options.output, base, options.dtype, options.trust_remote_code)
         folder = Path(merged.output)
+        run = _run_of(options.adapter)
+        example = (run.example() if run else None) or _EXAMPLE
+        prompt, length = _prompt(folder, example, run, options.trust_remote_code)
         # A checkpoint has no card of its own; that of its run says what it was trained on.
         cards = [Path(adapter), Path(options.adapter)]
-        write_merged_card(folder, adapter, merged.base, merged.parameters, merged.dtype, cards)
+        write_merged_card(folder, adapter, merged.base, merged.parameters, merged.dtype, prompt, length, cards)
     if options.json:
         print(json.dumps(asdict(merged)))
     else:
-        print(
-            f"{merged.output}: {merged.parameters:,} parameters in {merged.dtype}, {merged.base} and {merged.adapter}\n"
-            f"Next:\n  a program  {shlex.join(['trl-gift', 'generate', merged.output, *_EXAMPLE])}"
-        )
+        measured = run.read("run.json").get("measured") if run else None
+        commands = [
+            ("a program", ["generate", merged.output, *example_arguments(example)]),
+            ("the model, measured", ["evaluate", merged.output, *(measured or ["--eval_dataset_name", "TASKS"])]),
+        ]
+        base_name = "the playground's model" if is_playground_model(merged.base) else merged.base
+        print(f"The adapter {merged.adapter} is merged into {base_name}.")
+        print(f"The model is in {merged.output} ({merged.parameters:,} parameters in {merged.dtype}). Next:")
+        print("\n".join(titled(commands)))
     return 0
+
+
+def _run_of(name: str) -> RunFolder | None:
+    """The run that an adapter is of, if its folder is here."""
+    path = Path(name)
+    return next((run for run in map(RunFolder, (path, path.parent)) if path.is_dir() and run.exists), None)
+
+
+def _prompt(model: Path, example: Mapping[str, str | None], run: RunFolder | None, trust: bool) -> tuple[str, int]:
+    """The example as the merged model is asked, and how many tokens a completion may have; both as in its run."""
+    recorded = recorded_options(str(run.root.parent)) if run else {}
+    config = GiFTConfig("unused", **recorded, use_cpu=True, bf16=False, report_to="none")
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust)
+    task = make_task(str(example["description"]), example["signature"], None)
+    ids = config.prompts(tokenizer, {tokenizer.eos_token_id}).write(task, task.description).ids
+    return str(tokenizer.decode(ids)), config.completion_length
 
 
 def _adapter(name: str) -> str:
@@ -58,7 +89,12 @@ def _adapter(name: str) -> str:
     return found[0]
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings() | {"model_name_or_path": ""}
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift merge",
         description="Add a LoRA adapter to its base model and save a model of its own. The base must be unquantised, "

@@ -112,7 +112,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
         values = {name.replace("-", "_"): value for name, value in config.items()}
         for name, value in values.items():
             if name not in self._kinds:
-                hint = nearest(name, self._kinds) or f"`{self.prog} --help` lists the options."
+                hint = nearest(name, self._kinds, quoted=True) or f"`{self.prog} --help` lists the options."
                 raise ConfigError(f"--config: {name!r} is not an option; {hint}")
             if name == "resume_from_checkpoint" and isinstance(value, bool):
                 value = str(value).lower()  # the option is a text, for the path of a checkpoint
@@ -168,7 +168,7 @@ class RunParser(TrlParser):  # type: ignore[misc]
         elif _fits(value, hint):
             return value
         words = " or ".join(_WORDS.get(member, str(member)) for member in members)
-        raise ConfigError(f"--config: {name}: {value!r} is of the wrong type; give {words}.")
+        raise ConfigError(f"--config: {name!r}: {value!r} is of the wrong type; give {words}.")
 
 
 class _Collect(argparse.Action):

@@ -13,22 +13,19 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from trl_gift.cli.following import next_commands, solved_tasks
-from trl_gift.cli.lines import LineParser, as_own_options, check_at_least
-from trl_gift.errors import ConfigError, UserError
+from trl_gift.cli.following import next_commands
+from trl_gift.cli.lines import LineParser, check_at_least
+from trl_gift.common.spelling import spell
+from trl_gift.common.words import plural
+from trl_gift.errors import ConfigError
 from trl_gift.playground import model_path, playground_tasks
-from trl_gift.run.wording import Wording
+from trl_gift.run.wording import QUICKSTART, Wording, to_repeat
 
 DEFAULT_OUTPUT = "quickstart-out"
-# This command's name of each option of `GiFTConfig` that it offers.
-_NAMES = {
-    "output_dir": "output-dir", "num_rounds": "rounds", "num_steps": "steps", "sampler": "sampler",
-    "perplexity_weight": "perplexity-weight", "num_selected": "num-selected", "learning_rate": "learning-rate",
-    "num_train_epochs": "epochs", "engine_batch_size": "batch-size", "seed": "seed",
-}  # fmt: skip
 BATCH_SIZE = 32  # of all processes together, so that a launcher of several changes nothing but the time
 
 
@@ -38,11 +35,8 @@ def run(argv: Sequence[str]) -> int:
     check_at_least(1, tasks=options.tasks, heldout=options.heldout, threads=options.threads)
     # Standard output is for the result; bars, lines and the output of libraries go to standard error.
     results = sys.stderr if options.json else sys.stdout
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            summary = _quickstart(options, results)
-    except UserError as error:
-        raise type(error)(_phrase(str(error))) from error
+    with contextlib.redirect_stdout(sys.stderr):
+        summary = _quickstart(options, results, ("quickstart", *to_repeat(argv)))
     if os.environ.get("RANK", "0") != "0":
         return 0  # the first of several processes speaks for all
     print(summary.pop("following"), f"{summary['seconds']:.0f} s", sep="\n\n", file=results)
@@ -51,22 +45,30 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _phrase(line: str) -> str:
-    return as_own_options(line, _NAMES)
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings() | {**QUICKSTART}
 
 
-def _quickstart(options: argparse.Namespace, results: TextIO) -> dict[str, Any]:
+def _quickstart(options: argparse.Namespace, results: TextIO, command: tuple[str, ...]) -> dict[str, Any]:
     started = time.monotonic()
     _quieten()
     import torch
 
-    from trl_gift.cli.logs import quieten_logs
+    from trl_gift.cli.logs import CommandTrainer, quieten_logs
     from trl_gift.config import GiFTConfig
     from trl_gift.sandbox import LocalSandbox
-    from trl_gift.trainer import GiFTTrainer
 
     torch.set_num_threads(options.threads)
     output_dir = options.output_dir or (_latest_folder() if options.resume else _fresh_folder())
+    measured = (
+        "--eval_dataset_name",
+        "playground",
+        "--dataset_test_split",
+        "test",
+        "--eval_limit",
+        str(options.heldout),
+    )
     config = GiFTConfig(
         output_dir=output_dir,
         num_rounds=options.rounds,
@@ -97,9 +99,14 @@ def _quickstart(options: argparse.Namespace, results: TextIO) -> dict[str, Any]:
         disable_tqdm=options.quiet,
     )
     with LocalSandbox(1, config.limits(), config.isolation, in_process=False) as sandbox:
-        print(f"trl_gift quickstart: {options.tasks} tasks without solutions, {options.heldout} held-out tasks")
-        print(f"isolation of executed programs: {sandbox.isolation}", flush=True)
-        trainer = GiFTTrainer(
+        print(
+            f"trl_gift quickstart: {plural(options.tasks, 'task')} without solutions, {plural(options.heldout, 'held-out task')}"
+        )
+        print(_place(options, output_dir), flush=True)
+        phrase = partial(spell, names=QUICKSTART)
+        trainer = CommandTrainer(
+            Wording(phrase, frozenset(QUICKSTART), command=command, measured=measured),
+            results,
             model=str(model_path()),
             args=config,
             train_dataset=playground_tasks("train", options.tasks),
@@ -108,19 +115,9 @@ def _quickstart(options: argparse.Namespace, results: TextIO) -> dict[str, Any]:
         )
         # The table at the end says what the logs would; the bars stay.
         quieten_logs(trainer, losses=False)
-        trainer.wording, trainer.results = Wording(_phrase, frozenset(_NAMES)), results
-        trainer.says_what_follows = False
         result = trainer.train(resume_from_checkpoint=options.resume)
         trainer.save_final_model(str(Path(output_dir) / "model"))
-        measured = ["--eval_dataset_name", "playground", "--dataset_test_split", "test"]
-        following = next_commands(
-            output_dir,
-            str(Path(output_dir) / "model"),
-            trainer.tasks,
-            solved_tasks(trainer.run),
-            measured=[*measured, "--eval_limit", str(options.heldout)],
-            on_cpu=bool(config.use_cpu),
-        )
+        following = next_commands(trainer.run, str(Path(output_dir) / "model"))
         isolation = sandbox.isolation
     seconds = round(time.monotonic() - started, 1)
     return _summary(trainer.run.read("base.json"), result.rounds) | {
@@ -128,7 +125,7 @@ def _quickstart(options: argparse.Namespace, results: TextIO) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift quickstart",
         description="Watch the embedded model improve on its own verified programs: offline, on a CPU, in minutes.",
@@ -180,6 +177,14 @@ def _latest_folder() -> str:
     if not found:
         raise ConfigError("--resume: there is no quickstart in this folder; leave --resume out, or give --output-dir.")
     return str(max(found, key=lambda path: (path / "_gift/run.json").stat().st_mtime))
+
+
+def _place(options: argparse.Namespace, output_dir: str) -> str:
+    """Where the run goes, in one line, and why there if the user has not said it."""
+    if options.resume:
+        return f"the run in {output_dir} is continued{'' if options.output_dir else ', the latest here'}"
+    taken = options.output_dir is None and output_dir != DEFAULT_OUTPUT
+    return f"the run goes into {output_dir}{f', because {DEFAULT_OUTPUT} exists already' if taken else ''}"
 
 
 def _fresh_folder() -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from trl_gift.cli.lines import LineParser, check_at_least
+from trl_gift.common.words import plural
 from trl_gift.report import DEFAULT_SAMPLES, load_run, write_report
 
 
@@ -19,7 +20,7 @@ def run(argv: Sequence[str]) -> int:
         print(json.dumps(written.to_record()))
     else:
         left_out = f", {written.left_out:,} left out" if written.left_out else ""
-        print(f"{written.path}: {_size(written.bytes)}, {written.samples:,} samples{left_out}")
+        print(f"{written.path}: {_size(written.bytes)}, {plural(written.samples, 'sample')}{left_out}")
     return 0
 
 
@@ -27,7 +28,12 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings()
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift report",
         description="Write the report of a run as one HTML file that needs no network: pass@1 and its\nintervals, the chain, "

@@ -8,16 +8,20 @@ import shlex
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from trl_gift.cli.lines import LineParser, as_options, check_at_least, nearest
-from trl_gift.common.words import plural
+from trl_gift.cli.following import Command, titled, uses
+from trl_gift.cli.lines import LineParser, check_at_least, nearest
+from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
-from trl_gift.run.ending import run_text
+from trl_gift.playground import is_playground_model
+from trl_gift.run.ending import run_text, unmeasured_line
 from trl_gift.run.folder import RunFolder
+from trl_gift.run.wording import how_to_resume, recorded_wording
 from trl_gift.sampling.records import COPIED, NO_CODE, UNVERIFIED, CodeSample
-from trl_gift.sampling.store import read_samples
+from trl_gift.sampling.store import count_samples, is_complete, read_samples
 from trl_gift.sandbox import Status
 
 STATUSES = (*map(str, Status), NO_CODE, COPIED, UNVERIFIED)
@@ -60,7 +64,7 @@ def _check_task(run: RunFolder, task: str | None) -> None:
     if task is None:
         return
     known: dict[str, None] = {}
-    for folder in round_folders(run):
+    for folder in run.sampled_rounds():
         for sample in read_samples(folder):
             if sample.task_id == task:
                 return
@@ -83,46 +87,77 @@ def open_run(path: str) -> RunFolder:
     return run
 
 
-def round_folders(run: RunFolder) -> list[Path]:
-    """The folders of the rounds that have been sampled, wholly or in part, in order."""
-    numbered = [path for path in run.root.glob("round-*") if path.name.removeprefix("round-").isdigit()]
-    return sorted(numbered, key=lambda path: int(path.name.removeprefix("round-")))
-
-
 def overview(run: RunFolder) -> str:
     """The run's table, how the programs of each round ended, and what to look at next."""
     rounds, final = run.measured_rounds(), run.final_round
     base = run.read("base.json") if run.has("base.json") else None
     recorded = run.read("run.json")
-    verified = bool(recorded["options"]["verify"])
+    verified, wording, folder = bool(recorded["options"]["verify"]), recorded_wording(recorded), run.root.parent
     lines = [
-        f"{recorded['model']}, {plural(recorded['tasks']['count'], 'task')}, sampler {recorded['options']['sampler']}"
+        f"{_model_of(recorded)}, {plural(recorded['tasks']['count'], 'task')}, sampler {recorded['options']['sampler']}"
     ]
     if final is None:
-        lines.append(
-            f"Not finished: {len(rounds)} of {plural(recorded['options']['num_rounds'], 'round')} {'is' if len(rounds) == 1 else 'are'} measured."
-        )
+        lines.append(f"Not finished: {_progress(run, recorded, len(rounds))}; {how_to_resume(recorded, folder)}.")
     if rounds:
-        lines += [
-            "",
-            as_options(run_text(base, rounds, final, verified, recorded.get("left_out", {}).get("tasks", ()))),
-        ]
+        left_out = recorded.get("left_out", {}).get("tasks", ())
+        lines += ["", wording.phrase(run_text(base, rounds, final, verified, left_out, wording))]
+    if final is not None and base is None:
+        lines += ["", wording.phrase(unmeasured_line(folder))]
+    looks: list[Command] = []
     task = round_number = ""
     seen: Counter[str] = Counter()
-    for folder in round_folders(run):
+    for sampled in run.sampled_rounds():
         statuses: Counter[str] = Counter()
-        for sample in read_samples(folder):
+        for sample in read_samples(sampled):
             statuses[sample.status] += 1
             if not task and sample.continues and sample.step:
                 task, round_number = sample.task_id, str(sample.round)
         seen += statuses
-        counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
-        lines += ["", f"{folder.name.replace('-', ' ')}: {counts}"]
-    name = run.root.parent
-    next_looks = [["--status", _worth_a_look(seen), "--limit", "3"]] if seen else []
-    next_looks += [["--task", task, "--round", round_number]] if task else []
-    lines += ["", *(shlex.join(["trl-gift", "show", str(name), *flags]) for flags in next_looks)]
-    return _printable("\n".join(lines))
+        counts = ", ".join(f"{count:,} {status}" for status, count in statuses.most_common())
+        lines += [
+            "",
+            f"{sampled.name.replace('-', ' ')}, {plural(statuses.total(), 'sample')}: {counts or 'none yet'}",
+        ]
+    if seen:
+        status = _worth_a_look(seen)
+        looks.append((f"three samples: {status}", ["show", str(folder), "--status", status, "--limit", "3"]))
+    if task:
+        looks.append(("a task's chain", ["show", str(folder), "--task", task, "--round", round_number]))
+    if seen:
+        looks.append(("every sample, as JSON", ["show", str(folder), "--json"]))
+    looks.append(("the run as a page", ["report", str(folder)]))
+    model = next((place for place in (folder, folder / "model") if _holds_model(place)), None)
+    if final is not None and model is not None:
+        looks += uses(run, str(model))
+    return _printable("\n".join([*lines, "", "Next:", *titled(looks)]))
+
+
+def _model_of(recorded: Mapping[str, Any]) -> str:
+    return "the playground's model" if is_playground_model(recorded["model"]) else str(recorded["model"])
+
+
+def _holds_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+
+
+def _progress(run: RunFolder, recorded: Mapping[str, Any], measured: int) -> str:
+    """How far a run has come that has not ended."""
+    options, now = recorded["options"], measured + 1
+    total = options["num_rounds"]
+    done = f"{measured} of {plural(total, 'round')} {agree(measured, 'is', 'are')} done"
+    if measured == total:
+        return done
+    folder = run.round(now)
+    expected = recorded["tasks"]["count"] * options["num_steps"] * options["num_generations"]
+    if is_complete(folder):
+        stage = f"round {now} is sampled, and not trained and measured yet"
+    elif folder.is_dir():
+        stage = f"round {now} has {count_samples(folder):,} of about {plural(expected, 'sample')}"
+    elif not run.has("base.json") and recorded["eval_tasks"]["count"]:
+        stage = "the base model is not measured yet"
+    else:
+        stage = f"round {now} has no sample yet"
+    return f"{done}; {stage}"
 
 
 def _worth_a_look(seen: Counter[str]) -> str:
@@ -167,7 +202,7 @@ def _origin(sample: CodeSample) -> str:
 
 def _heading(sample: CodeSample) -> str:
     perplexity = f", perplexity {sample.perplexity:.2f}" if sample.perplexity is not None else ""
-    return f"[{sample.index}] {sample.status}{perplexity}, {len(sample.token_ids)} tokens"
+    return f"[{sample.index}] {sample.status}{perplexity}, {plural(len(sample.token_ids), 'token')}"
 
 
 def _body(sample: CodeSample) -> list[str]:
@@ -193,12 +228,12 @@ def _printable(text: str) -> str:
 
 
 def _chosen(run: RunFolder, options: argparse.Namespace) -> Iterator[CodeSample]:
-    folders = round_folders(run)
+    folders = run.sampled_rounds()
     if options.round is not None:
         folders = [run.round(options.round)] if run.round(options.round) in folders else []
         if not folders:
             raise ConfigError(
-                f"--round {options.round}: the run has {plural(len(round_folders(run)), 'sampled round')}; give one of these."
+                f"--round {options.round}: the run has {plural(len(run.sampled_rounds()), 'sampled round')}; give one of these."
             )
     left = options.limit if options.limit is not None else sys.maxsize
     for folder in folders:
@@ -213,7 +248,12 @@ def _chosen(run: RunFolder, options: argparse.Namespace) -> Iterator[CodeSample]
             yield sample
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings()
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift show",
         description="Show a run in the terminal: its table, its samples, or the chain of a task as a story.",

@@ -9,9 +9,9 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from trl_gift.cli.arguments import parse_with_launch
+from trl_gift.cli.arguments import option_names, parse_with_launch
 from trl_gift.cli.launch import is_launched, launch_from, run_processes
 from trl_gift.cli.lines import spelled
 from trl_gift.cli.worker import work
@@ -44,3 +44,8 @@ def run(argv: Sequence[str]) -> int:
     if as_json and code == 0 and os.environ.get("RANK", "0") == "0":
         print(json.dumps(run_record(RunFolder(config.output_dir))))
     return code
+
+
+def names() -> Mapping[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return option_names()

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from trl_gift.cli.lines import LineParser, check_at_least, printable, read_mapping
-from trl_gift.common.words import plural
+from trl_gift.common.bars import progress_bar
+from trl_gift.common.spelling import spell
+from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import Limits, LocalSandbox
@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
     programs = number_of_programs(tasks, options.runs)
     with (
         LocalSandbox(num_workers=options.workers, limits=limits) as sandbox,
-        tqdm(total=programs, desc="validating", unit="program", disable=options.json) as bar,
+        progress_bar(programs, "validating", "program", options.json or options.quiet) as bar,
     ):
         result = validate(
             tasks, sandbox, options.runs, options.allow_shared, progress=lambda count: bar.update(count - bar.n)
@@ -50,7 +50,12 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings()
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift validate",
         description="Run the reference solutions of a task set and look for tests that pass vacuously.",
@@ -91,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="keep tasks whose tests only work in the program's own interpreter; their verdicts can be forged",
     )
+    parser.add_argument("--quiet", action="store_true", help="draw no progress bar")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -119,19 +125,21 @@ def _text(result: Validation, skipped: Sequence[str], places: Mapping[str, str],
         return f"{places[task_id]}, task {task_id}" if task_id in places else task_id
 
     summary = result.summary()
-    lines = [f"{summary['valid']} of {plural(summary['tasks'], 'task')} are valid."]
+    lines = [f"{summary['valid']} of {plural(summary['tasks'], 'task')} {agree(summary['valid'], 'is', 'are')} valid."]
     if result.by_reference:
         lines.append(f"arguments go by reference in: {', '.join(result.by_reference)}")
     if result.shared:
         lines.append(f"verdicts can be forged (tests in the program's process) in: {', '.join(result.shared)}")
-    if result.without_reference:
-        lines.append(f"{len(result.without_reference)} have no reference; only their tests were looked at.")
+    if without := len(result.without_reference):
+        lines.append(
+            f"{plural(without, 'task')} {agree(without, 'has', 'have')} no reference; only the tests were looked at."
+        )
     if result.notes:
         lines.append("kept, and worth a look:")
         lines.extend(f"  {named(item.task_id)}: {item.note}" for item in result.notes)
     if skipped:
         lines.append(f"left out, because they are not valid tasks ({len(skipped)}):")
-        lines.extend(f"  {reason}" for reason in skipped)
+        lines.extend(f"  {spell(reason, names())}" for reason in skipped)
     if result.quarantined:
         lines.append("quarantined:")
         lines.extend(f"  {named(item.task_id)}: {' '.join(item.reason.splitlines())}" for item in result.quarantined)

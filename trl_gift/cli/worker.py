@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from peft import PeftModel
 from trl import ModelConfig
 
-from trl_gift.cli.arguments import TaskArguments, eval_tasks, make_trainer, name_datasets, parse, train_tasks
-from trl_gift.cli.following import measured_flags, next_commands, solved_tasks, wording
+from trl_gift.cli.arguments import (
+    TaskArguments,
+    eval_tasks,
+    make_trainer,
+    name_datasets,
+    option_names,
+    parse,
+    train_tasks,
+)
+from trl_gift.cli.following import next_commands, wording
 from trl_gift.cli.logs import quieten_logs
 from trl_gift.config import GiFTConfig
 
@@ -39,9 +46,8 @@ def work(
         model: The model's options.
         resume: Whether or from which checkpoint to continue.
     """
-    trainer = make_trainer(config, model, train_tasks(arguments, config.verify), eval_tasks(arguments))
-    trainer.says_what_follows = False  # the command does, with its own options
-    trainer.wording, trainer.results = wording(argv, arguments), sys.stdout
+    tasks, measured = train_tasks(arguments, config.verify), eval_tasks(arguments)
+    trainer = make_trainer(config, model, tasks, measured, wording("train", argv, arguments), sys.stdout)
     quieten_logs(trainer)
     name_datasets(trainer, arguments)
     if stage == "sample":
@@ -52,18 +58,10 @@ def work(
         trainer.save_final_model(str(config.output_dir))
         if config.push_to_hub:
             trainer.push_to_hub()
-        folder = str(config.output_dir)
-        is_adapter = isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel)
-        trainer.say(
-            next_commands(
-                folder,
-                folder,
-                trainer.tasks,
-                solved_tasks(trainer.run),
-                is_adapter,
-                measured_flags(arguments),
-                on_cpu=config.use_cpu,
-            ),
-            trainer.results,
-        )
+        trainer.say(next_commands(trainer.run, str(config.output_dir)), trainer.results)
     trainer.accelerator.end_training()
+
+
+def names() -> Mapping[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return option_names()

@@ -2,7 +2,7 @@
 
 Public modules: `randomness` (named random streams), `files` (files that are written whole), `clock` (time by stage), `options`
 (options that are declared in one place), `lazy` (public names that are loaded on first use), `models` (what users give as a
-model), `words` (words for numbers), `memory` (how much of it there is).
+model), `bars` (progress), `words` (words for numbers and broken JSON), `spelling` (options as flags), `memory` (how much of it there is).
 """
 
-__all__ = ["clock", "files", "lazy", "memory", "models", "options", "randomness", "words"]
+__all__ = ["bars", "clock", "files", "lazy", "memory", "models", "options", "randomness", "spelling", "words"]

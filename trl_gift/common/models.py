@@ -28,3 +28,20 @@ def as_model(model: Any, processing_class: Any = None) -> Any:
             "processing_class."
         )
     return model
+
+
+def why_unreachable(error: BaseException) -> str:
+    """Why a library could not ask the Hub, as a clause; empty if it could, or failed for another reason.
+
+    Args:
+        error: What the library has raised, perhaps because of other errors.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled  # slow, and rarely needed
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled | ConnectionError):
+            offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+            return "HF_HUB_OFFLINE keeps this process off the Hub" if offline else "the Hub cannot be reached"
+        cause = cause.__cause__ or cause.__context__
+    return ""

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback
 
+from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.estimate.work import Lengths, spread
@@ -84,7 +85,10 @@ class Calibration:
 
     def lengths(self, assumed: Lengths) -> Lengths:
         """Mean lengths; the assumed one for what was not sampled."""
-        source = f"measured: {self.programs} programs and {self.descriptions} descriptions of {self.tasks} tasks"
+        source = (
+            f"measured: {plural(self.programs, 'program')} and {plural(self.descriptions, 'description')} of "
+            f"{plural(self.tasks, 'task')}"
+        )
         if self.unfinished:
             source += f"; at most: {self.unfinished} more, not finished in time, count with the most tokens allowed"
         if self.description_length is None:
@@ -137,7 +141,7 @@ def calibrate(
     tasks = spread(trainer.tasks, num_tasks)
     samples: list[CodeSample] = []
     with _executing(config) as sandbox, trainer.rollouts.engine() as own:
-        say(f"calibration: sampling for {len(tasks)} tasks, at most {_SAMPLING_SHARE * budget_s:.0f} s")
+        say(f"calibration: sampling for {plural(len(tasks), 'task')}, at most {_SAMPLING_SHARE * budget_s:.0f} s")
         # The first call of everything is slower than all others. It has a length of its own: with the same parameters an
         # engine may know beforehand what will be drawn.
         _run_chains(trainer, tasks[:1], own, sandbox, [], steps=1, most_tokens=_WARM_UP_TOKENS)

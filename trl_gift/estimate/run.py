@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft import LoraConfig, PeftModel
 
+from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.estimate import work
@@ -334,7 +335,7 @@ def _notes(
             notes.append(f"time is that of this machine, not of {elsewhere.name}.")
         if calibration.rows < options.rows:
             notes.append(
-                f"speed was measured with {calibration.rows} completions at once; the run has up to {options.rows}, "
+                f"speed was measured with {plural(calibration.rows, 'completion')} at once; the run has up to {options.rows}, "
                 "which is faster."
             )
         if calibration.training_batch < options.train_batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trl_gift.common.words import plural
 from trl_gift.estimate.device import GIB, Device
 from trl_gift.estimate.memory import UNCERTAINTY
 from trl_gift.estimate.run import Hours, RunEstimate
@@ -15,7 +16,7 @@ def estimate_text(estimate: RunEstimate) -> str:
     """The table that `trl-gift estimate` and `trl-gift train --dry-run` print."""
     return "\n".join([
         f"{estimate.model}: {_count(estimate.parameters)} parameters, {_count(estimate.trained_parameters)} trained",
-        f"{estimate.num_tasks} tasks, {estimate.rounds} round{'s' if estimate.rounds > 1 else ''}",
+        f"{plural(estimate.num_tasks, 'task')}, {plural(estimate.rounds, 'round')}",
         "",
         *_work(estimate),
         "",
@@ -111,7 +112,7 @@ def _disk(estimate: RunEstimate) -> Iterable[str]:
     disk = estimate.disk
     yield "disk"
     yield _row("samples", _size(disk.samples))
-    yield _row(f"{disk.checkpoints} checkpoints, at most", _size(disk.checkpoint * disk.checkpoints))
+    yield _row(f"{plural(disk.checkpoints, 'checkpoint')}, at most", _size(disk.checkpoint * disk.checkpoints))
     yield _row("final model", _size(disk.final))
     yield _row("all", _size(disk.total))
 

@@ -27,6 +27,7 @@ from typing import Any
 import datasets
 import evaluate
 
+from trl_gift.common.words import agree, plural
 from trl_gift.evaluation.pass_at_k import Interval, bootstrap_interval, pass_at_k, wilson_interval
 from trl_gift.sandbox import AssertTests, Limits, LocalSandbox, Outcome, Sandbox, Status
 from trl_gift.sandbox.statements import free_names
@@ -144,7 +145,7 @@ class PassAtK(evaluate.Metric):
         failures = [one for group in outcomes for one in group if one.status is Status.INFRASTRUCTURE]
         if failures:
             warnings.warn(
-                f"{len(failures)} of {len(jobs)} candidates could not be judged and are in no figure; the first: "
+                f"{len(failures)} of {plural(len(jobs), 'candidate')} could not be judged and {agree(len(failures), 'is', 'are')} in no figure; the first: "
                 f"{failures[0].message}",
                 stacklevel=2,
             )

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trl_gift.common.words import agree, plural
+
 Interval = tuple[float, float]
 
 _Z95 = 1.959963984540054
@@ -27,7 +29,9 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
         ValueError: if k is not in 1..n or c not in 0..n.
     """
     if not 1 <= k <= num_samples:
-        raise ValueError(f"pass@{k} needs at least {max(k, 1)} samples a task, there are {num_samples}.")
+        raise ValueError(
+            f"pass@{k} needs at least {plural(max(k, 1), 'sample')} a task, there {agree(num_samples, 'is', 'are')} {num_samples}."
+        )
     if not 0 <= num_correct <= num_samples:
         raise ValueError(f"{num_correct} correct of {num_samples} samples is impossible.")
     missing = num_samples - num_correct

@@ -7,7 +7,9 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel
 
+from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
+from trl_gift.playground import is_playground_model
 from trl_gift.sandbox import AssertTests, Case, StdioTests
 from trl_gift.sandbox.languages import naming
 from trl_gift.tasks import Task
@@ -21,6 +23,18 @@ _PROGRAM = Task("example", "Read two integers and print their sum.", StdioTests(
 def plain_model(model: Any) -> Any:
     """The model without its adapter."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def base_in_words(model: Any, name: str) -> str:
+    """A base model that is not on the Hub.
+
+    Args:
+        model: The model, with or without an adapter.
+        name: The folder that it was loaded from.
+    """
+    if is_playground_model(name):
+        return "the playground's model, a tiny one that comes with `trl_gift`"
+    return f"a `{type(plain_model(model)).__name__}` that has no name on the Hub"
 
 
 def adapter_in_words(model: Any) -> str | None:
@@ -71,11 +85,11 @@ def training_line(args: GiFTConfig, model: Any) -> str:
 def _length(args: GiFTConfig) -> str:
     """How long a round's training is, such as "2 epochs, 8 pairs per step"."""
     if args.max_steps > 0:
-        passes = "1 step" if args.max_steps == 1 else f"{args.max_steps} steps"
+        passes = plural(args.max_steps, "step")
     else:
         passes = "1 epoch" if args.num_train_epochs == 1 else f"{args.num_train_epochs:g} epochs"
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return f"{passes}, {batch} pairs per step"
+    return f"{passes}, {plural(batch, 'pair')} per step"
 
 
 def training_in_words(args: GiFTConfig) -> dict[str, str]:

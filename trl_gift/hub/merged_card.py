@@ -15,6 +15,7 @@ from trl_gift.common.files import write_text
 from trl_gift.hub.cards import render
 from trl_gift.hub.files import CARD
 from trl_gift.hub.names import hub_name
+from trl_gift.playground import is_playground_model
 
 _HEADING = re.compile(r"^#(?=#* )", re.MULTILINE)
 _BLOCK = re.compile(r"^(`{3,})[^`\n]*\n.*?^\1\s*$", re.DOTALL | re.MULTILINE)
@@ -22,7 +23,14 @@ _KEPT = ("license", "license_name", "license_link", "datasets")
 
 
 def write_merged_card(
-    folder: Path, adapter: str, base: str, parameters: int, dtype: str, quoted_from: Sequence[Path] = ()
+    folder: Path,
+    adapter: str,
+    base: str,
+    parameters: int,
+    dtype: str,
+    prompt: str,
+    completion_length: int,
+    quoted_from: Sequence[Path] = (),
 ) -> None:
     """Writes the card of a merged model into its folder.
 
@@ -32,6 +40,8 @@ def write_merged_card(
         base: The base model: a folder, or a name on the Hub.
         parameters: Number of parameters.
         dtype: Their type.
+        prompt: An example of a prompt, exactly as the model reads it.
+        completion_length: Number of tokens that a completion may have.
         quoted_from: Folders of which the first that holds a card holds the adapter's.
     """
     path = next((found / CARD for found in quoted_from if (found / CARD).is_file()), None)
@@ -50,8 +60,14 @@ def write_merged_card(
         "merged_card.md",
         card_data=data.to_yaml(),
         name=folder.name,
-        location=str(folder.resolve()),
+        model={
+            "adapter": None,
+            "location": str(folder.resolve()),
+            "prompt": prompt,
+            "completion_length": completion_length,
+        },
         base=hub_name(base),
+        base_text="the playground's model" if is_playground_model(base) else "a local base model",
         adapter_name=f"`{Path(adapter).name}`"
         if Path(adapter).is_dir()
         else f"[{adapter}](https://huggingface.co/{adapter})",

@@ -289,7 +289,7 @@ class Publisher:
             location=location,
             base_location=base_location,
             base_model=base_model,
-            base_text=f"a `{type(describe.plain_model(self._model)).__name__}`",
+            base_text=describe.base_in_words(self._model, self._loaded_from()),
             licence=self._licence or {},
             dataset=dataset_hub_name(self.dataset_name),
             eval_dataset=dataset_hub_name(self.eval_dataset_name),

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from trl_gift import __version__
 from trl_gift.common.files import whole_file, write_json
+from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Attempt, Comparison, Evaluation, EvaluationSettings, compare
 from trl_gift.inference.loading import ModelFacts
@@ -30,6 +31,12 @@ from trl_gift.run.sets import of_set, views
 from trl_gift.tasks import Task, fingerprint
 
 SCHEMA_VERSION = 1
+# The words of earlier evaluations about how a model was asked, and those of today.
+_EARLIER_WORDS = (
+    ("base prompts", "prompts for base models"), ("chat prompts", "prompts for chat models"),
+    ("imports of references not pinned", "imports of the reference not shown"),
+    ("imports of references pinned", "imports of the reference shown"),
+)  # fmt: skip
 _JSON, _PARQUET = "evaluation.json", "evaluation.parquet"
 _LIBRARIES = ("torch", "transformers", "peft", "datasets")
 _ATTEMPTS = pa.schema(
@@ -243,19 +250,26 @@ def check_comparable(
         shared = len(mine & other.task_ids)
         if mine != other.task_ids:
             raise ConfigError(
-                f"compare={path!r} measured other tasks: {shared} are shared, of {len(mine)} of {name!r} here and "
+                f"compare={path!r} measured other tasks: {shared} {agree(shared, 'is', 'are')} shared, of {len(mine)} of {name!r} here and "
                 f"{len(other.task_ids)} there; measure both on the same tasks."
             )
         if other.fingerprint is not None and other.fingerprint != fingerprint(tasks):
             raise ConfigError(
-                f"compare={path!r} measured tasks of the same names whose contents differ (all {shared} names are "
+                f"compare={path!r} measured tasks of the same names whose contents differ (all {plural(shared, 'name')} {agree(shared, 'is', 'are')} "
                 "shared); measure both on the same version of the tasks."
             )
-        if other.convention != convention:
+        if _as_now_written(other.convention) != convention:
             raise ConfigError(
                 f"compare={path!r} asked otherwise ({other.convention}; here: {convention}), with {shared} shared tasks; "
                 "give the same options of the prompts."
             )
+
+
+def _as_now_written(convention: str) -> str:
+    """How a model was asked, in the words of this version."""
+    for before, now in _EARLIER_WORDS:
+        convention = convention.replace(before, now)
+    return convention
 
 
 def _counterpart(name: str, sets: Mapping[str, Any], earlier: Mapping[str, EarlierSet]) -> EarlierSet:

@@ -6,7 +6,6 @@ has ended with, else the last checkpoint that ends a round. Nothing is loaded he
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from typing import Any
 import torch
 
 from trl_gift.errors import ConfigError
-from trl_gift.run.folder import SAVED_MARK, RunFolder
+from trl_gift.run.folder import RunFolder
+from trl_gift.run.trained import trained_model
 from trl_gift.run.weights import LoadedAs, loaded_as
 from trl_gift.training.adapters import is_adapter, read_adapter
-from trl_gift.training.rounds import end_checkpoint, read_checkpoint
 
 # The options of a run on which depends how its model is asked and how programs are run.
 _ASKING = (
@@ -25,9 +24,6 @@ _ASKING = (
     "rename_entry_point",
     "train_on_thinking", "stop", "max_completion_length", "execution_cpu_s", "execution_memory_mb",
 )  # fmt: skip
-# Where a run saves its model at its end: `trl-gift train` at the top, the quickstart in a folder of its own.
-_SAVED = (".", "model")
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,37 +100,15 @@ def find_source(name: str, base: str | None = None, revision: str | None = None)
     return ModelSource(path, revision=revision, run=run, round=round_index)
 
 
-def trained_model(output_dir: str | Path) -> tuple[str, int | None] | None:
-    """The trained model of a run.
+def measuring_device(name: str | None) -> dict[str, Any]:
+    """The options for a CPU, where there is nothing else, or the model is that of a run that was on one; else none.
 
     Args:
-        output_dir: The run's folder.
-
-    Returns:
-        The folder of a model or an adapter, and its round if that is known; None if no round has been trained.
+        name: What is measured: a model, or the folder of a run.
     """
-    run = RunFolder(output_dir)
-    kept = run.final_round
-    for name in _SAVED:
-        folder = Path(output_dir) / name
-        if (folder / "adapter_config.json").is_file() or (
-            (folder / "config.json").is_file() and any(next(folder.glob(kind), None) for kind in _WEIGHTS)
-        ):
-            mark = folder / SAVED_MARK
-            saved = json.loads(mark.read_text(encoding="utf-8"))["round"] if mark.is_file() else kept
-            if saved == kept or kept is None or end_checkpoint(output_dir, run.key, kept) is None:
-                return str(folder), saved
-    found = [read_checkpoint(path, run.key) for path in Path(output_dir).glob("checkpoint-*")]
-    ends = [item for item in found if item and item.mark.is_end]
-    # The round that the run has ended with, if its checkpoint is still there.
-    best = max(ends, key=lambda item: (item.mark.round == kept, item.step), default=None)
-    return (str(best.path), best.mark.round) if best else None
-
-
-def recorded_device(name: str) -> dict[str, Any]:
-    """The options for a CPU, if a run was on one by choice and this machine has nothing else; empty otherwise."""
-    on_cpu = RunFolder(name).exists and RunFolder(name).read("run.json").get("use_cpu", False)
-    return {"use_cpu": True, "bf16": False} if on_cpu and not torch.accelerator.is_available() else {}
+    run = RunFolder(name) if name is not None else None
+    by_choice = run is not None and run.exists and run.read("run.json").get("use_cpu", False)
+    return {"use_cpu": True, "bf16": False} if by_choice or not torch.accelerator.is_available() else {}
 
 
 def recorded_options(name: str) -> dict[str, Any]:

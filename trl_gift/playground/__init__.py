@@ -1,7 +1,7 @@
 """The playground: a small world of programming tasks and a tiny model of it, so that everything runs offline.
 
-`playground_tasks` gives the tasks, `model_path` the folder of the model that is shipped with the package. Neither
-imports torch.
+`playground_tasks` gives the tasks, `model_path` the folder of the model that is shipped with the package, and
+`is_playground_model` recognises its path in a record. None of them imports torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trl_gift.common.lazy import lazy_names
 
-__all__ = ["model_path", "playground_tasks"]
+__all__ = ["is_playground_model", "model_path", "playground_tasks"]
 
 if TYPE_CHECKING:
     from trl_gift.playground.tasks import playground_tasks
@@ -22,3 +22,8 @@ else:
 def model_path() -> Path:
     """The folder of the shipped model, for `from_pretrained`."""
     return Path(__file__).parent / "model"
+
+
+def is_playground_model(name: str) -> bool:
+    """Whether the path of a model that a run has recorded is that of the shipped one, in this installation or another."""
+    return Path(name).parts[-3:] == model_path().parts[-3:]

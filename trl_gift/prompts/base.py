@@ -64,7 +64,7 @@ class BasePrompts:
 
     @property
     def convention(self) -> str:
-        return f"base prompts, {self.pinned}"
+        return f"prompts for base models, {self.pinned}"
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         if hint is not None:

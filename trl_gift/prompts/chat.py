@@ -108,7 +108,7 @@ class ChatPrompts:
     @property
     def convention(self) -> str:
         opened = "answers opened with the signature" if self.open_answer else "answers not opened"
-        return f"chat prompts, {opened}, {self.pinned}"
+        return f"prompts for chat models, {opened}, {self.pinned}"
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         signature = self.pinned.signature(task)

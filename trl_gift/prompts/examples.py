@@ -11,6 +11,7 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+from trl_gift.common.words import json_reason
 from trl_gift.errors import ConfigError
 from trl_gift.prompts.protocol import Example
 
@@ -42,7 +43,7 @@ def _example(line: str, where: str) -> Example:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{where} is not JSON ({error}).") from error
+        raise ConfigError(f"{where} is not JSON ({json_reason(error)}).") from error
     match row:
         case {"code": str(code), "description": str(description)} if code.strip() and description.strip():
             return Example(code, description)

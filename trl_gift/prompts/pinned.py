@@ -41,7 +41,7 @@ class Pinned:
         # A task may have fewer examples than are asked for, or none.
         shown = f"at most {self.tests} test{'' if self.tests == 1 else 's'}" if self.tests else "no tests"
         shown = "all tests" if self.tests is None else shown
-        return f"{shown} shown, imports of references {'pinned' if self.imports else 'not pinned'}"
+        return f"{shown} shown, imports of the reference {'shown' if self.imports else 'not shown'}"
 
 
 def _as_doctest(example: str) -> str:

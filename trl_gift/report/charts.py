@@ -96,6 +96,7 @@ def line_chart(
     series: Sequence[Series],
     form: Format = as_number,
     from_zero: bool = True,
+    whole: bool = False,
 ) -> str:
     """Lines over the positions 0, 1, 2, ...
 
@@ -106,11 +107,13 @@ def line_chart(
         series: The lines; a later one is drawn over an earlier one.
         form: How a value is written.
         from_zero: Whether the vertical axis begins at zero.
+        whole: Whether the values are counts, so that the axis has whole numbers alone.
     """
     values = [value for one in series for value in one.values if value is not None]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     count = max((len(one.values) for one in series), default=1)
-    frame = _Frame(title, description, _ticks(0.0 if from_zero else low, high), form, count, axis, ends=True)
+    ticks = _ticks(0.0 if from_zero else low, high, whole)
+    frame = _Frame(title, description, ticks, form, count, axis, ends=True)
     every = _every(count, 10)
     for place in range(0, count, every):
         frame.text(frame.x(place), HEIGHT - _BOTTOM + 17, str(place), "tick middle")
@@ -242,12 +245,13 @@ class _Frame(_Canvas):
         return _TOP + space * (1 - (value - self._low) / (self._high - self._low))
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers that enclose a range, at least two."""
+def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Round numbers that enclose a range, at least two; whole ones if asked for."""
     span = high - low if high > low else max(abs(high), 1.0) / 2
     raw = span / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    steps = [factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * (1 - 1e-9)]
+    step = max(1.0, next(one for one in steps if one == int(one) or one < 1)) if whole else steps[0]
     first = math.floor(low / step + 1e-9)
     last = max(math.ceil(high / step - 1e-9), first + 1)
     return [round(step * place, 10) for place in range(first, last + 1)]

@@ -17,8 +17,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from trl_gift.common.files import whole_file
-from trl_gift.common.words import plural
+from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
+from trl_gift.playground import is_playground_model
 from trl_gift.report.choice import left_out
 from trl_gift.report.figures import OUTCOMES, Figures, gather
 from trl_gift.report.highlight import language_of
@@ -140,14 +141,16 @@ def _page(run: Run, figures: Figures, payload: Payload, missing: LeftOut) -> str
     return render(
         "report.html",
         run=run,
-        model=model_name(run.model),
+        model=title(run),
         lead=lead(run),
         headline=headline(run),
         tiles=tiles(run, figures),
         figures=figures,
         panels=panels(run, figures),
         state=state(run),
-        troubles=[*troubles_of(run.measured, run.verified), *run.left_out],
+        troubles=[
+            run.wording.phrase(line) for line in (*troubles_of(run.measured, run.verified, run.wording), *run.left_out)
+        ],
         total=sum(figures.totals.values()),
         held=sum(payload.held.values()),
         missing=missing,
@@ -163,8 +166,16 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
+def title(run: Run) -> str:
+    """The heading: the model, and that the run is a quickstart if it is one."""
+    is_quickstart = (run.wording.command or ())[:1] == ("quickstart",)
+    return f"Quickstart: {model_name(run.model)}" if is_quickstart else model_name(run.model)
+
+
 def model_name(name: str) -> str:
     """The model's name; of a folder its last two parts, because a report may be shown to others."""
+    if is_playground_model(name):
+        return "the playground's model"
     path = PurePath(name)
     return "/".join(path.parts[-2:]) if path.is_absolute() else name
 
@@ -187,7 +198,7 @@ def state(run: Run) -> str:
         return ""
     if len(run.round_numbers) > done:
         return f"This run is unfinished: round {done + 1} of {wanted} has begun. The page shows what exists so far."
-    return f"This run is unfinished: {done} of {wanted} rounds are done. The page shows what exists so far."
+    return f"This run is unfinished: {done} of {plural(wanted, 'round')} {agree(done, 'is', 'are')} done. The page shows what exists so far."
 
 
 def headline(run: Run) -> str:
@@ -228,5 +239,5 @@ def tiles(run: Run, figures: Figures) -> list[tuple[str, str, str]]:
     if run.verified and samples:
         found.append(("programs passed", percent(passed / samples), f"{passed:,} of {samples:,}"))
     if shown and shown.distinct is not None:
-        found.append(("distinct programs", f"{shown.distinct:,}", f"{shown.pairs:,} training pairs"))
+        found.append(("distinct programs", f"{shown.distinct:,}", plural(shown.pairs or 0, "training pair")))
     return found

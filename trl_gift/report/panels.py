@@ -99,6 +99,7 @@ def _chain(run: Run, rounds: Sequence[RoundFigures]) -> list[Panel]:
                 "Tasks with a passing program up to and including each step of the chain.",
                 rounds,
                 [[step.solved_tasks for step in item.samples.chain] for item in rounds],
+                whole=True,
             ),
             _by_step(
                 "Pass rate by step",
@@ -134,6 +135,7 @@ def _by_step(
     values: Sequence[Sequence[float | None]],
     share: bool = False,
     from_zero: bool = True,
+    whole: bool = False,
 ) -> Panel:
     form = percent if share else number
     series = [
@@ -149,7 +151,7 @@ def _by_step(
         [str(step), *(form(found[step]) if step < len(found) else "–" for found in values)] for step in range(steps)
     ]
     picture = charts.line_chart(
-        title, f"{title}: {ends}.", "step", series, charts.as_percent if share else charts.as_number, from_zero
+        title, f"{title}: {ends}.", "step", series, charts.as_percent if share else charts.as_number, from_zero, whole
     )
     return Panel("chain", title, text, picture, ["step", *(f"round {item.number}" for item in rounds)], rows)
 

@@ -14,12 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.report.rendering import render
 from trl_gift.report.rounds import RoundLine, round_lines
 from trl_gift.run.ending import left_out_lines
 from trl_gift.run.folder import SCHEMA_VERSION, RunFolder
 from trl_gift.run.sets import of_set
+from trl_gift.run.wording import AS_PYTHON, Wording, recorded_wording
 from trl_gift.sampling.records import PASSED, CodeSample
 from trl_gift.sampling.store import read_samples
 
@@ -62,6 +64,7 @@ class Run:
         eval_set: Name of the set that `base`, `base_greedy` and the figures of `measured` are of; empty if it has none.
         other_base: Figures of the untrained model on each further set, by its name.
         left_out: A sentence for each set of tasks of which some were too long for the model.
+        wording: How the run has spoken to its user.
     """
 
     output_dir: Path
@@ -79,6 +82,7 @@ class Run:
     eval_set: str = ""
     other_base: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    wording: Wording = AS_PYTHON
 
     @property
     def folder(self) -> Path:
@@ -195,7 +199,7 @@ class Run:
         return self.base_greedy if number == BASE else self.measured[number - 1].get("greedy", {})
 
     def __repr__(self) -> str:
-        return f"Run({str(self.output_dir)!r}, {len(self.measured)} of {self.options.get('num_rounds')} rounds)"
+        return f"Run({str(self.output_dir)!r}, {len(self.measured)} of {plural(int(self.options.get('num_rounds', 1)), 'round')})"
 
     def _repr_html_(self) -> str:
         """A small table of the rounds, for notebooks."""
@@ -251,6 +255,7 @@ def load_run(output_dir: str | Path) -> Run:
         eval_set=base.get("eval_set", ""),
         other_base={name: record["metrics"] for name, record in base.get("other_sets", {}).items()},
         left_out=tuple(left_out_lines(base, run.get("left_out", {}).get("tasks", ()))),
+        wording=recorded_wording(run),
     )
 
 

@@ -6,10 +6,12 @@ again at any time.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from trl_gift.common.words import plural
+from trl_gift.common.words import agree, plural
 from trl_gift.evaluation import paired_difference
 from trl_gift.run.sets import of_set, views
 from trl_gift.run.wording import AS_PYTHON, Wording
@@ -148,11 +150,24 @@ def troubles_of(rounds: Sequence[Record], verified: bool = True, wording: Wordin
             )
     if verified and rounds and (never := rounds[-1]["tasks"] - rounds[-1]["solved_tasks"]) and rounds[-1]["passed"]:
         lines.append(
-            f"{never} of {plural(rounds[-1]['tasks'], 'task')} {'was' if never == 1 else 'were'} never solved, so no program "
-            f"of the model's own was learned for {'it' if never == 1 else 'them'}. A larger "
+            f"{never:,} of {plural(rounds[-1]['tasks'], 'task')} {agree(never, 'was', 'were')} never solved, so no program "
+            f"of the model's own was learned for {agree(never, 'it', 'them')}. A larger "
             "num_steps or sampler='hinted' may solve more."
         )
     return lines
+
+
+def unmeasured_line(output_dir: str | Path) -> str:
+    """What a run without evaluation tasks ends with instead of figures.
+
+    Args:
+        output_dir: Its folder.
+    """
+    command = shlex.join(["trl-gift", "evaluate", str(output_dir), "--eval_dataset_name"])
+    return (
+        f"Nothing was measured, because the run has no evaluation tasks (eval_dataset). `{command} TASKS` measures the trained "
+        "model."
+    )
 
 
 def left_out_lines(base: Record | None, tasks: Sequence[str] = ()) -> list[str]:
@@ -162,13 +177,14 @@ def left_out_lines(base: Record | None, tasks: Sequence[str] = ()) -> list[str]:
         base: Content of `base.json`; None if nothing was measured.
         tasks: Names of such training tasks.
     """
-    found = {"training tasks": list(tasks)}
+    found = {("training task", ""): list(tasks)}
     for name, view, _ in views(base, []):
-        found[f"evaluation tasks{f' of {name}' if name else ''}"] = list((view or {}).get("left_out", ()))
+        found["evaluation task", f" of {name}" if name else ""] = list((view or {}).get("left_out", ()))
     return [
-        f"{len(names)} {kind} were left out, because prompt and max_completion_length exceed the model's positions: "
+        f"{plural(len(names), kind)}{of} {agree(len(names), 'was', 'were')} left out, because prompt and max_completion_length "
+        "exceed the model's positions: "
         f"{', '.join(names[:_NAMES_SHOWN])}{', …' if len(names) > _NAMES_SHOWN else ''}."
-        for kind, names in found.items()
+        for (kind, of), names in found.items()
         if names
     ]
 
@@ -176,7 +192,7 @@ def left_out_lines(base: Record | None, tasks: Sequence[str] = ()) -> list[str]:
 def _causes(wording: Wording, *causes: tuple[str | None, str]) -> str:
     """The likely causes that need no option, or one that the user has."""
     found = [text for option, text in causes if option is None or wording.offers(option)]
-    return f" Likely cause{'s' if len(found) > 1 else ''}: {'; '.join(found)}." if found else ""
+    return f" Likely {agree(len(found), 'cause', 'causes')}: {'; '.join(found)}." if found else ""
 
 
 def _measured_troubles(name: str, before: Record | None, item: Record) -> list[str]:

@@ -11,7 +11,7 @@
     output_dir/_gift/round-N/selection.parquet    the pools with weights and counts
     output_dir/_gift/round-N/untrained.json       only where the round had no training pairs
     output_dir/_gift/round-N/metrics.json         the round's summary; its existence says that the round is done
-    output_dir/_gift/final.json                   the round whose weights the run has ended with
+    output_dir/_gift/final.json                   the round whose weights the run has ended with, and one of its tasks as an example
     output_dir/_gift/best_weights.pt              the best round's trained weights, where checkpoints may not keep them
     output_dir/_gift/report.html                  the run as a page
 
@@ -169,6 +169,15 @@ class RunFolder:
         saved = json.loads(mark.read_text(encoding="utf-8"))
         return bool((saved["run"], saved["round"]) == (self.key, self.final_round))
 
+    def sampled_rounds(self) -> list[Path]:
+        """The folders of the rounds that have been sampled, wholly or in part, in order."""
+        numbered = [path for path in self.root.glob("round-*") if path.name.removeprefix("round-").isdigit()]
+        return sorted(numbered, key=lambda path: int(path.name.removeprefix("round-")))
+
+    def example(self) -> dict[str, Any] | None:
+        """Description and signature of one of the tasks; None while the run has not ended, and for an older run."""
+        return self.read("final.json").get("example") if self.has("final.json") else None
+
     def round(self, index: int) -> Path:
         """The folder of a round."""
         return self.root / f"round-{index}"
@@ -201,6 +210,7 @@ def describe_run(
     eval_sets: Mapping[str, Sequence[Task]] | None = None,
     left_out: Mapping[str, Sequence[str]] | None = None,
     use_cpu: bool = False,
+    wording: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `run.json` records of a run.
 
@@ -216,6 +226,7 @@ def describe_run(
         eval_sets: All sets to measure on, if they have names; `eval_tasks` is the first.
         left_out: Names of the tasks that were too long for the model, by what they were for.
         use_cpu: Whether the run is on the CPU by choice.
+        wording: Which command has begun it, by `Wording`; nothing refuses a run that another command continues.
     """
     return {
         "options": dict(options),
@@ -225,6 +236,7 @@ def describe_run(
         "prompts": prompts,
         "weights": dict(weights or {}),
         "use_cpu": use_cpu,
+        **(wording or {}),
         "tasks": _counted(tasks),
         "eval_tasks": _counted(eval_tasks),
         "eval_sets": {name: _counted(those) for name, those in (eval_sets or {}).items()},

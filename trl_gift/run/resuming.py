@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.next_step import NextStep
@@ -71,7 +72,7 @@ def find_checkpoint(
     trained = max(run.num_measured_rounds, latest.mark.round if latest else 0)
     if num_rounds < trained:
         raise ResumeError(
-            f"num_rounds={num_rounds}, but the run in {run.root.parent} has trained {trained} rounds; num_rounds may only "
+            f"num_rounds={num_rounds}, but the run in {run.root.parent} has trained {plural(trained, 'round')}; num_rounds may only "
             f"grow: give {trained} or more."
         )
     checkpoint = _named_checkpoint(run, resume) if isinstance(resume, Path) else latest

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from trl_gift.common.words import plural
+from trl_gift.common.words import agree, plural
 from trl_gift.evaluation import Evaluation, paired_difference
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.samples import ChainStep, Executions, RoundSamples
@@ -186,13 +186,14 @@ class RoundSummary:
             verified: Whether the run executes its samples.
         """
         if verified:
+            unsolved = self.tasks - self.solved_tasks
             found = (
-                f"{self.passed} of {self.samples} programs passed; {self.tasks - self.solved_tasks} of {self.tasks} tasks "
-                "have no passing program"
+                f"{self.passed} of {plural(self.samples, 'program')} passed; {unsolved} of {plural(self.tasks, 'task')} "
+                f"{agree(unsolved, 'has', 'have')} no passing program"
             )
         else:
             found = (
-                f"{self.unverified} of {self.samples} completions hold a program; none was executed (verify=False), so it "
+                f"{self.unverified} of {plural(self.samples, 'completion')} {agree(self.unverified, 'holds', 'hold')} a program; none was executed (verify=False), so it "
                 "is not known which are correct"
             )
         references = f", {self.references} of them with a reference" if self.references else ""

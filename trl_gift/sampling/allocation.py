@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from trl_gift.common.words import plural
+
 SMALLEST_SHARE = 0.25
 
 
@@ -43,8 +45,8 @@ class Allocation:
         """The plan in one line."""
         total, counts = sum(self.steps.values()), self.steps.values()
         return (
-            f"step_allocation='uncertain': {total:,} steps a round, as with 'uniform'; from {min(counts)} to {max(counts)} for "
-            f"a task, by the pass rate of {self.num_generations} programs each."
+            f"step_allocation='uncertain': {plural(total, 'step')} a round, as with 'uniform'; from {min(counts)} to {max(counts)} for "
+            f"a task, by the pass rate of {plural(self.num_generations, 'program')} each."
         )
 
     def record(self) -> dict[str, Any]:

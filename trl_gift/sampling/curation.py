@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trl_gift.common.randomness import stream_key
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.pilot import draw
@@ -60,20 +61,20 @@ class Curation:
         found = [task for task in tasks if self.settings.keeps(self.rates[task.task_id])]
         if not found:
             raise ConfigError(
-                f"curate=True leaves none of {len(tasks)} tasks ({self._counts(tasks)}); give other tasks, or widen the bounds."
+                f"curate=True leaves none of {plural(len(tasks), 'task')} ({self._counts(tasks)}); give other tasks, or widen the bounds."
             )
         return found
 
     def line(self, tasks: Sequence[Task]) -> str:
         """What was kept, in one line."""
-        return f"curation keeps {len(self.kept(tasks))} of {len(tasks)} tasks ({self._counts(tasks)})."
+        return f"curation keeps {len(self.kept(tasks))} of {plural(len(tasks), 'task')} ({self._counts(tasks)})."
 
     def _counts(self, tasks: Sequence[Task]) -> str:
         rates = [self.rates[task.task_id] for task in tasks]
         low = sum(rate <= self.settings.above for rate in rates)
         high = sum(rate >= self.settings.below for rate in rates)
         return (
-            f"by the pass rate of {self.settings.num_generations} programs each; at most {self.settings.above:.0%}: {low}, "
+            f"by the pass rate of {plural(self.settings.num_generations, 'program')} each; at most {self.settings.above:.0%}: {low}, "
             f"at least {self.settings.below:.0%}: {high}"
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
 from trl_gift.prompts import PromptFormat
 from trl_gift.tasks import Task
@@ -43,7 +44,7 @@ def fitting(
         cure = f"give at most {room}" if room > 0 else "take another model"
         raise ConfigError(
             f"max_completion_length={max_completion_length} leaves no room for a prompt: the model has {positions} positions, "
-            f"and the shortest prompt takes {min(lengths)} tokens; {cure}."
+            f"and the shortest prompt takes {plural(min(lengths), 'token')}; {cure}."
         )
     kept = {task.task_id for task in fit}
     return fit, [task for task in tasks if task.task_id not in kept]
@@ -62,6 +63,6 @@ def left_out_line(left_out: Sequence[str], total: int, kind: str, positions: int
         return ""
     names = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
     return (
-        f"{len(left_out)} of {total} {kind} are left out ({names}): prompt and max_completion_length exceed the model's "
+        f"{len(left_out)} of {total:,} {kind} {agree(len(left_out), 'is', 'are')} left out ({names}): prompt and max_completion_length exceed the model's "
         f"{positions} positions. A smaller max_completion_length keeps them."
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from trl_gift import codetext
 from trl_gift.common.randomness import generator, stream_key
+from trl_gift.common.words import plural
 from trl_gift.generation import Engine, GenerationRequest, SamplingParams
 from trl_gift.prompts import Extraction, PromptFormat
 from trl_gift.sampling.context import ChainSettings
@@ -177,7 +178,7 @@ def best_temperature(results: Sequence[PilotResult]) -> float:
 def pilot_line(results: Sequence[PilotResult], chosen: float) -> str:
     """What the pilot found and chose, in one line."""
     rates = ", ".join(f"{result.passed} at {result.temperature:g}" for result in results)
-    line = f"temperature={chosen:g}, chosen by a pilot: of {results[0].samples} programs each passed {rates}"
+    line = f"temperature={chosen:g}, chosen by a pilot: of {plural(results[0].samples, 'program')} each passed {rates}"
     if not any(result.passed for result in results):
         return (
             f"{line}. With a pass rate of zero the run will learn from references alone, if at all: try easier tasks, a "

@@ -1,4 +1,4 @@
-"""Progress bars, as the ecosystem draws them: count, time left, tokens a second, pass rate."""
+"""Progress, as bars of the ecosystem or as lines of a log: count, time left, tokens a second, pass rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from tqdm.auto import tqdm
+from trl_gift.common.bars import progress_bar
 
 _REDRAW_S = 1.0
 
@@ -37,7 +37,7 @@ class SamplingProgress:
     """
 
     def __init__(self, description: str, total: int, disable: bool, verified: bool = True) -> None:
-        self._bar = tqdm(total=total, desc=description, unit="sample", disable=disable, smoothing=0.05)
+        self._bar = progress_bar(total, description, "sample", disable, smoothing=0.05)
         self._verified = verified
         self._started = time.monotonic()
         self._tokens = 0

@@ -261,6 +261,11 @@ class Rollouts:
                 self._sandbox = None
 
     @property
+    def is_executing(self) -> bool:
+        """Whether a sandbox is open."""
+        return self._sandbox is not None
+
+    @property
     def sandbox(self) -> Sandbox:
         """The open sandbox."""
         assert self._sandbox is not None, "programs run inside `executing`"

@@ -26,6 +26,7 @@ TRAINING = "train_dataset"
 """How records call the training tasks."""
 
 MEASURED = "eval_dataset"
+_NAMED = {TRAINING: "other training tasks", MEASURED: "evaluation tasks"}
 """How records call the evaluation tasks."""
 
 
@@ -79,12 +80,15 @@ class Cleaning:
         if not self.removed:
             return None
         counts = Counter(overlap.source for overlap in self.removed)
-        named = {TRAINING: "other training tasks"}
-        reasons = ", ".join(f"{count} with {named.get(source, source)}" for source, count in counts.items())
+        reasons = ", ".join(f"{count} with {_NAMED.get(source, source)}" for source, count in counts.items())
         first = ", ".join(f"{overlap.task_id} ~ {overlap.matched}" for overlap in self.removed[:3])
         more = ", …" if len(self.removed) > 3 else ""
         total = len(self.kept) + len(self.removed)
-        return f"{len(self.removed)} of {total} training tasks overlap and are left out: {reasons} ({first}{more})."
+        if len(self.removed) == 1:  # of several: where no task is kept, `clean` raises
+            return f"1 of {total:,} training tasks overlaps and is left out: {reasons} ({first})."
+        return (
+            f"{len(self.removed):,} of {total:,} training tasks overlap and are left out: {reasons} ({first}{more})."
+        )
 
 
 def clean(tasks: Sequence[Task], measured: Sequence[Task], settings: CleaningSettings) -> Cleaning:
@@ -110,7 +114,7 @@ def clean(tasks: Sequence[Task], measured: Sequence[Task], settings: CleaningSet
     compared = {name: len(those) for name, those in others.items()}
     if not kept:
         raise TaskError(
-            f"each of the {len(tasks)} training tasks overlaps with {' or '.join(others)} (the first: "
+            f"each of the training tasks ({len(tasks):,}) overlaps with {' or '.join(_NAMED.get(name, name) for name in others)} (the first: "
             f"{removed[0].task_id!r} with {removed[0].matched!r}, by its {removed[0].reason}); evaluate on other tasks, "
             "or set decontaminate=False."
         )

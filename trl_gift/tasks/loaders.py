@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.sandbox import ToolchainMissing, languages
 from trl_gift.sandbox.digits import any_number_of_digits
@@ -97,7 +98,7 @@ def load_tasks(
             with a mistake.
     """
     if limit is not None and limit < 1:
-        raise ConfigError(f"limit={limit!r} is out of range; take at least 1 task, or None for all.")
+        raise ConfigError(f"limit={limit!r} is out of range; take at least 1 task, or leave it out for all.")
     try:
         for own in [language_file] if isinstance(language_file, str | os.PathLike) else language_file:
             languages.add_language_file(own)
@@ -325,19 +326,21 @@ def _tasks(
         for reason in skipped:
             on_skipped(reason)
     if skipped:
-        _logger.warning("%s: %d of %d rows left out; the first error: %s", what, len(skipped), seen, skipped[0])
+        _logger.warning(
+            "%s: %d of %s left out; the first error: %s", what, len(skipped), plural(seen, "row"), skipped[0]
+        )
     together = [task for task in tasks.values() if task.tests is not None and task.tests.in_one_process]
     if together:
         _logger.warning(
-            "%s: the tests of %d of %d tasks run in the program's own process, because they are code in another language, or "
+            "%s: the tests of %d of %s run in the program's own process, because they are code in another language, or "
             "classes, mocks, files and functions do not cross between processes; a program could forge such a verdict, and its "
             "outcome says trusted=False. The first is task %r.",
-            what, len(together), len(tasks), together[0].task_id,
+            what, len(together), plural(len(tasks), "task"), together[0].task_id,
         )  # fmt: skip
     if not tasks and skipped:
-        raise TaskError(f"{what}: none of {seen} rows is a valid task; the first error: {skipped[0]}")
+        raise TaskError(f"{what}: none of {plural(seen, 'row')} is a valid task; the first error: {skipped[0]}")
     if not tasks and seen:
-        raise TaskError(f"{what}: none of {seen} rows passes the filter; widen it.")
+        raise TaskError(f"{what}: none of {plural(seen, 'row')} passes the filter; widen it.")
     if not tasks:
         raise TaskError(f"{what} holds no tasks; give at least one row.")
     return list(tasks.values())

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from trl_gift.common.models import why_unreachable
+from trl_gift.common.words import json_reason
 from trl_gift.errors import TaskError
 from trl_gift.sandbox.digits import any_number_of_digits
 from trl_gift.sandbox.values.show import show
@@ -259,7 +261,7 @@ def _value(text: str, where: str, cure: str) -> Any:
         with any_number_of_digits():
             return json.loads(text)
     except json.JSONDecodeError as error:
-        raise TaskError(f"{where}: not JSON ({error}); {cure}.") from None
+        raise TaskError(f"{where}: not JSON ({json_reason(error)}); {cure}.") from None
     except RecursionError:
         raise TaskError(f"{where}: JSON that is nested too deeply to be read; leave it out.") from None
 
@@ -342,6 +344,11 @@ def _hub(source: str, split: str, name: str | None, revision: str | None, stream
         if reason.startswith(("Unknown split", "Bad split")):
             raise TaskError(
                 f"dataset {source!r} has no split {split!r} ({reason}); name a split that it has."
+            ) from None
+        if why := why_unreachable(error):
+            raise TaskError(
+                f"dataset {source!r} is no file here, is not in the cache, and {why}; check the name and the network, or give the "
+                f"path of a file ({', '.join(_READERS)})."
             ) from None
         raise TaskError(
             f"dataset {source!r} (split {split!r}): {reason} Give the path of a file ({', '.join(_READERS)}), or a "

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trl_gift import codetext
+from trl_gift.common.words import plural
 from trl_gift.errors import TaskError
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests, Tests, suite_from_dict
 from trl_gift.sandbox.javascript import javascript_calls
@@ -414,7 +415,9 @@ def call_cases(inputs: object, outputs: object, *, where: str, field: str = "tes
     if not isinstance(inputs, Sequence) or isinstance(inputs, str) or not inputs:
         raise bad(where, field, inputs, "'inputs' must be a non-empty list of argument lists")
     if not isinstance(outputs, Sequence) or isinstance(outputs, str) or len(outputs) != len(inputs):
-        raise bad(where, field, outputs, f"'outputs' must be a list of {len(inputs)} values, one for each input")
+        raise bad(
+            where, field, outputs, f"'outputs' must be a list of {plural(len(inputs), 'value')}, one for each input"
+        )
     for arguments in inputs:
         if not isinstance(arguments, Sequence) or isinstance(arguments, str):
             raise bad(where, field, arguments, "each of 'inputs' must be the list of arguments of one call")

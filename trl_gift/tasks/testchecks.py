@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from trl_gift import codetext
+from trl_gift.common.words import plural
 from trl_gift.sandbox import AssertTests, StdioTests
 from trl_gift.sandbox.statements import is_always_true, parse
 from trl_gift.tasks.task import Task
@@ -50,7 +51,9 @@ def notes_on(task: Task) -> list[str]:
         # `assert True` is what some authors write on purpose; HumanEval has dozens.
         idle = [node for node in every if not isinstance(node.test, ast.Constant)]
         if idle:
-            notes.append(f"{len(idle)} of {working + len(idle)} assertions cannot fail, such as {_short(idle[0])}")
+            notes.append(
+                f"{len(idle)} of {plural(working + len(idle), 'assertion')} cannot fail, such as {_short(idle[0])}"
+            )
     return notes
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from trl_gift.common.words import agree
 from trl_gift.tasks.formats import FORMATS, Format
 from trl_gift.tasks.task import bad
 
@@ -36,16 +37,29 @@ def explain(columns: Collection[str]) -> str:
                 "'reference'"
             )
     closest = max(FORMATS, key=lambda form: (_share(form, present), -len(form.columns)))
-    mapping = "column_mapping={'yours': 'description'} reads a column under another name"
     if _share(closest, present) < 0.5:
         known = ", ".join(dict.fromkeys(form.name for form in FORMATS))
-        return f"none is near; give 'description' and 'tests' ({mapping}), or a dataset in one of the formats {known}"
+        return (
+            "none is near; give each row a 'description' and 'tests' (column_mapping={'yours': 'description'} reads a column under "
+            f"another name), or a dataset in one of the formats {known}"
+        )
     missing = sorted(closest.columns - present)
-    mapping = f"column_mapping={{'yours': {missing[0]!r}}} reads a column under another name"
+    lacks = f"the nearest is {_in_words(closest)}, and these rows lack its {_listed(missing)}"
     similar = {name: difflib.get_close_matches(name, missing, 1, _SIMILAR) for name in sorted(present)}
-    renamed = [f"{name!r} to {found[0]!r}" for name, found in similar.items() if found]
-    cure = f"rename {', '.join(renamed)}" if renamed else "add them"
-    return f"the closest format, {closest.name}, also has {', '.join(map(repr, missing))}; {cure} ({mapping})"
+    mapping = {name: found[0] for name, found in similar.items() if found}
+    if mapping:
+        renamed = _listed([f"{name!r} to {found!r}" for name, found in mapping.items()], quoted=False)
+        return f"{lacks}; rename {renamed}, or give column_mapping={mapping!r}"
+    return f"{lacks}; add {agree(len(missing), 'it', 'them')}, or name the columns that hold {agree(len(missing), 'it', 'them')}, as in column_mapping={{'yours': {missing[0]!r}}}"
+
+
+def _in_words(form: Format) -> str:
+    return "our own format" if form.name.startswith("canonical") else f"that of {form.name}"
+
+
+def _listed(names: Sequence[str], quoted: bool = True) -> str:
+    *first, last = [repr(name) if quoted else name for name in names]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _share(form: Format, present: Collection[str]) -> float:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trl_gift.codetext import INDENT, entry_point_of
+from trl_gift.common.words import plural
 from trl_gift.sandbox import AssertTests, CallTests, Outcome, Sandbox, Status, StdioTests, Tests
 from trl_gift.tasks.references import settled
 from trl_gift.tasks.targets import unfit_references
@@ -139,7 +140,7 @@ def validate(
             kept[task.task_id] = task
         elif any(outcome.passed for outcome in references):
             count = sum(outcome.passed for outcome in references)
-            reasons[task.task_id] = f"flaky: the reference passed {count} of {len(references)} runs"
+            reasons[task.task_id] = f"flaky: the reference passed {count} of {plural(len(references), 'run')}"
         else:
             reasons[task.task_id] = _failure(references[0])
     failing = [task for task in read if task.task_id in reasons and not _passes_any(outcomes[task.task_id])]

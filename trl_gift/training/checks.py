@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, Trainer
 
+from trl_gift.common.models import why_unreachable
 from trl_gift.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ def load_config(name: str, revision: str | None = None, trust_remote_code: bool 
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        if not Path(name).exists() and (why := why_unreachable(error)):
+            raise ConfigError(
+                f"model_name_or_path={name!r} is no folder here, is not in the cache, and {why}; check the name and the network, "
+                "or give a local folder."
+            ) from error
         cure = "check the name, log in with `hf auth login` if it is private, or give a local folder"
         if "trust_remote_code" in str(error):
             reason, cure = "it runs code of its own", "read that code and set trust_remote_code=True if you trust it"
@@ -104,7 +110,7 @@ def check_trainable(quantization: BitsAndBytesConfig | None, peft_config: PeftCo
     if peft_config is None:
         raise ConfigError(
             "a quantised model (load_in_4bit, load_in_8bit) cannot be trained itself; train an adapter on it "
-            "(use_peft, or peft_config)."
+            "(peft_config)."
         )
     check_quantization(quantization)
 

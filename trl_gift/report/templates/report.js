@@ -8,6 +8,11 @@
     if (text !== undefined) made.textContent = text;
     return made;
   };
+  // A long name breaks after its slashes and underscores, and not inside a number.
+  const named = (place, text) => {
+    text.split(/(?<=[/_])/).forEach((part, index) => place.append(...(index ? [element("wbr")] : []), part));
+    return place;
+  };
   const words = (status) => status.replace("_", " ");
   const EVALUATION = "evaluation";
   const PAGE = 40;
@@ -106,10 +111,10 @@
   function entry(one) {
     const button = element("button"), first = element("div", "first");
     button.type = "button";
-    first.append(element("i", `key key-${one.status}`), element("span", "", one.task));
+    first.append(element("i", `key key-${one.status}`), named(element("span", "name"), one.task));
     if (times(one)) first.append(drawn(one));
     const facts = [where(one), words(one.status)];
-    if (one.perplexity != null) facts.push(`perplexity ${one.perplexity}`);
+    if (one.perplexity != null) facts.push(`perplexity\u00a0${one.perplexity}`);
     button.append(first, element("div", "second", facts.join(" · ")));
     const lines = (one.program || "").split("\n").map((line) => line.trim()).filter(Boolean);
     button.append(element("div", "snippet", (lines.length > 1 ? lines.slice(1) : lines).join(" ⏎ ")));

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from trl_gift.common.words import json_reason
 from trl_gift.tasks.formats.common import Format, Row, calls, json_field, stdio, visible_and_hidden
 from trl_gift.tasks.formats.readings import Calls
 from trl_gift.tasks.functions import starter_signature
@@ -76,7 +77,7 @@ def _private(row: Row, where: str) -> Any:
         raise bad(where, field, value, f"cannot be unpacked ({error}); give the tests as JSON") from None
     except json.JSONDecodeError as error:
         raise bad(
-            where, field, value, f"unpacks to a text that is not JSON ({error}); give the tests as JSON"
+            where, field, value, f"unpacks to a text that is not JSON ({json_reason(error)}); give the tests as JSON"
         ) from None
 
 
