@@ -38,7 +38,7 @@ from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
 from trl_gift.generation import default_dtype, end_ids, positions_of
-from trl_gift.generation.compact import check_attention
+from trl_gift.generation.compact import check_layers
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
 from trl_gift.report import report_of
@@ -242,7 +242,7 @@ class GiFTTrainer(RoundTrainer):
             args.server_options().check(self.model)
         model_now = self.accelerator.unwrap_model(self.model)
         if args.generation_engine == "compact":
-            check_attention(model_now)
+            check_layers(model_now)
         self.run = RunFolder(args.output_dir)
         if args.prompt_date is None and prints_date(self.processing_class):
             args.prompt_date = self.run.option("prompt_date") or datetime.date.today().isoformat()
