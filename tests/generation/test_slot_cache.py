@@ -82,4 +82,6 @@ def test_rows_come_go_and_part(data):
                 rows.append(list(rows[place]))
         assert [held(cache, row) for row in range(len(rows))] == rows
         assert cache._slots <= SPARE * max(len(rows), 1)
-        assert all(len(buffer) == cache._slots for buffer in (*cache._keys.values(), *cache._values.values(), cache._mask))
+        assert all(
+            len(buffer) == cache._slots for buffer in (*cache._keys.values(), *cache._values.values(), cache._mask)
+        )

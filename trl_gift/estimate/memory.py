@@ -243,7 +243,7 @@ def memory_options(
         weight_bytes=weight_bytes,
         quantization=quantization,
         autocast=bool(config.bf16 or config.fp16),
-        engine=config.generation_engine,
+        engine="compact" if config.generation_engine == "auto" else config.generation_engine,
         rows=min(config.engine_batch_size or DEFAULT_ROWS, max(1, asked)),
         token_budget=config.engine_token_budget,
         num_generations=config.num_generations,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from peft import get_peft_model
-from transformers import AutoModelForCausalLM
 
 from trl_gift.errors import ConfigError
+from trl_gift.training.modalities import auto_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,7 +137,7 @@ def trained_part(config: PretrainedConfig, peft_config: PeftConfig | None) -> Tr
 def _on_meta_device(config: PretrainedConfig) -> Any:
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
+            return auto_class(config).from_config(config)
     except ValueError as error:
         raise ConfigError(f"the model cannot be estimated: {error}") from error
 

@@ -8,6 +8,7 @@ Public names:
 
 - `CompactEngine`: the engine.
 - `check_layers`: raises for a model that the engine cannot decode.
+- `refusal`: why the engine cannot decode a model, in words.
 - `SlotCache`: the key-value cache of one batch, for benchmarks of the decoding step alone.
 - `DEFAULT_ROWS`, `REFILL_SHARE`, `affordable_tokens`, `most_kept_tokens`: the engine's sizes, for estimates of time and memory.
 
@@ -20,12 +21,12 @@ from trl_gift.common.lazy import lazy_names
 from trl_gift.generation.compact.sizes import DEFAULT_ROWS, REFILL_SHARE, affordable_tokens, most_kept_tokens
 
 if TYPE_CHECKING:
-    from trl_gift.generation.compact.layers import check_layers
     from trl_gift.generation.compact.engine import CompactEngine
+    from trl_gift.generation.compact.layers import check_layers, refusal
     from trl_gift.generation.compact.slot_cache import SlotCache
 else:
     __getattr__ = lazy_names(
-        __name__, {"CompactEngine": "engine", "SlotCache": "slot_cache", "check_layers": "layers"}
+        __name__, {"CompactEngine": "engine", "SlotCache": "slot_cache", "check_layers": "layers", "refusal": "layers"}
     )
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "affordable_tokens",
     "check_layers",
     "most_kept_tokens",
+    "refusal",
 ]

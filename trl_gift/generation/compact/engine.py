@@ -277,6 +277,8 @@ class CompactEngine:
             inputs["attention_mask"] = mask
         if self._decoder.takes_positions:
             inputs["position_ids"] = positions
+        if self._decoder.routes:
+            inputs["output_router_logits"] = False  # TRL switches it on for the training
         output = self._model(input_ids=input_ids, use_cache=True, logits_to_keep=1, **inputs)
         logits: torch.Tensor = output.logits[:, -1]
         return logits
@@ -393,7 +395,7 @@ def _free_bytes(model: PreTrainedModel) -> float | None:
         free, _ = torch.cuda.mem_get_info(device)
         return float(free)
     if device.type == "cpu":
-        return machine_memory() - model.get_memory_footprint()
+        return float(machine_memory() - model.get_memory_footprint())
     return None
 
 
@@ -412,5 +414,7 @@ def _affordable_tokens(prefill: DynamicCache, model: PreTrainedModel) -> int | N
 def _affordable_rows(prefill: DynamicCache, model: PreTrainedModel, decoder: Decoder) -> int:
     """Rows whose states take a quarter of the device's free memory, at least one."""
     free = _free_bytes(model)
-    row_bytes = sum(state_bytes(layer) for layer, kind in zip(prefill.layers, decoder.layers, strict=True) if kind.recurs)
+    row_bytes = sum(
+        state_bytes(layer) for layer, kind in zip(prefill.layers, decoder.layers, strict=True) if kind.recurs
+    )
     return max(1, int(free // (_STATES_SHARE * row_bytes))) if free is not None else DEFAULT_ROWS

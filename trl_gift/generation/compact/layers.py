@@ -65,11 +65,13 @@ class Decoder:
         layers: What each layer keeps.
         cache: The argument of the forward pass that takes the cache.
         takes_positions: Whether the forward pass takes positions.
+        routes: Whether the forward pass computes a loss of its experts' routing unless it is told not to.
     """
 
     layers: tuple[Layer, ...]
     cache: str
     takes_positions: bool
+    routes: bool
 
     @property
     def attends(self) -> bool:
@@ -85,7 +87,9 @@ class Decoder:
 def fresh_cache(config: PretrainedConfig) -> DynamicCache:
     """An empty cache of transformers for a model's layers; those with a sliding window keep all tokens in it."""
     cache = DynamicCache(config=config)
-    cache.layers = [DynamicLayer() if isinstance(layer, DynamicSlidingWindowLayer) else layer for layer in cache.layers]
+    cache.layers = [
+        DynamicLayer() if isinstance(layer, DynamicSlidingWindowLayer) else layer for layer in cache.layers
+    ]
     return cache
 
 
@@ -103,13 +107,18 @@ def check_layers(model: PreTrainedModel) -> None:
     decoder_of(model)
 
 
+def refusal(model: PreTrainedModel) -> str:
+    """Why `compact` cannot decode a model, in words; empty if it can."""
+    return _read(_without_adapter(model))[0]
+
+
 def decoder_of(model: PreTrainedModel) -> Decoder:
     """How `compact` decodes a model.
 
     Raises:
         ConfigError: as `check_layers`.
     """
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner = _without_adapter(model)
     reason, found = _read(inner)
     if found is None:
         raise ConfigError(
@@ -117,6 +126,10 @@ def decoder_of(model: PreTrainedModel) -> Decoder:
             "generation_engine='generate'."
         )
     return found
+
+
+def _without_adapter(model: PreTrainedModel) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def _read(model: Any) -> tuple[str, Decoder | None]:
@@ -139,7 +152,9 @@ def _read(model: Any) -> tuple[str, Decoder | None]:
     unknown = next((type(layer).__name__ for layer in kept if type(layer).__name__ not in _KEPT), None)
     if unknown is not None:
         return f"it has layers with a cache of the kind {unknown}", None
-    found = Decoder(tuple(map(_layer, kept)), cache, "position_ids" in parameters)
+    found = Decoder(
+        tuple(map(_layer, kept)), cache, "position_ids" in parameters, "output_router_logits" in parameters
+    )
     if config.model_type in _OUTSIDE or (model._is_stateful and not found.recurs):
         return "it keeps its states outside of the cache", None
     if found.attends and not found.takes_positions:
