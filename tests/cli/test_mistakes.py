@@ -227,7 +227,7 @@ CASES = [
     # The device and the engine
     (run(use_cpu=None), "no GPU that torch can use; set --use_cpu true to run on the CPU"),
     (run("evaluate", use_cpu=None), "no GPU that torch can use; set --use_cpu true to run on the CPU"),
-    (run(vllm_server_base_url="http://x"), "vllm_server_base_url='http://x' needs generation_engine='server', not 'compact'"),
+    (run(vllm_server_base_url="http://x"), "vllm_server_base_url='http://x' needs generation_engine='server', not 'auto'"),
     (run(generation_engine="server", vllm_server_base_url="http://x", server_command="y"), "exclude each other"),
     (run(generation_engine="server", vllm_server_base_url="http://x"), "cannot follow full fine-tuning"),
     # The folder

@@ -17,8 +17,7 @@ from typing import Any
 import transformers
 from packaging.version import Version
 from peft import PeftModel
-from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers import DynamicCache, DynamicLayer, PretrainedConfig, PreTrainedModel
 
 from trl_gift.errors import ConfigError
 
@@ -27,9 +26,10 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 RECURRENT = ("linear_attention", "conv")
 _CHUNKED = "chunked_attention"
 # What a layer keeps, by the class of its cache: keys and values, and states. By name, because older releases lack some.
+_WINDOWED = "DynamicSlidingWindowLayer"
 _KEPT = {
     "DynamicLayer": (True, False),
-    "DynamicSlidingWindowLayer": (True, False),
+    _WINDOWED: (True, False),
     "LinearAttentionLayer": (False, True),
     "LinearAttentionAndFullAttentionLayer": (True, True),
     "DummyLayer": (False, False),
@@ -87,9 +87,7 @@ class Decoder:
 def fresh_cache(config: PretrainedConfig) -> DynamicCache:
     """An empty cache of transformers for a model's layers; those with a sliding window keep all tokens in it."""
     cache = DynamicCache(config=config)
-    cache.layers = [
-        DynamicLayer() if isinstance(layer, DynamicSlidingWindowLayer) else layer for layer in cache.layers
-    ]
+    cache.layers = [DynamicLayer() if _class(layer) == _WINDOWED else layer for layer in cache.layers]
     return cache
 
 
@@ -149,7 +147,7 @@ def _read(model: Any) -> tuple[str, Decoder | None]:
     if recurs and Version(transformers.__version__) < Version(_STATES_SINCE):
         return f"its states need transformers {_STATES_SINCE} or newer", None
     kept = DynamicCache(config=config).layers
-    unknown = next((type(layer).__name__ for layer in kept if type(layer).__name__ not in _KEPT), None)
+    unknown = next((_class(layer) for layer in kept if _class(layer) not in _KEPT), None)
     if unknown is not None:
         return f"it has layers with a cache of the kind {unknown}", None
     found = Decoder(
@@ -167,7 +165,10 @@ def _read(model: Any) -> tuple[str, Decoder | None]:
 
 
 def _layer(cache: Any) -> Layer:
-    attends, recurs = _KEPT[type(cache).__name__]
+    attends, recurs = _KEPT[_class(cache)]
     # Asked of the cache, because a window can be a layer's own.
-    window = cache.sliding_window if isinstance(cache, DynamicSlidingWindowLayer) else None
-    return Layer(attends, window, recurs)
+    return Layer(attends, cache.sliding_window if _class(cache) == _WINDOWED else None, recurs)
+
+
+def _class(cache: object) -> str:
+    return type(cache).__name__

@@ -19,8 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import Cache, DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers import Cache, DynamicCache, DynamicLayer
 
 from trl_gift.generation.compact.layers import FULL, RECURRENT, SLIDING, Layer, keeps_keys
 from trl_gift.generation.compact.states import append_states, take_states
