@@ -26,7 +26,7 @@ from trl_gift.training.modalities import auto_class
 # Text whose logits are compared before and after.
 _PROBE = "def add(a, b):\n    return a + b\n"
 # What rounding of the merged weights changes of the logits, at most, as a share of their spread.
-_ROUNDING = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
+_ROUNDING = {"float64": 1e-3, "float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -99,7 +99,14 @@ def merge_adapter(
         tokenizer.save_pretrained(temporary)
         del merged, adapted, model  # only one copy of a large model fits
         saved = auto_class(config).from_pretrained(temporary, dtype=kind, trust_remote_code=trust_remote_code)
-        _check_same(wanted, _logits(saved.eval(), ids), written, adapter)
+        share = _share(_logits(saved.eval(), ids), wanted)
+        if not share <= _ROUNDING[written]:
+            shutil.rmtree(temporary)
+            raise ConfigError(
+                f"merging {adapter!r} would change the model: its logits differ by {share:.1%} from those of base and adapter, "
+                f"and rounding to {written} explains {_ROUNDING[written]:.1%}; nothing was written. Use base and adapter side "
+                "by side."
+            )
     return Merged(str(target), str(name), adapter, written, parameters)
 
 
@@ -109,20 +116,11 @@ def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
     return logits.double()
 
 
-def _check_same(wanted: torch.Tensor, found: torch.Tensor, dtype: str, adapter: str) -> None:
-    """Compares the logits of base and adapter with those of the saved model.
-
-    Raises:
-        ConfigError: if they are further apart than rounding explains.
-    """
+def _share(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """How far logits are from those that are wanted, as a share of the spread of these."""
     width = min(wanted.shape[-1], found.shape[-1])
     wanted, found = wanted[..., :width], found[..., :width]
-    share = float((found - wanted).norm() / (wanted - wanted.mean(dim=-1, keepdim=True)).norm())
-    if not share <= _ROUNDING[dtype]:
-        raise ConfigError(
-            f"merging {adapter!r} would change the model: its logits differ by {share:.1%} from those of base and adapter, and "
-            f"rounding to {dtype} explains {_ROUNDING[dtype]:.1%}; nothing was written. Use base and adapter side by side."
-        )
+    return float((found - wanted).norm() / (wanted - wanted.mean(dim=-1, keepdim=True)).norm())
 
 
 def _base_config(name: str, revision: str | None, trust_remote_code: bool) -> Any:
