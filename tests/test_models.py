@@ -256,3 +256,30 @@ def test_use_peft_trains_all_linear_layers_without_dropout():
     assert (model.lora_target_modules, model.lora_dropout) == ("all-linear", 0.0)
     model = parse("train", [*start, "--bf16", "false", "--lora_target_modules", "q_proj", "--lora_dropout", "0.1"])[2]
     assert (model.lora_target_modules, model.lora_dropout) == ("q_proj", 0.1)
+
+
+def test_tokens_of_texts_beyond_the_embedding_are_refused(model_factory, tokenizer, make_trainer):
+    longer = copy.deepcopy(tokenizer)
+    longer.add_tokens(["<a>"])
+    line = (
+        rf"the tokenizer has {len(longer)} tokens and the model {len(tokenizer)} embeddings, so '<a>' has none; call "
+    )
+    with pytest.raises(ConfigError, match=line):
+        make_trainer(model_factory(), longer)
+    model = model_factory()
+    model.resize_token_embeddings(len(longer), mean_resizing=False)
+    assert make_trainer(model, longer).train().global_step == 1
+
+
+def test_marks_beyond_the_embedding_harm_only_where_they_are_used(model_factory, tokenizer, make_trainer):
+    longer = copy.deepcopy(tokenizer)
+    longer.add_special_tokens({"extra_special_tokens": ["<image>"]})
+    assert make_trainer(model_factory(), longer).train().global_step == 1
+    longer.chat_template = "<image>{{ messages[0].content }}{{ eos_token }}"
+    with pytest.raises(ConfigError, match="so '<image>' has none"):
+        make_trainer(model_factory(), longer, prompt_format="chat")
+
+
+def test_a_loss_of_the_routing_that_trl_cannot_compute_is_refused(tokenizer, make_trainer):
+    with pytest.raises(ConfigError, match="names no num_experts; set router_aux_loss_coef=0"):
+        make_trainer(make_architecture("granitemoehybrid", tokenizer))

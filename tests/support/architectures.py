@@ -26,6 +26,7 @@ _COMMON = {
     "initializer_range": 0.3,
 }
 _GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
+_NO_ATTENTION = ("intermediate_size", "num_attention_heads", "max_position_embeddings")
 _WINDOW = 8
 _MIXED = {"sliding_window": _WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "decoder_sparse_step": 1}
@@ -150,9 +151,9 @@ ARCHITECTURES = {
         "num_key_value_heads": 4, "num_hidden_layers": 3, "layers_block_type": ["mamba", "mamba", "hybrid"], "mamba_d_state": 8,
         "mamba_headdim": 16, "mamba_ngroups": 1, "n_mamba_heads": 4, "chunk_size": 8, "num_mem_blocks": 1,
         "use_shared_attention_adapter": False, "adapter_rank": 4, "time_step_min": _TIME_STEP}),
-    "mamba": Architecture("MambaConfig", "Mamba, Falcon-Mamba", {"state_size": 8, "time_step_rank": 4}),
+    "mamba": Architecture("MambaConfig", "Mamba, Falcon-Mamba", {"state_size": 8, "time_step_rank": 4}, _NO_ATTENTION),
     "mamba2": Architecture("Mamba2Config", "Mamba 2, Codestral Mamba", {
-        "state_size": 8, "num_heads": 4, "head_dim": 16, "n_groups": 1, "chunk_size": 8}),
+        "state_size": 8, "num_heads": 4, "head_dim": 16, "n_groups": 1, "chunk_size": 8}, _NO_ATTENTION),
     "recurrent_gemma": Architecture("RecurrentGemmaConfig", "RecurrentGemma", {
         "num_key_value_heads": 1, "lru_width": 32, "attention_window_size": _WINDOW,
         "block_types": ["recurrent", "attention"]}),

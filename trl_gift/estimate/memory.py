@@ -157,8 +157,9 @@ def token_budget(shape: ModelShape, trained: Trained, options: MemoryOptions) ->
     if options.token_budget or options.engine != "compact" or options.usable is None:
         return options.token_budget
     free = options.usable - sum(_weights(shape, trained, options).values())
-    # One completion is always let in.
-    return max(options.longest_row, affordable_tokens(free, _token_bytes(shape, options)))
+    token = _token_bytes(shape, options)
+    # One completion is always let in. Tokens of a model of states alone, such as Mamba, have no size.
+    return max(options.longest_row, affordable_tokens(free, token)) if token else None
 
 
 def training_memory(shape: ModelShape, trained: Trained, options: MemoryOptions) -> StageMemory:

@@ -31,7 +31,7 @@ from trl_gift.prompts import PromptFormat, prompt_format
 from trl_gift.run.weights import quantization_in_words
 from trl_gift.sampling.rollouts import Rollouts, RolloutSettings
 from trl_gift.training.adapters import Vocabulary, adapter_tokenizer
-from trl_gift.training.checks import check_model, check_quantization, load_config
+from trl_gift.training.checks import check_model, check_quantization, check_vocabulary, load_config
 from trl_gift.training.modalities import auto_class, load_tokenizer, text_tokenizer
 from trl_gift.training.quantization import keep_trainable_after_sampling
 
@@ -191,6 +191,7 @@ def load(
                 "model's name."
             )
         tokenizer = text_tokenizer(processing_class or load_tokenizer(model.config.name_or_path))
+        check_vocabulary(model, tokenizer, ())
         source = ModelSource(model.config.name_or_path or type(model).__name__)
         url = args.vllm_server_base_url if args and engine == "server" else None
         # A server that runs already has weights of its own; only an adapter can be given to it.
@@ -207,6 +208,7 @@ def load(
         url = args.vllm_server_base_url if args else None
         return LoadedModel(_without_weights(source, options), tokenizer, _facts(source, None, engine, url), True)
     loaded = _load(source, options, engine, processes(args).device)
+    check_vocabulary(loaded, tokenizer, ())
     return LoadedModel(loaded, tokenizer, _facts(source, loaded, engine, args.vllm_server_base_url if args else None))
 
 

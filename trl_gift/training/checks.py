@@ -230,7 +230,7 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     Args:
         model: The model.
         tokenizer: Its tokenizer.
-        prompt_ids: A prompt, with the marks of the chat template.
+        prompt_ids: A prompt, with the marks of the chat template; empty where there is none yet.
 
     Raises:
         ConfigError: if tokens of texts lie beyond the embedding.
@@ -238,10 +238,10 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     rows = model.get_input_embeddings().weight.shape[0]
     if rows == 0:  # sharded: each process holds a part of a flat parameter
         return
-    special = set(tokenizer.all_special_tokens)
+    special = {place for place, token in tokenizer.added_tokens_decoder.items() if token.special}
     beyond = {token: place for token, place in tokenizer.get_vocab().items() if place >= rows}
     used = {*prompt_ids, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id}
-    needed = [token for token, place in beyond.items() if token not in special or place in used]
+    needed = [token for token, place in beyond.items() if place not in special or place in used]
     if needed:
         raise ConfigError(
             f"the tokenizer has {len(tokenizer)} tokens and the model {rows} embeddings, so {min(needed)!r} has none; call "
