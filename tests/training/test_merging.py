@@ -156,7 +156,9 @@ def test_an_adapter_of_one_of_two_tied_layers_changes_the_other_not(tmp_path, mo
     assert (merged.lm_head.weight is merged.model.embed_tokens.weight) == (kind == "neither")
 
 
-def test_an_adapter_of_a_resized_vocabulary(tmp_path, model_folder):
+@pytest.mark.parametrize("kind", ["llama", "gemma"])
+def test_an_adapter_of_a_resized_vocabulary(tmp_path, model_factory, model_folder, kind):
+    model_factory(kind=kind).save_pretrained(model_folder)
     model = AutoModelForCausalLM.from_pretrained(model_folder)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     rows = len(tokenizer) + 3
@@ -173,6 +175,7 @@ def test_an_adapter_of_a_resized_vocabulary(tmp_path, model_folder):
     merge_adapter(str(tmp_path / "adapter"), tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert merged.config.vocab_size == rows
+    assert (merged.lm_head.weight is merged.model.embed_tokens.weight) == (kind == "gemma")
     torch.testing.assert_close(logits(merged), wanted, atol=1e-4, rtol=1e-4)
 
 

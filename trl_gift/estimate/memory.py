@@ -244,6 +244,7 @@ def memory_options(
         weight_bytes=weight_bytes,
         quantization=quantization,
         autocast=bool(config.bf16 or config.fp16),
+        # Which of them it takes depends on the model; `compact` needs more memory.
         engine="compact" if config.generation_engine == "auto" else config.generation_engine,
         rows=min(config.engine_batch_size or DEFAULT_ROWS, max(1, asked)),
         token_budget=config.engine_token_budget,

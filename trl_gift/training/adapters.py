@@ -128,6 +128,7 @@ class Vocabulary:
         weights: Mapping[str, torch.Tensor] = load_peft_weights(adapter, device="cpu", **where)
         named = {id(module): name for name, module in model.named_modules()}
         self._model = model
+        self._is_untied = False
         self._layers = [named[id(layer)] for layer in (model.get_input_embeddings(), model.get_output_embeddings())]
         self.size: int | None = next(filter(None, map(self._rows, weights.items())), None)
 
@@ -144,10 +145,19 @@ class Vocabulary:
         head, embedding = self._model.get_output_embeddings(), self._model.get_input_embeddings()
         if self.size is not None and head.weight is embedding.weight:
             head.weight = torch.nn.Parameter(head.weight.detach().clone())
-            for config in {
-                id(one): one for one in (self._model.config, self._model.config.get_text_config())
-            }.values():
-                config.tie_word_embeddings = False
+            self._say_tied(False)
+            self._is_untied = True
+
+    def tie(self) -> None:
+        """Shares the weights of both layers again if `untie` has parted them and the merged adapter left them alike."""
+        head, embedding = self._model.get_output_embeddings(), self._model.get_input_embeddings()
+        if self._is_untied and torch.equal(head.weight, embedding.weight):
+            head.weight = embedding.weight
+            self._say_tied(True)
+
+    def _say_tied(self, tied: bool) -> None:
+        for config in (self._model.config, self._model.config.get_text_config()):
+            config.tie_word_embeddings = tied
 
     def _rows(self, item: tuple[str, torch.Tensor]) -> int | None:
         """Number of rows of the layer, if a weight of the adapter belongs to one of these layers."""

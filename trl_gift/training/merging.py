@@ -92,12 +92,13 @@ def merge_adapter(
     ids = torch.tensor([tokenizer(_PROBE)["input_ids"]]).clamp(max=model.get_input_embeddings().weight.shape[0] - 1)
     wanted = _logits(adapted, ids)
     merged = adapted.merge_and_unload(safe_merge=True)
+    vocabulary.tie()
     written, parameters = str(merged.dtype).removeprefix("torch."), merged.num_parameters()
     with whole_file(target) as temporary:
         shutil.rmtree(temporary, ignore_errors=True)
         merged.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        del merged, adapted, model  # only one copy of a large model fits
+        del merged, adapted, model, vocabulary  # only one copy of a large model fits
         saved = auto_class(config).from_pretrained(temporary, dtype=kind, trust_remote_code=trust_remote_code)
         share = _share(_logits(saved.eval(), ids), wanted)
         if not share <= _ROUNDING[written]:

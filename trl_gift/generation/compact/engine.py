@@ -26,6 +26,7 @@ import torch
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from trl_gift.common.memory import machine_memory
+from trl_gift.errors import ConfigError
 from trl_gift.generation import decoding, scoring
 from trl_gift.generation.compact.layers import Decoder, decoder_of, fresh_cache, keeps_keys
 from trl_gift.generation.compact.prefix_cache import PrefixCache
@@ -417,4 +418,9 @@ def _affordable_rows(prefill: DynamicCache, model: PreTrainedModel, decoder: Dec
     row_bytes = sum(
         state_bytes(layer) for layer, kind in zip(prefill.layers, decoder.layers, strict=True) if kind.recurs
     )
+    if row_bytes == 0:
+        raise ConfigError(
+            f"generation_engine='compact' cannot decode this model ({model.config.model_type}): it puts no states into the "
+            "cache; use generation_engine='generate'."
+        )
     return max(1, int(free // (_STATES_SHARE * row_bytes))) if free is not None else DEFAULT_ROWS
