@@ -36,7 +36,7 @@ _KEPT = {
 }
 # Models that keep states in their modules, although their config gives them layers of a cache for these.
 _OUTSIDE = ("recurrent_gemma",)
-# Since this release models ask a cache for their states as they ask here.
+# Since this release models ask a cache for their states, and use the keys and values of another layer, as they do here.
 _STATES_SINCE = "5.21"
 # Implementations of attention that take the mask as a tensor.
 _MASKED = ("sdpa", "eager")
@@ -139,13 +139,16 @@ def _read(model: Any) -> tuple[str, Decoder | None]:
     kinds = settings.get("layer_types") or ()
     if cache is None:
         return "its forward pass takes no cache", None
+    recurs = model._is_stateful or not set(RECURRENT).isdisjoint(kinds)
+    older = Version(transformers.__version__) < Version(_STATES_SINCE)
+    if older and recurs:
+        return f"its states need transformers {_STATES_SINCE} or newer", None
+    if older and settings.get("num_kv_shared_layers"):
+        return f"its shared keys and values need transformers {_STATES_SINCE} or newer", None
     if not model._supports_default_dynamic_cache():
         return "it needs a cache of its own class", None
     if _CHUNKED in kinds or (not kinds and settings.get("attention_chunk_size") is not None):
         return "it attends in chunks", None
-    recurs = model._is_stateful or not set(RECURRENT).isdisjoint(kinds)
-    if recurs and Version(transformers.__version__) < Version(_STATES_SINCE):
-        return f"its states need transformers {_STATES_SINCE} or newer", None
     kept = DynamicCache(config=config).layers
     unknown = next((_class(layer) for layer in kept if _class(layer) not in _KEPT), None)
     if unknown is not None:
