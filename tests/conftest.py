@@ -20,14 +20,9 @@ pytest.register_assert_rewrite("tests.support")
 
 from tests import own_warnings  # noqa: E402
 from tests.support.models import make_model  # noqa: E402
+from tests.support.tokenizer_kinds import small_tokenizer  # noqa: E402
 
 _NUMBERS = itertools.count()
-CORPUS = [
-    'def solve(xs):\n    """Sum of the squares of xs."""\n    return sum(x * x for x in xs)\n',
-    "### Code\ndef solve(xs):\n    total = 0\n    for x in xs:\n        total += x\n    return total\n### Description\nAdd all.",
-    "Drop the negative numbers, double the rest and count how many are left over in the list of numbers.",
-    "if while import from class lambda None True False == != <= >= [0] {1: 2} (3, 4) 'text' \"text\" # comment",
-]
 
 
 if importlib.util.find_spec("hypothesis"):  # the contract tests do without it
@@ -101,20 +96,7 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def tokenizer():
     """A byte-level BPE tokenizer of about 300 tokens with an end and a padding token."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<|endoftext|>", "<|pad|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator(CORPUS, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>", pad_token="<|pad|>")
+    return small_tokenizer()
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,9 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import trl_gift
+from tests.support.architectures import make_architecture
 from trl_gift.config import GiFTConfig
+from trl_gift.generation.compact.layers import decoder_of
 from trl_gift.trainer import _REFUSED
 
 REPOSITORY = Path(trl_gift.__file__).parent.parent
@@ -517,6 +519,35 @@ def test_the_cache_interface_of_the_compact_engine():
     keys = torch.randn(2, 3, 4, 5)
     cache.update(keys, keys, 0)
     assert cache.layers[0].keys.shape == cache.layers[0].values.shape == (2, 3, 4, 5), changed
+
+
+def test_what_tells_the_compact_engine_how_layers_differ(model_factory):
+    changed = "transformers says otherwise what layers keep; revise trl_gift.generation.compact.layers"
+    for kind, windows in {"llama": [None, None], "gemma3": [8, None], "mistral": [8, 8]}.items():
+        model = model_factory(kind=kind)
+        found = [layer.window for layer in decoder_of(model).layers]
+        assert found == windows, changed
+        assert model._supports_default_dynamic_cache() is True, changed
+        assert model._is_stateful is False, changed
+        assert model.config._attn_implementation in ("sdpa", "eager"), changed
+
+
+def test_models_whose_layers_differ_take_a_mask_for_each_kind(model_factory):
+    model, ids = model_factory(kind="gemma3"), torch.tensor([[5, 6, 7, 8]])
+    mask = torch.full((1, 1, 4, 4), -torch.inf).triu(1)
+    with torch.no_grad():
+        masks = {"full_attention": mask, "sliding_attention": mask}
+        torch.testing.assert_close(model(input_ids=ids, attention_mask=masks).logits, model(input_ids=ids).logits)
+
+
+@pytest.mark.skipif(Version(transformers.__version__) < Version("5.21"), reason="older caches keep states otherwise")
+def test_states_are_in_tables_of_the_cache_s_layers(tokenizer):
+    """The compact engine copies and drops them by row (trl_gift.generation.compact.states)."""
+    model = make_architecture("qwen3_5_text", tokenizer)
+    cache = transformers.DynamicCache(config=model.config)
+    model(input_ids=torch.tensor([[5, 6, 7], [8, 9, 10]]), past_key_values=cache)
+    layer = cache.layers[0]
+    assert [len(state) for state in (*layer.conv_states.values(), *layer.recurrent_states.values())] == [2, 2]
 
 
 def test_a_four_dimensional_mask_is_used_as_it_is(model_factory):

@@ -1,27 +1,26 @@
-"""Architectures: what each engine serves, and one round of training; tokenizers without a padding token; precisions."""
+"""What models a run takes: the engine that serves each, tokenizers and vocabularies, precisions, what is refused."""
 
 from __future__ import annotations
 
 import copy
+import json
 import math
 
-import numpy as np
 import pytest
 import torch
 
+from tests.support.architectures import make_architecture
 from tests.support.generation import run
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams
-from trl_gift.generation.compact import CompactEngine
+from trl_gift.generation.compact import CompactEngine, refusal
 from trl_gift.playground import playground_tasks
 from trl_gift.sandbox import LocalSandbox
 from trl_gift.trainer import GiFTTrainer
 from trl_gift.training.checks import check_model, load_dtype
 from trl_gift.training.pairs import IGNORED
 
-FULL = ["llama", "qwen2", "qwen3", "gpt2", "gpt_neox", "gemma"]
-WINDOWED = ["gemma2", "gemma3", "mistral"]
 PROMPTS = [
     "def solve(xs):\n",
     "x",
@@ -35,68 +34,6 @@ def requests_for(tokenizer, params, copies=1):
         GenerationRequest(i, tuple(tokenizer(text)["input_ids"]), params, tuple(range(10 * i, 10 * i + copies)))
         for i, text in enumerate(PROMPTS)
     ]
-
-
-def greedily(model, prompt, count):
-    """Tokens and log-probabilities by one whole forward pass for each token, without cache, padding or mask."""
-    ids, logprobs = list(prompt), []
-    for _ in range(count):
-        with torch.no_grad():
-            scores = model(torch.tensor([ids]), use_cache=False).logits[0, -1].log_softmax(-1)
-        ids.append(int(scores.argmax()))
-        logprobs.append(float(scores.max()))
-    return tuple(ids[len(prompt) :]), logprobs
-
-
-@pytest.mark.parametrize("kind", FULL + WINDOWED)
-def test_greedy_codes_are_the_model_s_own(kind, model_factory, tokenizer):
-    """Prompts of different lengths in one batch, padded on the left, longer and shorter than a window."""
-    model = model_factory(kind=kind)
-    requests = requests_for(tokenizer, SamplingParams(16, temperature=0.0))
-    assert len({len(request.prompt_ids) for request in requests}) == len(requests)
-    engines = [GenerateEngine(model, tokenizer), *([CompactEngine(model, tokenizer)] if kind in FULL else [])]
-    found = [run(engine, requests) for engine in engines]
-    for request in requests:
-        tokens, logprobs = greedily(model, request.prompt_ids, 16)
-        for results in found:
-            (completion,) = results[request.key]
-            length = len(completion.token_ids)
-            assert completion.token_ids == tokens[:length]
-            assert length == 16 or completion.finish_reason == "eos"
-            np.testing.assert_allclose(completion.logprobs, logprobs[:length], atol=1e-4)
-
-
-@pytest.mark.parametrize("kind", FULL)
-def test_compact_draws_the_samples_of_generate(kind, model_factory, tokenizer):
-    model = model_factory(kind=kind)
-    requests = requests_for(tokenizer, SamplingParams(12, top_p=0.9), copies=2)
-    reference = run(GenerateEngine(model, tokenizer, batch_size=1), requests)
-    for batch_size in (3, 16):
-        compact = run(CompactEngine(model, tokenizer, batch_size=batch_size), requests)
-        for key, completions in reference.items():
-            assert [c.token_ids for c in compact[key]] == [c.token_ids for c in completions]
-            for ours, theirs in zip(compact[key], completions, strict=True):
-                np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-4)
-
-
-@pytest.mark.parametrize("kind", WINDOWED)
-def test_compact_says_what_it_does_not_serve(kind, model_factory, tokenizer):
-    with pytest.raises(ConfigError, match=r"this model \(.*\) has .*sliding.*; use generation_engine='generate'"):
-        CompactEngine(model_factory(kind=kind), tokenizer)
-
-
-def test_compact_says_so_of_other_states_and_positions(tokenizer):
-    import transformers
-
-    size = {"vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1}
-    mamba = transformers.MambaConfig(state_size=4, **size)
-    bloom = transformers.BloomConfig(
-        n_layer=1, n_head=2, **{k: v for k, v in size.items() if k != "num_hidden_layers"}
-    )
-    for config in (mamba, bloom):
-        model = transformers.AutoModelForCausalLM.from_config(config)
-        with pytest.raises(ConfigError, match="in its forward pass; use generation_engine='generate'"):
-            CompactEngine(model, tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -122,21 +59,28 @@ def make_trainer(tmp_path, tokenizer, sandbox):
     return make
 
 
-@pytest.mark.parametrize("kind", [*FULL, "gemma2", "gemma3"])
-def test_a_round_trains_an_adapter(kind, model_factory, make_trainer):
-    trainer = make_trainer(model_factory(kind=kind), generation_engine="compact" if kind in FULL else "generate")
-    before = {name: value.detach().clone() for name, value in trainer.model.named_parameters() if value.requires_grad}
-    output = trainer.train()
-    assert output.global_step == 1
-    assert math.isfinite(output.training_loss)
-    assert all("lora_" in name for name in before)
-    after = dict(trainer.model.named_parameters())
-    assert any(not torch.equal(value, after[name]) for name, value in before.items())
+def test_auto_takes_the_engine_that_serves_the_model_and_says_why(tokenizer, make_trainer, capfd):
+    args = make_trainer(make_architecture("lfm2", tokenizer)).args
+    assert args.generation_engine == "compact"
+    assert "generation_engine" not in capfd.readouterr().err
+    trainer = make_trainer(make_architecture("minimax", tokenizer), router_aux_loss_coef=0.0)
+    assert trainer.args.generation_engine == "generate"
+    reason = "compact cannot decode this model (it needs a cache of its own class)"
+    assert f"generation_engine='auto' takes 'generate': {reason}." in capfd.readouterr().err.splitlines()
+    trainer.train()
+    assert json.loads((trainer.run.root / "run.json").read_text())["options"]["generation_engine"] == "generate"
 
 
-def test_a_windowed_model_is_refused_before_anything_is_sampled(model_factory, make_trainer):
-    with pytest.raises(ConfigError, match="generation_engine='generate'"):
-        make_trainer(model_factory(kind="gemma2"))
+def test_an_engine_that_is_named_and_cannot_decode_the_model_is_refused_at_construction(tokenizer, make_trainer):
+    line = r"cannot decode this model \(bloom\): its forward pass takes no position_ids; use generation_engine='generate'\."
+    with pytest.raises(ConfigError, match=line):
+        make_trainer(make_architecture("bloom", tokenizer), generation_engine="compact")
+
+
+def test_attention_that_takes_no_mask_is_left_to_generate(model_factory):
+    model = model_factory()
+    model.config._attn_implementation = "flash_attention_2"
+    assert refusal(model) == "attn_implementation='flash_attention_2' takes no mask ('sdpa' does)"
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
@@ -312,3 +256,30 @@ def test_use_peft_trains_all_linear_layers_without_dropout():
     assert (model.lora_target_modules, model.lora_dropout) == ("all-linear", 0.0)
     model = parse("train", [*start, "--bf16", "false", "--lora_target_modules", "q_proj", "--lora_dropout", "0.1"])[2]
     assert (model.lora_target_modules, model.lora_dropout) == ("q_proj", 0.1)
+
+
+def test_tokens_of_texts_beyond_the_embedding_are_refused(model_factory, tokenizer, make_trainer):
+    longer = copy.deepcopy(tokenizer)
+    longer.add_tokens(["<a>"])
+    line = (
+        rf"the tokenizer has {len(longer)} tokens and the model {len(tokenizer)} embeddings, so '<a>' has none; call "
+    )
+    with pytest.raises(ConfigError, match=line):
+        make_trainer(model_factory(), longer)
+    model = model_factory()
+    model.resize_token_embeddings(len(longer), mean_resizing=False)
+    assert make_trainer(model, longer).train().global_step == 1
+
+
+def test_marks_beyond_the_embedding_harm_only_where_they_are_used(model_factory, tokenizer, make_trainer):
+    longer = copy.deepcopy(tokenizer)
+    longer.add_special_tokens({"extra_special_tokens": ["<image>"]})
+    assert make_trainer(model_factory(), longer).train().global_step == 1
+    longer.chat_template = "<image>{{ messages[0].content }}{{ eos_token }}"
+    with pytest.raises(ConfigError, match="so '<image>' has none"):
+        make_trainer(model_factory(), longer, prompt_format="chat")
+
+
+def test_a_loss_of_the_routing_that_trl_cannot_compute_is_refused(tokenizer, make_trainer):
+    with pytest.raises(ConfigError, match="names no num_experts; set router_aux_loss_coef=0"):
+        make_trainer(make_architecture("granitemoehybrid", tokenizer))

@@ -251,14 +251,15 @@ def test_options_with_a_name_of_trl_s_take_its_values():
 
 
 def test_use_vllm_means_the_server_engine():
-    assert config().generation_engine == "compact"
+    assert config().generation_engine == "auto"
     assert config(use_vllm=True).generation_engine == "server"
     assert config(use_vllm=True, generation_engine="server").generation_engine == "server"
     given = config(use_vllm=True, vllm_server_base_url="http://localhost:8000", vllm_gpu_memory_utilization=0.5)
     assert given.server_options().url == "http://localhost:8000"
     assert given.server_options().gpu_memory_utilization == 0.5
-    with pytest.raises(ConfigError, match="use_vllm=True and generation_engine='generate' exclude each other"):
-        config(use_vllm=True, generation_engine="generate")
+    for engine in ("generate", "compact"):
+        with pytest.raises(ConfigError, match=f"use_vllm=True and generation_engine='{engine}' exclude each other"):
+            config(use_vllm=True, generation_engine=engine)
     with pytest.raises(ConfigError, match=r"vllm_mode='colocate' .* is not supported; leave it out: "):
         config(use_vllm=True, vllm_mode="colocate")
 

@@ -316,9 +316,11 @@ class GiFTConfig(SFTConfig):
     samples_private: Annotated[bool | None, MAY_CHANGE] = None
     """Whether a new samples dataset is private. If not given, it is if the model's repository is."""
 
-    generation_engine: Annotated[Literal["compact", "generate", "server"], Stage("Engine"), MAY_CHANGE] = "compact"
-    """Engine that samples: 'compact' (our own decoding loop, for models with full attention), 'generate' (plain
-    transformers, for any model) or 'server' (vLLM or another completion server)."""
+    generation_engine: Annotated[Literal["auto", "compact", "generate", "server"], Stage("Engine"), MAY_CHANGE] = (
+        "auto"
+    )
+    """Engine that samples: 'compact' (our own decoding loop), 'generate' (plain transformers, for any model), 'server'
+    (vLLM or another completion server), or 'auto': 'compact' if it serves the model, else 'generate'."""
 
     use_vllm: Annotated[bool, MAY_CHANGE] = False
     """Sample with vLLM, as in TRL: the same as generation_engine='server'."""
@@ -508,9 +510,10 @@ class GiFTConfig(SFTConfig):
                 "without vllm_server_base_url the run starts a vLLM server on the GPUs that it trains on."
             )
         if self.use_vllm:
-            if self.generation_engine == "generate":
+            if self.generation_engine not in ("auto", "server"):
                 raise ConfigError(
-                    "use_vllm=True and generation_engine='generate' exclude each other; leave one of them out."
+                    f"use_vllm=True and generation_engine={self.generation_engine!r} exclude each other; leave one of them "
+                    "out."
                 )
             self.generation_engine = "server"
         if self.generation_engine == "server":

@@ -37,8 +37,7 @@ from trl_gift.common.words import agree, plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
-from trl_gift.generation import default_dtype, end_ids, positions_of
-from trl_gift.generation.compact import check_attention
+from trl_gift.generation import choose_engine, default_dtype, end_ids, positions_of
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
 from trl_gift.report import report_of
@@ -71,6 +70,7 @@ from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task, is_task_sets, task_sets, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
 from trl_gift.tasks.references import check_references, with_readings
+from trl_gift.training.adapters import without_fused
 from trl_gift.training.checks import (
     check_can_be_saved,
     check_early_stopping,
@@ -78,8 +78,12 @@ from trl_gift.training.checks import (
     check_fills_a_batch,
     check_model,
     check_optimizer,
+    check_router,
     check_trainable,
+    check_vocabulary,
+    load_config,
 )
+from trl_gift.training.modalities import freeze_other_modalities, load_tokenizer, text_tokenizer
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
 from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded, end_checkpoint
@@ -88,7 +92,13 @@ from trl_gift.training.targets import failing_targets
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from transformers import (
+        BitsAndBytesConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+        ProcessorMixin,
+        TrainerCallback,
+    )
 
 Tasks = str | os.PathLike[str] | Iterable[Task | Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 T = TypeVar("T")
@@ -133,7 +143,7 @@ class GiFTTrainer(RoundTrainer):
         eval_dataset: Tasks to measure on, in the same forms; of a dataset on the Hub the split "test". They are never sampled
             for training. Several sets by name, `{"mbpp": ..., "humaneval": ...}`, are measured one after the other, and their
             metrics carry the name: `eval_mbpp_pass@1`. The first set chooses the best round (`keep_best_round`).
-        processing_class: The tokenizer; loaded with the model if not given.
+        processing_class: The tokenizer, or a processor whose tokenizer is used; loaded with the model if not given.
         callbacks: As for `SFTTrainer`.
         quantization_config: As for `SFTTrainer`; with `peft_config` for 4-bit LoRA.
         peft_config: As for `SFTTrainer`.
@@ -175,7 +185,7 @@ class GiFTTrainer(RoundTrainer):
         args: GiFTConfig | None = None,
         train_dataset: Tasks | None = None,
         eval_dataset: Tasks | Mapping[str, Tasks] | None = None,
-        processing_class: PreTrainedTokenizerBase | None = None,
+        processing_class: PreTrainedTokenizerBase | ProcessorMixin | None = None,
         callbacks: list[TrainerCallback] | None = None,
         quantization_config: BitsAndBytesConfig | None = None,
         peft_config: PeftConfig | None = None,
@@ -197,6 +207,7 @@ class GiFTTrainer(RoundTrainer):
             check_trainable(quantization_config, peft_config)
             dtype = default_dtype(trains_weights=peft_config is None, on_gpu=False if args.use_cpu else None)
             args.model_init_kwargs = {"dtype": dtype, **(args.model_init_kwargs or {})}
+        processing_class = _tokenizer(model, processing_class, args)
         self.eval_sets = task_sets(eval_dataset) if eval_dataset is not None else {}
         tasks = tasks_from_rows(train_dataset, "train_dataset", require_tests=args.verify)
         measured = [task for those in self.eval_sets.values() for task in those]
@@ -208,6 +219,7 @@ class GiFTTrainer(RoundTrainer):
         _make_output_dir(args)
         # SFTTrainer sets the seed only after it has built the adapter, and a resumed run needs the very same adapter.
         set_seed(args.seed)
+        peft_config = without_fused(peft_config, _model_type(model, args))
         # SFTTrainer wants data at construction; each round brings its own in this same pre-tokenised form.
         placeholder = Dataset.from_dict({"input_ids": [[0, 0]], "labels": [[-100, 0]]})
         with no_dataset_bars():
@@ -229,6 +241,7 @@ class GiFTTrainer(RoundTrainer):
             check_early_stopping(args)
         if self.is_sharded:
             check_sharded(args, self.accelerator.state)
+        model_now = self.accelerator.unwrap_model(self.model)
         if self.optimizer_cls_and_kwargs is None:
             check_optimizer(args, self.model)
         if not isinstance(self.model, PeftModel):  # of which the adapter alone is saved
@@ -242,16 +255,20 @@ class GiFTTrainer(RoundTrainer):
                 f"hint='reference' shows reference solutions, and none of the {plural(len(self.tasks), 'task')} has one; use "
                 "hint='failing_test'."
             )
+        check_router(model_now)
+        freeze_other_modalities(model_now)
         keep_trainable_after_sampling(self.model)
         if args.generation_engine == "server":
             args.server_options().check(self.model)
-        model_now = self.accelerator.unwrap_model(self.model)
-        if args.generation_engine == "compact":
-            check_attention(model_now)
+        chosen = choose_engine(args.generation_engine, model_now)
+        args.generation_engine = chosen.name
         self.run = RunFolder(args.output_dir)
         if args.prompt_date is None and prints_date(self.processing_class):
             args.prompt_date = self.run.option("prompt_date") or datetime.date.today().isoformat()
         self.prompts = args.prompts(self.processing_class, end_ids(model_now, self.processing_class))
+        if self.tasks:
+            ids = self.prompts.write(self.tasks[0], self.tasks[0].description).ids
+            check_vocabulary(model_now, self.processing_class, ids)
         self.examples = load_examples(args.description_examples)
         self._positions = (
             args.server_options().positions(model_now)
@@ -272,8 +289,9 @@ class GiFTTrainer(RoundTrainer):
         self._tokens_per_second: float | None = None
         if model != named:
             self.say(f"{named} is the folder of a run: its trained model, {model}, is trained on.")
-        if line := self.cleaning.line():
-            self.say(line)
+        for line in (chosen.line, self.cleaning.line()):
+            if line:
+                self.say(line)
         self.rollouts = Rollouts(
             self.model,
             self.processing_class,
@@ -1011,6 +1029,25 @@ class GiFTTrainer(RoundTrainer):
         """Prints a line for people, once, beside the progress bars; on standard error if no file is given."""
         if self.accelerator.is_main_process:
             tqdm.write(self.wording.phrase(line), file=file or sys.stderr)
+
+
+def _tokenizer(model: Any, given: Any, args: GiFTConfig) -> PreTrainedTokenizerBase:
+    """The given tokenizer, or that of the given processor, or the model's own; TRL would take a whole processor."""
+    if given is not None:
+        return text_tokenizer(given)
+    if isinstance(model, str):
+        options = args.model_init_kwargs or {}
+        trusts = bool(options.get("trust_remote_code", args.trust_remote_code))
+        return load_tokenizer(model, options.get("revision"), trusts)
+    return load_tokenizer(str(model.config.name_or_path), trust_remote_code=args.trust_remote_code)
+
+
+def _model_type(model: Any, args: GiFTConfig) -> str:
+    if not isinstance(model, str):
+        return str(model.config.model_type)
+    options = args.model_init_kwargs or {}
+    trusts = bool(options.get("trust_remote_code", args.trust_remote_code))
+    return str(load_config(model, options.get("revision"), trusts).model_type)
 
 
 def _make_output_dir(args: GiFTConfig) -> None:

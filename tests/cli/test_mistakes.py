@@ -225,7 +225,7 @@ CASES = [
     (run("sample", num_processes=2), "--num_processes is not an option of `trl-gift sample`"),
     # The device and the engine
     (run(use_cpu=None), "no GPU that torch can use; set --use_cpu to run on the CPU"),
-    (run(vllm_server_base_url="http://x"), "--vllm_server_base_url http://x needs --generation_engine server, not 'compact'"),
+    (run(vllm_server_base_url="http://x"), "--vllm_server_base_url http://x needs --generation_engine server, not 'auto'"),
     (run(generation_engine="server", vllm_server_base_url="http://x", server_command="y"), "exclude each other"),
     (run(generation_engine="server", vllm_server_base_url="http://x"), "cannot follow full fine-tuning"),
     # The folder

@@ -9,6 +9,7 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
+from tests.support.architectures import ARCHITECTURES, make_config
 from trl_gift import GiFTConfig
 from trl_gift.estimate import memory
 from trl_gift.estimate.advice import Candidate, changes_that_fit
@@ -262,3 +263,16 @@ def test_a_small_run_has_no_more_completions_at_once_than_it_asks_for(given, tas
     config = GiFTConfig("out", use_cpu=True, bf16=False, num_generations=3, **given)
     lengths = PromptLengths(10, 5, 20, 5, None, 12, 10, 12, 10, 12)
     assert memory_options(config, lengths, 4, "none", this_device(True), tasks, measured).rows == rows
+
+
+@pytest.mark.parametrize("kind", ["mamba", "falcon_h1", "gemma3n_text", "bloom", "mistral3", "qwen3_5"])
+def test_other_architectures_can_be_estimated(kind, tokenizer):
+    """Models without attention, with sizes for each layer or other names of them, multimodal ones."""
+    config = make_config(kind, tokenizer)
+    is_text = ARCHITECTURES[kind].text is None
+    config.architectures = ["ForCausalLM" if is_text else "ForConditionalGeneration"]
+    shape = model_shape(config)
+    assert shape.parameters > 0
+    assert isinstance(shape.intermediate, int)
+    assert (shape.keys == 0) == (kind == "mamba")
+    assert trained_part(config, LoraConfig(r=2, target_modules="all-linear")).parameters > 0

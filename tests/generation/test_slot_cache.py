@@ -7,7 +7,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
+from trl_gift.generation.compact.layers import Layer
 from trl_gift.generation.compact.slot_cache import SPARE, SlotCache
+
+WINDOW = 5
+LAYERS = (Layer(), Layer(window=WINDOW), Layer(attends=False, recurs=True))
+
+
+class States:
+    """The layer of transformers' cache that holds states; this one sums up the tokens of a row, and keeps the last."""
+
+    def __init__(self, sums, last):
+        self.conv_states = {0: last}
+        self.recurrent_states = {0: sums, 1: None}
+
+
+def prefill_with_states(prompts):
+    """As `prefill`, of prompts of one length, with a layer with a window and one with a state."""
+    cache = prefill(prompts)
+    cache.update(cache.layers[0].keys, cache.layers[0].values, 1)
+    tokens = torch.tensor(prompts, dtype=torch.float64)
+    cache.layers.append(States(tokens.sum(dim=1), tokens[:, -1:]))
+    return cache
 
 
 def prefill(prompts):
@@ -33,7 +54,20 @@ def step(cache, tokens):
     mask = cache.begin_step()
     new = torch.tensor([float(token) for token in tokens])[:, None, None, None]
     keys, _ = cache.update(new, -new, 0)
-    assert keys.shape[2] == mask.shape[3]
+    if isinstance(mask, torch.Tensor):
+        assert keys.shape[2] == mask.shape[3]
+    else:
+        seen, _ = cache.update(new, -new, 1)
+        assert seen.shape[2] == min(WINDOW, keys.shape[2])
+        assert torch.equal(seen, keys[:, :, -WINDOW:])
+        assert [masks.shape[3] for masks in (mask["full_attention"], mask["sliding_attention"])] == [
+            keys.shape[2], seen.shape[2]
+        ]  # fmt: skip
+        assert torch.equal(mask["sliding_attention"], mask["full_attention"][..., -WINDOW:])
+        assert mask["linear_attention"] is None
+        states = cache.layers[2]
+        states.recurrent_states[0] += new[:, 0, 0, 0]
+        states.conv_states[0].copy_(new[:, 0, 0])
     cache.end_step()
 
 
@@ -49,19 +83,26 @@ def test_a_longer_prompt_joins_after_the_row_before_it_has_left():
 
 
 @settings(max_examples=150)
-@given(st.data())
-def test_rows_come_go_and_part(data):
-    cache, rows, number = SlotCache(), [], 1
+@given(st.booleans(), st.data())
+def test_rows_come_go_and_part(several, data):
+    """With keys and values of all layers alike, or with windows and states."""
+    cache, rows, number = SlotCache(LAYERS if several else ()), [], 1
     for _ in range(data.draw(st.integers(1, 12))):
         actions = ["admit"] if not rows else ["admit", "step", "steps", "leave", "part"]
         match data.draw(st.sampled_from(actions)):
             case "admit":
                 lengths = data.draw(st.lists(st.integers(1, 150), min_size=1, max_size=3))
+                lengths = [lengths[0]] * len(lengths) if several else lengths
                 prompts = []
                 for length in lengths:
                     prompts.append(list(range(number, number + length)))
                     number += length
-                cache.admit(prefill(prompts), lengths, torch.arange(len(prompts)), most=64)
+                cache.admit(
+                    (prefill_with_states if several else prefill)(prompts),
+                    lengths,
+                    torch.arange(len(prompts)),
+                    most=64,
+                )
                 rows += [list(prompt) for prompt in prompts]
             case "step" | "steps" as action:
                 for _ in range(70 if action == "steps" else 1):
@@ -81,5 +122,11 @@ def test_rows_come_go_and_part(data):
                 cache.arrange(len(rows) + 1, [len(rows)], [place], most=64)
                 rows.append(list(rows[place]))
         assert [held(cache, row) for row in range(len(rows))] == rows
+        if several:
+            states = cache.layers[2]
+            assert states.recurrent_states[0].tolist() == [sum(row) for row in rows]
+            assert states.conv_states[0].tolist() == [[row[-1]] for row in rows]
         assert cache._slots <= SPARE * max(len(rows), 1)
-        assert all(len(buffer) == cache._slots for buffer in (*cache._keys, *cache._values, cache._mask))
+        assert all(
+            len(buffer) == cache._slots for buffer in (*cache._keys.values(), *cache._values.values(), cache._mask)
+        )

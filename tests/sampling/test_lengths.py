@@ -9,6 +9,7 @@ import pytest
 from peft import LoraConfig
 from transformers import GPT2Config, LlamaConfig, MambaConfig
 
+from tests.support.architectures import make_config
 from tests.support.engines import ScriptedEngine
 from tests.support.models import make_model
 from tests.support.sandboxes import InstantSandbox
@@ -158,3 +159,10 @@ def test_a_description_that_leaves_no_room_is_not_written_from(positions, used):
     assert {one.description for one in samples if one.step == 1} == {used}
     described = [request for request in engine.requests if request.key[0] == "describe"]
     assert len(described) == (0 if positions == 3 else 3 if used == "d1" else 1)
+
+
+def test_two_sets_of_positions_leave_those_of_short_texts(tokenizer):
+    """Beyond them the rows of a batch would change the positions of one another."""
+    config = make_config("phi3", tokenizer)
+    assert config.max_position_embeddings == 1024
+    assert positions_of(config) == 256

@@ -11,6 +11,12 @@ from trl_gift.playground import model_path
 
 # Whole files: a tokenizer that is trained on single lines joins nothing across line ends.
 TEXT = [path.read_text("utf-8") for path in sorted((Path(__file__).parents[2] / "trl_gift" / "prompts").glob("*.py"))]
+CORPUS = [
+    'def solve(xs):\n    """Sum of the squares of xs."""\n    return sum(x * x for x in xs)\n',
+    "### Code\ndef solve(xs):\n    total = 0\n    for x in xs:\n        total += x\n    return total\n### Description\nAdd all.",
+    "Drop the negative numbers, double the rest and count how many are left over in the list of numbers.",
+    "if while import from class lambda None True False == != <= >= [0] {1: 2} (3, 4) 'text' \"text\" # comment",
+]
 MARKS = ["<|endoftext|>", "<s>", "<|im_start|>", "<|im_end|>"]
 _ASCII = [chr(code) for code in range(33, 127)]
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -90,3 +96,18 @@ def tokenizer_of(kind):
     backend = KINDS[kind]()
     backend.add_special_tokens([AddedToken(mark, special=True) for mark in MARKS])
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", bos_token="<s>")
+
+
+def small_tokenizer():
+    """A byte-level BPE tokenizer of about 300 tokens with an end and a padding token."""
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|endoftext|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(CORPUS, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>", pad_token="<|pad|>")

@@ -12,8 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.cli.main import main
 from trl_gift.errors import ConfigError
+from trl_gift.inference.loading import load
 from trl_gift.playground import playground_tasks
 from trl_gift.run.folder import RunFolder
+from trl_gift.training.adapters import Vocabulary
 from trl_gift.training.merging import merge_adapter
 
 KINDS = {"lora": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}}
@@ -115,3 +117,79 @@ def test_what_is_no_adapter_or_has_no_base(tmp_path, model_folder):
     get_peft_model(AutoModelForCausalLM.from_pretrained(model_folder), prompt).save_pretrained(tmp_path / "prompt")
     with pytest.raises(ConfigError, match="PROMPT_TUNING adapter, which has no weights to merge"):
         merge_adapter(str(tmp_path / "prompt"), tmp_path / "merged")
+
+
+TIED = {
+    "lm_head": {"target_modules": ["lm_head"]},
+    "embed_tokens": {"target_modules": ["embed_tokens"]},
+    "both": {"target_modules": ["lm_head", "embed_tokens", "q_proj"]},
+    "a whole lm_head": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    "a whole embedding": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
+    "neither": {"target_modules": "all-linear"},
+}
+
+
+def disturb(model):
+    """Trains nothing, and changes whatever would be trained."""
+    torch.manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+
+
+@pytest.mark.parametrize("kind", TIED)
+def test_an_adapter_of_one_of_two_tied_layers_changes_the_other_not(tmp_path, model_factory, tokenizer, kind):
+    """Merged into the weights that both share, it did."""
+    base = model_factory(kind="gemma")
+    assert base.lm_head.weight is base.model.embed_tokens.weight
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    adapted = get_peft_model(model, LoraConfig(r=4, **TIED[kind]))
+    disturb(adapted)
+    adapted.save_pretrained(tmp_path / "adapter")
+    wanted = logits(adapted)
+    assert (wanted - logits(base)).abs().max() > 1e-2
+    merge_adapter(str(tmp_path / "adapter"), tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits(merged), wanted, atol=1e-4, rtol=1e-4)
+    assert (merged.lm_head.weight is merged.model.embed_tokens.weight) == (kind == "neither")
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma"])
+def test_an_adapter_of_a_resized_vocabulary(tmp_path, model_factory, model_folder, kind):
+    model_factory(kind=kind).save_pretrained(model_folder)
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    rows = len(tokenizer) + 3
+    tokenizer.add_tokens(["<a>", "<b>", "<c>"])
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
+    disturb(adapted)
+    adapted.save_pretrained(tmp_path / "adapter")
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    wanted = logits(adapted)
+    loaded = load(str(tmp_path / "adapter"), GiFTConfig(str(tmp_path), use_cpu=True, bf16=False))
+    torch.testing.assert_close(logits(loaded.model), wanted)
+    assert len(loaded.tokenizer) == rows
+    merge_adapter(str(tmp_path / "adapter"), tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert merged.config.vocab_size == rows
+    assert (merged.lm_head.weight is merged.model.embed_tokens.weight) == (kind == "gemma")
+    torch.testing.assert_close(logits(merged), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_merged_model_that_computes_something_else_is_not_written(tmp_path, model_factory, tokenizer, monkeypatch):
+    """What is merged into shared weights, as peft would do it, is found out."""
+    model_factory(kind="gemma").save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    adapted = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "base"), LoraConfig(r=4, **TIED["lm_head"])
+    )
+    disturb(adapted)
+    adapted.save_pretrained(tmp_path / "adapter")
+    monkeypatch.setattr(Vocabulary, "untie", lambda self: None)
+    line = r"would change the model: its logits differ by \d+\.\d% .* rounding to float32 explains 0\.1%; nothing was written"
+    with pytest.raises(ConfigError, match=line):
+        merge_adapter(str(tmp_path / "adapter"), tmp_path / "merged")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base"]

@@ -157,8 +157,9 @@ def token_budget(shape: ModelShape, trained: Trained, options: MemoryOptions) ->
     if options.token_budget or options.engine != "compact" or options.usable is None:
         return options.token_budget
     free = options.usable - sum(_weights(shape, trained, options).values())
-    # One completion is always let in.
-    return max(options.longest_row, affordable_tokens(free, _token_bytes(shape, options)))
+    token = _token_bytes(shape, options)
+    # One completion is always let in. Tokens of a model of states alone, such as Mamba, have no size.
+    return max(options.longest_row, affordable_tokens(free, token)) if token else None
 
 
 def training_memory(shape: ModelShape, trained: Trained, options: MemoryOptions) -> StageMemory:
@@ -243,7 +244,8 @@ def memory_options(
         weight_bytes=weight_bytes,
         quantization=quantization,
         autocast=bool(config.bf16 or config.fp16),
-        engine=config.generation_engine,
+        # Which of them it takes depends on the model; `compact` needs more memory.
+        engine="compact" if config.generation_engine == "auto" else config.generation_engine,
         rows=min(config.engine_batch_size or DEFAULT_ROWS, max(1, asked)),
         token_budget=config.engine_token_budget,
         num_generations=config.num_generations,

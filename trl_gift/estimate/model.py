@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from peft import get_peft_model
-from transformers import AutoModelForCausalLM
 
 from trl_gift.errors import ConfigError
+from trl_gift.training.adapters import without_fused
+from trl_gift.training.modalities import auto_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,9 +92,13 @@ def model_shape(config: PretrainedConfig) -> ModelShape:
     # some configs lack are read from the dictionary.
     config = config.get_text_config()
     options = config.to_dict()
-    heads, hidden = config.num_attention_heads, config.hidden_size
-    head_size = options.get("head_dim") or hidden // heads
+    hidden = config.hidden_size
+    # Models of states alone, such as Mamba, have no heads.
+    heads = config.num_attention_heads if "num_attention_heads" in {*options, *config.attribute_map} else 0
+    head_size = options.get("head_dim") or hidden // max(heads, 1)
     intermediate = options.get("intermediate_size") or options.get("n_inner") or 4 * hidden
+    if isinstance(intermediate, list):  # one for each layer, as in Gemma 3n
+        intermediate = max(intermediate)
     head = model.get_output_embeddings()
     linear = [module for module in model.modules() if _is_linear(module) and module is not head]
     return ModelShape(
@@ -116,6 +121,7 @@ def trained_part(config: PretrainedConfig, peft_config: PeftConfig | None) -> Tr
         ConfigError: for an adapter that does not fit the model.
     """
     model = _on_meta_device(config)
+    peft_config = without_fused(peft_config, config.model_type)
     if peft_config is None:
         return Trained(sum(parameter.numel() for parameter in model.parameters()), is_adapter=False)
     inputs = {name: _widths(module)[0] for name, module in model.named_modules() if _is_linear(module)}
@@ -137,7 +143,7 @@ def trained_part(config: PretrainedConfig, peft_config: PeftConfig | None) -> Tr
 def _on_meta_device(config: PretrainedConfig) -> Any:
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config)
+            return auto_class(config).from_config(config)
     except ValueError as error:
         raise ConfigError(f"the model cannot be estimated: {error}") from error
 

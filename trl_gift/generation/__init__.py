@@ -1,13 +1,14 @@
 """Engines: prompts go in; completions with texts, token ids and log-probabilities come out.
 
 The interface and the data that it exchanges are in `engine`. Three engines implement it: `trl_gift.generation.compact`
-(the default: our own decoding loop), `GenerateEngine` (transformers' `generate`, the reference) and
+(our own decoding loop, the default where it serves), `GenerateEngine` (transformers' `generate`, the reference) and
 `trl_gift.generation.server` (a client of vLLM or of another completion server). An engine knows nothing of tasks.
 
 Public names:
 
 - `Engine`, `GenerationRequest`, `SamplingParams`, `Completion`, `GenerationResult`, `FinishReason`: the interface.
 - `GenerateEngine`: the reference engine.
+- `choose_engine`, `ChosenEngine`: which engine samples where the choice is left to us.
 - `end_ids`: the tokens that end a completion of a model.
 - `default_dtype`: the type that weights are loaded in where the user names none.
 - `positions_of`: how many tokens a model can take.
@@ -32,6 +33,7 @@ from trl_gift.generation.engine import (
 )
 
 if TYPE_CHECKING:
+    from trl_gift.generation.choice import ChosenEngine, choose_engine
     from trl_gift.generation.decoding import draw_tokens
     from trl_gift.generation.generate import GenerateEngine
     from trl_gift.generation.model import default_dtype, end_ids
@@ -41,7 +43,9 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "ChosenEngine": "choice",
             "GenerateEngine": "generate",
+            "choose_engine": "choice",
             "default_dtype": "model",
             "draw_tokens": "decoding",
             "end_ids": "model",
@@ -51,6 +55,7 @@ else:
     )
 
 __all__ = [
+    "ChosenEngine",
     "Completion",
     "Engine",
     "FinishReason",
@@ -58,6 +63,7 @@ __all__ = [
     "GenerationRequest",
     "GenerationResult",
     "SamplingParams",
+    "choose_engine",
     "compact",
     "default_dtype",
     "draw_tokens",

@@ -2,7 +2,9 @@
 
 Every row draws its tokens from its own stream, in a logits processor that leaves only the drawn token standing, so
 that `generate` runs greedily and a batch cannot change a sample. The processor also notes the raw log-probabilities.
-Slow and simple: a batch lasts as long as its longest row. The other engines are tested against this one.
+Slow and simple: a batch lasts as long as its longest row. The other engines are tested against this one. Prompts are padded
+on the left; those of models with states (Mamba, linear attention), which padding could enter, share a batch only with
+prompts of their length.
 
 Not covered: sharing the prefill among the completions of one step, and refilling a batch while it runs.
 """
@@ -28,7 +30,7 @@ from transformers import (
 from trl_gift.common.randomness import uniforms
 from trl_gift.generation import decoding, scoring
 from trl_gift.generation.engine import Completion, GenerationRequest, GenerationResult, SamplingParams
-from trl_gift.generation.model import end_ids, evaluation_mode, without_own_settings
+from trl_gift.generation.model import bears_padding, end_ids, evaluation_mode, without_own_settings
 from trl_gift.generation.stops import StopFinder, TokenTexts
 
 _DEFAULT_ROWS = 32
@@ -51,6 +53,7 @@ class GenerateEngine:
         self._batch_size = batch_size or _DEFAULT_ROWS
         self._waiting: dict[SamplingParams, list[GenerationRequest]] = {}
         self._end_ids = end_ids(model, tokenizer)
+        self._pads = bears_padding(model)
         self._texts = TokenTexts(tokenizer)
         self.tokens_generated = 0
 
@@ -70,14 +73,23 @@ class GenerateEngine:
         params = max(self._waiting, key=lambda key: len(self._waiting[key]))
         batch = self._take(params)
         rows = [(request, key) for request in batch for key in request.stream_keys]
-        completions: Iterator[Completion] = (
-            completion
-            for start in range(0, len(rows), self._batch_size)
-            for completion in self._run(rows[start : start + self._batch_size], params)
-        )
+        done: list[Completion | None] = [None] * len(rows)
+        for places in self._batches(rows):
+            for place, completion in zip(places, self._run([rows[place] for place in places], params), strict=True):
+                done[place] = completion
+        completions = (completion for completion in done if completion is not None)
         return [
             GenerationResult(request.key, tuple(islice(completions, len(request.stream_keys)))) for request in batch
         ]
+
+    def _batches(self, rows: Sequence[tuple[GenerationRequest, int]]) -> Iterator[list[int]]:
+        """The places of the rows that run together."""
+        together: dict[int, list[int]] = {}
+        for place, (request, _) in enumerate(rows):
+            together.setdefault(0 if self._pads else len(request.prompt_ids), []).append(place)
+        for places in together.values():
+            for start in range(0, len(places), self._batch_size):
+                yield places[start : start + self._batch_size]
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
         """Log-probability of each completion token after its prompt."""

@@ -18,6 +18,15 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froze
     return frozenset(int(token) for token in (*several, tokenizer.eos_token_id) if token is not None)
 
 
+def bears_padding(model: PreTrainedModel) -> bool:
+    """Whether padding on the left changes nothing: an attention mask hides it.
+
+    Of models with states not all keep it out of these.
+    """
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    return not whole._is_stateful and bool(whole._supports_default_dynamic_cache())
+
+
 @contextmanager
 def evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
     """Puts the model into evaluation mode for the block, and then each of its parts back into the mode that it was in."""

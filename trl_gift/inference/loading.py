@@ -12,26 +12,27 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from accelerate import PartialState, init_empty_weights
 from accelerate.utils import extract_model_from_parallel
 from huggingface_hub import try_to_load_from_cache
 from peft import PeftModel, load_peft_weights
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
+from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 
 from trl_gift.common.models import as_model
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import EvaluationSettings
-from trl_gift.generation import default_dtype, end_ids
+from trl_gift.generation import choose_engine, default_dtype, end_ids
 from trl_gift.inference.sources import ModelSource, find_source
 from trl_gift.prompts import PromptFormat, prompt_format
 from trl_gift.run.weights import quantization_in_words
 from trl_gift.sampling.rollouts import Rollouts, RolloutSettings
-from trl_gift.training.adapters import adapter_tokenizer
-from trl_gift.training.checks import check_model, check_quantization, load_config
+from trl_gift.training.adapters import Vocabulary, adapter_tokenizer
+from trl_gift.training.checks import check_model, check_quantization, check_vocabulary, load_config
+from trl_gift.training.modalities import auto_class, load_tokenizer, text_tokenizer
 from trl_gift.training.quantization import keep_trainable_after_sampling
 
 if TYPE_CHECKING:
@@ -189,7 +190,8 @@ def load(
                 f"{name} is an argument of from_pretrained, and the model is loaded already; leave it out, or give the "
                 "model's name."
             )
-        tokenizer = processing_class or _tokenizer_of(model.config.name_or_path)
+        tokenizer = text_tokenizer(processing_class or load_tokenizer(model.config.name_or_path))
+        check_vocabulary(model, tokenizer, ())
         source = ModelSource(model.config.name_or_path or type(model).__name__)
         url = args.vllm_server_base_url if args and engine == "server" else None
         # A server that runs already has weights of its own; only an adapter can be given to it.
@@ -201,11 +203,12 @@ def load(
     source = find_source(model, base, options.pop("revision", None)) if isinstance(model, str) else model
     options = _as_trained(source, options, engine)
     _check(source, options, engine, processing_class is None)
-    tokenizer = processing_class or _tokenizer(source, options)
+    tokenizer = text_tokenizer(processing_class or _tokenizer(source, options))
     if engine == "server" and source.adapter is None:
         url = args.vllm_server_base_url if args else None
         return LoadedModel(_without_weights(source, options), tokenizer, _facts(source, None, engine, url), True)
     loaded = _load(source, options, engine, processes(args).device)
+    check_vocabulary(loaded, tokenizer, ())
     return LoadedModel(loaded, tokenizer, _facts(source, loaded, engine, args.vllm_server_base_url if args else None))
 
 
@@ -253,10 +256,12 @@ def _load(source: ModelSource, options: Mapping[str, Any], engine: str, device: 
         "device_map": None if place.type == "cpu" else {"": place},
         **options,
     }
-    model = AutoModelForCausalLM.from_pretrained(source.model, revision=source.revision, **given)
+    config = load_config(source.model, source.revision, bool(options.get("trust_remote_code")))
+    model = auto_class(config).from_pretrained(source.model, revision=source.revision, **given)
     keep_trainable_after_sampling(model)  # 4-bit layers then compute as they did in the run
     if source.adapter is None:
         return model
+    Vocabulary(source.adapter, model, source.adapter_revision).fit()
     where = {"revision": source.adapter_revision} if source.adapter_revision else {}
     # Trainable only for its name: that of an export is a hash of the trainable weights.
     adapted = PeftModel.from_pretrained(
@@ -280,7 +285,7 @@ def _without_weights(source: ModelSource, options: Mapping[str, Any]) -> Any:
     trusts = bool(options.get("trust_remote_code"))
     config = AutoConfig.from_pretrained(source.model, revision=source.revision, trust_remote_code=trusts)
     with init_empty_weights(include_buffers=True):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trusts)
+        model = auto_class(config).from_config(config, trust_remote_code=trusts)
     model.config.name_or_path = source.model
     try:
         model.generation_config = GenerationConfig.from_pretrained(source.model, revision=source.revision)
@@ -300,18 +305,9 @@ def _has_tokenizer(adapter: str) -> bool:
     return (Path(adapter) / "tokenizer_config.json").exists()
 
 
-def _tokenizer_of(name: str) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"processing_class is missing, and {name!r}, where the model was loaded from, holds no tokenizer; give it as "
-            "processing_class."
-        ) from error
-    return tokenizer
-
-
-def _facts(source: ModelSource, model: Any, engine: str, server: str | None) -> ModelFacts:
+def _facts(
+    source: ModelSource, model: Any, engine: Literal["auto", "compact", "generate", "server"], server: str | None
+) -> ModelFacts:
     return ModelFacts(
         model=source.model,
         adapter=source.adapter,
@@ -323,7 +319,7 @@ def _facts(source: ModelSource, model: Any, engine: str, server: str | None) -> 
         if model is not None
         else None,
         dtype=str(model.dtype).removeprefix("torch.") if model is not None else None,
-        engine=engine,
+        engine=choose_engine(engine, model).name if model is not None else engine,
         server=server,
         device=model.device.type if model is not None else None,
     )

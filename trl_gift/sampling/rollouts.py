@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from accelerate.utils import gather_object
 
-from trl_gift.generation import Engine, GenerateEngine
+from trl_gift.generation import Engine, GenerateEngine, choose_engine
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.prompts import Example, PromptFormat
 from trl_gift.sampling.chain import SAMPLERS
@@ -48,7 +48,7 @@ class RolloutSettings:
     """How completions are generated and programs are run.
 
     Attributes:
-        engine: `"compact"`, `"generate"` or `"server"`.
+        engine: `"auto"`, `"compact"`, `"generate"` or `"server"`.
         batch_size: Largest number of completions that the engine generates at once; None for the engine's own choice.
         token_budget: Largest number of tokens (prompts and longest completions) that are in flight at once; None for the
             engine's own choice.
@@ -60,7 +60,7 @@ class RolloutSettings:
         quiet: Whether to draw no progress bars.
     """
 
-    engine: str = "compact"
+    engine: Literal["auto", "compact", "generate", "server"] = "auto"
     batch_size: int | None = None
     token_budget: int | None = None
     server: ServerOptions | None = None
@@ -221,7 +221,7 @@ class Rollouts:
     @contextmanager
     def _make_engine(self) -> Iterator[Engine]:
         settings = self.settings
-        match settings.engine:
+        match choose_engine(settings.engine, self.model).name:
             case "compact":
                 yield CompactEngine(self.model, self.tokenizer, settings.batch_size, settings.token_budget)
             case "generate":

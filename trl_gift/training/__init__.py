@@ -1,8 +1,19 @@
 """From samples to weights.
 
 Public modules: `selection` (K samples for each task), `targets` (what is learned gives what passed), `pairs` (training pairs as token ids), `rounds` (consecutive `train()`
-calls as one run; needs torch), `quantization`, `adapters` (what a saved adapter says of itself), `merging` (an
+calls as one run; needs torch), `quantization`, `adapters` (what a saved adapter says of itself and changes), `modalities` (multimodal checkpoints used for text), `merging` (an
 adapter into its base), `checks` (a model before it is loaded), `sft_fields` (what every option of `SFTConfig` does here).
 """
 
-__all__ = ["adapters", "checks", "merging", "pairs", "quantization", "rounds", "selection", "sft_fields", "targets"]
+__all__ = [
+    "adapters",
+    "checks",
+    "merging",
+    "modalities",
+    "pairs",
+    "quantization",
+    "rounds",
+    "selection",
+    "sft_fields",
+    "targets",
+]

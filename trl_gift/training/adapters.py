@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
-from peft import PeftConfig
+from peft import LoraConfig, PeftConfig, load_peft_weights
 from transformers import AutoTokenizer
 
 from trl_gift.errors import ConfigError
 
+# peft refuses adapters on these modules of these models: their fused kernels read the weights.
+_MAMBA = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
+_FUSED = ("conv1d", "out_proj")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -92,3 +98,73 @@ def adapter_tokenizer(adapter: str, base: str, revision: str | None, trust_remot
     if (Path(adapter) / "tokenizer_config.json").exists():
         return AutoTokenizer.from_pretrained(adapter)
     return AutoTokenizer.from_pretrained(base, revision=revision, trust_remote_code=trust_remote_code)
+
+
+def without_fused(adapter: PeftConfig | None, model_type: str) -> PeftConfig | None:
+    """An adapter of all linear layers without those that peft refuses for this type of model; others are as they were."""
+    if not isinstance(adapter, LoraConfig) or model_type not in _MAMBA:
+        return adapter
+    if adapter.target_modules != "all-linear" or adapter.exclude_modules:
+        return adapter
+    fitting = copy.copy(adapter)
+    fitting.exclude_modules = list(_FUSED)
+    return fitting
+
+
+class Vocabulary:
+    """What an adapter changes of the layers that have a row for each token.
+
+    Args:
+        adapter: A folder, or a name on the Hub.
+        model: The base model, without the adapter.
+        revision: Of the adapter on the Hub.
+
+    Attributes:
+        size: Rows of these layers in the adapter; None if it does not hold any of them.
+    """
+
+    def __init__(self, adapter: str, model: Any, revision: str | None = None) -> None:
+        where = {"revision": revision} if revision else {}
+        weights: Mapping[str, torch.Tensor] = load_peft_weights(adapter, device="cpu", **where)
+        named = {id(module): name for name, module in model.named_modules()}
+        self._model = model
+        self._is_untied = False
+        self._layers = [named[id(layer)] for layer in (model.get_input_embeddings(), model.get_output_embeddings())]
+        self.size: int | None = next(filter(None, map(self._rows, weights.items())), None)
+
+    def fit(self) -> None:
+        """Gives the base as many rows as the adapter has: it was trained with a resized vocabulary."""
+        if self.size not in (None, self._model.get_input_embeddings().weight.shape[0]):
+            self._model.resize_token_embeddings(self.size, mean_resizing=False)
+
+    def untie(self) -> None:
+        """Gives the output layer weights of its own if they are those of the embedding and the adapter changes one of them.
+
+        Merged into shared weights, what is meant for one layer would change both.
+        """
+        head, embedding = self._model.get_output_embeddings(), self._model.get_input_embeddings()
+        if self.size is not None and head.weight is embedding.weight:
+            head.weight = torch.nn.Parameter(head.weight.detach().clone())
+            self._say_tied(False)
+            self._is_untied = True
+
+    def tie(self) -> None:
+        """Shares the weights of both layers again if `untie` has parted them and the merged adapter left them alike."""
+        head, embedding = self._model.get_output_embeddings(), self._model.get_input_embeddings()
+        if self._is_untied and torch.equal(head.weight, embedding.weight):
+            head.weight = embedding.weight
+            self._say_tied(True)
+
+    def _say_tied(self, tied: bool) -> None:
+        for config in (self._model.config, self._model.config.get_text_config()):
+            config.tie_word_embeddings = tied
+
+    def _rows(self, item: tuple[str, torch.Tensor]) -> int | None:
+        """Number of rows of the layer, if a weight of the adapter belongs to one of these layers."""
+        key, weight = item
+        for layer in self._layers:
+            if key.endswith((f".{layer}.weight", f".{layer}.lora_B.weight")):
+                return int(weight.shape[0])
+            if key.endswith(f".{layer}.lora_embedding_A"):
+                return int(weight.shape[1])
+        return None

@@ -21,7 +21,13 @@ from trl_gift.errors import ConfigError
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel, TrainingArguments
+    from transformers import (
+        BitsAndBytesConfig,
+        PretrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+        TrainingArguments,
+    )
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MEASURED = re.compile(r"(sampled_pass@\d+|pass@1)(_low|_high)?")
@@ -202,6 +208,51 @@ def check_can_be_saved(model: PreTrainedModel) -> None:
             f"the model's generation config is not valid, so the trained model could not be saved: {reason} Change "
             f"model.generation_config, or generation_config.json in the model's folder."
         ) from error
+
+
+def check_router(model: PreTrainedModel) -> None:
+    """Checks that TRL can compute the loss of the experts' routing, which it does from a name that some configs lack.
+
+    Args:
+        model: The model as TRL has prepared it.
+
+    Raises:
+        ConfigError: if the first training step would fail.
+    """
+    config = model.config.get_text_config()
+    settings = config.to_dict()
+    if settings.get("output_router_logits") and "num_experts" not in {*settings, *config.attribute_map}:
+        raise ConfigError(
+            f"router_aux_loss_coef: TRL cannot compute the loss of the routing of this model ({config.model_type}), whose config "
+            "names no num_experts; set router_aux_loss_coef=0."
+        )
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int]) -> None:
+    """Checks that the model has an embedding for every token that its texts are made of.
+
+    Some tokenizers have marks for images beyond the embedding of a model of text; these do no harm.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        prompt_ids: A prompt, with the marks of the chat template; empty where there is none yet.
+
+    Raises:
+        ConfigError: if tokens of texts lie beyond the embedding.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if rows == 0:  # sharded: each process holds a part of a flat parameter
+        return
+    special = {place for place, token in tokenizer.added_tokens_decoder.items() if token.special}
+    beyond = {token: place for token, place in tokenizer.get_vocab().items() if place >= rows}
+    used = {*prompt_ids, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id}
+    needed = [token for token, place in beyond.items() if place not in special or place in used]
+    if needed:
+        raise ConfigError(
+            f"the tokenizer has {len(tokenizer)} tokens and the model {rows} embeddings, so {min(needed)!r} has none; call "
+            "model.resize_token_embeddings(len(tokenizer)) and save the model, or give its own tokenizer."
+        )
 
 
 def check_optimizer(args: TrainingArguments, model: PreTrainedModel) -> None:

@@ -2,12 +2,13 @@
 
 Modules: `engine` (the loop), `rows` (completions that are equal so far), `slot_cache` (keys and values of what is in
 flight), `prefix_cache` (keys and values of earlier prompts), `replay` (tokens drawn earlier), `sizes` (how much is in
-flight), `attention` (which models it can decode).
+flight), `layers` (which models it can decode), `states` (of linear attention, Mamba and short convolutions).
 
 Public names:
 
 - `CompactEngine`: the engine.
-- `check_attention`: raises for a model that the engine cannot decode.
+- `check_layers`: raises for a model that the engine cannot decode.
+- `refusal`: why the engine cannot decode a model, in words.
 - `SlotCache`: the key-value cache of one batch, for benchmarks of the decoding step alone.
 - `DEFAULT_ROWS`, `REFILL_SHARE`, `affordable_tokens`, `most_kept_tokens`: the engine's sizes, for estimates of time and memory.
 
@@ -20,12 +21,12 @@ from trl_gift.common.lazy import lazy_names
 from trl_gift.generation.compact.sizes import DEFAULT_ROWS, REFILL_SHARE, affordable_tokens, most_kept_tokens
 
 if TYPE_CHECKING:
-    from trl_gift.generation.compact.attention import check_attention
     from trl_gift.generation.compact.engine import CompactEngine
+    from trl_gift.generation.compact.layers import check_layers, refusal
     from trl_gift.generation.compact.slot_cache import SlotCache
 else:
     __getattr__ = lazy_names(
-        __name__, {"CompactEngine": "engine", "SlotCache": "slot_cache", "check_attention": "attention"}
+        __name__, {"CompactEngine": "engine", "SlotCache": "slot_cache", "check_layers": "layers", "refusal": "layers"}
     )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "CompactEngine",
     "SlotCache",
     "affordable_tokens",
-    "check_attention",
+    "check_layers",
     "most_kept_tokens",
+    "refusal",
 ]

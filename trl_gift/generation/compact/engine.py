@@ -7,9 +7,11 @@ over a preallocated cache (`slot_cache`); a finished row leaves at once and wait
 beginning of a prompt is taken from earlier prompts that began alike (`prefix_cache`), and tokens that an earlier
 completion drew with the same numbers are not drawn again (`replay`). Sampling log-probabilities come with the tokens.
 
-Not covered: models with sliding-window or linear attention layers, which keep other state than keys and values of all
-tokens, and models whose positions are biases on the attention (ALiBi). They are refused with a pointer to the
-`generate` engine.
+Layers with sliding windows see the last columns of the cache. States that every token changes (linear attention, Mamba,
+short convolutions) belong to a row as its keys and values do. They cannot be padded and hold nothing of a prompt's beginning
+alone, so with them prompts of one length share a pass, and every prompt goes through the model from its first token.
+
+Not covered: what `layers` refuses, with a pointer to the `generate` engine.
 """
 
 from __future__ import annotations
@@ -17,19 +19,22 @@ from __future__ import annotations
 import heapq
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from trl_gift.common.memory import machine_memory
+from trl_gift.errors import ConfigError
 from trl_gift.generation import decoding, scoring
-from trl_gift.generation.compact.attention import check_attention
+from trl_gift.generation.compact.layers import Decoder, decoder_of, fresh_cache, keeps_keys
 from trl_gift.generation.compact.prefix_cache import PrefixCache
 from trl_gift.generation.compact.replay import Trace, Traces, in_common
 from trl_gift.generation.compact.rows import Flight, Row, Strand, next_numbers
 from trl_gift.generation.compact.sizes import DEFAULT_ROWS, REFILL_SHARE, affordable_tokens, most_kept_tokens
 from trl_gift.generation.compact.slot_cache import SlotCache
+from trl_gift.generation.compact.states import state_bytes
 from trl_gift.generation.engine import Completion, GenerationRequest, GenerationResult, SamplingParams
 from trl_gift.generation.model import end_ids, evaluation_mode
 from trl_gift.generation.stops import StopFinder, TokenTexts
@@ -40,6 +45,9 @@ logger = logging.getLogger(__name__)
 _PASS_IN_TOKENS = 64
 # After running out of memory, this many decoding steps without an error double the number of places again.
 _CALM_STEPS = 512
+
+# States of rows take at most this part of the free memory: one in so many.
+_STATES_SHARE = 4
 
 # So many tokens of each completion in flight, at most, between two looks of the caller at what it does beside.
 _TOKENS_PER_STEP = 32
@@ -52,7 +60,7 @@ class CompactEngine:
     number of places is halved, and grows back after a calm while.
 
     Args:
-        model: A causal language model with full attention, with or without an adapter.
+        model: A causal language model that `check_layers` accepts, with or without an adapter.
         tokenizer: Its tokenizer, with an end token.
         batch_size: Most completions in flight, and so most rows; 256 if not given.
         token_budget: Most tokens (prompt and longest completion) of all completions in flight; if not given, what half
@@ -61,7 +69,7 @@ class CompactEngine:
             CPU as many as `batch_size` allows. Up to an eighth as many tokens of earlier prompts are kept besides.
 
     Raises:
-        ConfigError: for a model whose layers are not all full attention.
+        ConfigError: for a model that it cannot decode.
     """
 
     def __init__(
@@ -71,7 +79,7 @@ class CompactEngine:
         batch_size: int | None = None,
         token_budget: int | None = None,
     ) -> None:
-        check_attention(model)
+        self._decoder = decoder_of(model)
         self._model = model
         self._tokenizer = tokenizer
         self._most_places = batch_size or DEFAULT_ROWS
@@ -83,12 +91,14 @@ class CompactEngine:
         self._waiting: list[tuple[int, int, Flight]] = []
         self._submitted = 0
         self._pending = 0
-        self._cache = SlotCache()
+        self._cache = SlotCache(self._decoder.layers)
         self._rows: list[Row] = []
         # Rows that are about to join, each with the number of its tokens that the model must compute; the largest number last.
         self._joining: list[tuple[int, Row]] = []
         self._on_cpu = model.device.type == "cpu"
         self._most_padding = _PASS_IN_TOKENS if self._on_cpu else math.inf
+        if self._decoder.recurs:
+            self._most_padding = 0
         self._prefixes = PrefixCache(0)
         self._is_measured = False
         # Completions of all rows; they bound the rows, however soon they part.
@@ -213,7 +223,10 @@ class CompactEngine:
         lengths = [len(prompt) for prompt in prompts]
         longest = max(lengths)
         width = max(len(prompt) - self._prefixes.known(prompt) for prompt in prompts)
-        prefill = self._prefixes.past(prompts, [max(length - width, 0) for length in lengths])
+        if self._decoder.recurs:
+            prefill = fresh_cache(self._model.config)
+        else:
+            prefill = self._prefixes.past(prompts, [max(length - width, 0) for length in lengths])
         if width == 1 < min(lengths):
             # Only the last token is new: the decoding step that follows takes it along.
             self._cache.admit(prefill, [length - 1 for length in lengths], places, most=self._in_flight)
@@ -222,43 +235,54 @@ class CompactEngine:
         input_ids = [[pad] * (width - len(prompt)) + list(prompt[-width:]) for prompt in prompts]
         mask = torch.tensor([[0] * (longest - length) + [1] * length for length in lengths], device=device)
         positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
-        output = self._model(
-            input_ids=torch.tensor(input_ids, device=device),
-            attention_mask=mask,
-            position_ids=positions[:, -width:],
-            past_key_values=prefill,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        logits = self._logits(torch.tensor(input_ids, device=device), mask, positions[:, -width:], prefill)
         if not self._is_measured:
             self._measure(prefill, max(strand.budget for row in rows for strand in row.strands))
         self._prefixes.add(prompts, prefill)
         self._cache.admit(prefill, lengths, places, most=self._in_flight)
-        self._draw(len(self._rows) - len(rows), output.logits[:, -1].index_select(0, places))
+        self._draw(len(self._rows) - len(rows), logits.index_select(0, places))
 
     def _measure(self, prefill: DynamicCache, longest: int) -> None:
         """Finds out how much may be in flight and how much may be kept, now that the size of a token is known."""
         if self._token_budget is None:
             self._token_budget = _affordable_tokens(prefill, self._model)
-        kept = most_kept_tokens(self._on_cpu, self._token_budget, self._places * longest)
-        self._prefixes = PrefixCache(kept)
+        if self._decoder.recurs:
+            self._most_places = min(self._most_places, _affordable_rows(prefill, self._model, self._decoder))
+            self._places = min(self._places, self._most_places)
+        else:
+            kept = most_kept_tokens(self._on_cpu, self._token_budget, self._places * longest)
+            self._prefixes = PrefixCache(kept)
         self._is_measured = True
 
     def _decode(self) -> None:
         """One token for every completion in flight."""
         device = self._model.device
         mask = self._cache.begin_step()
-        output = self._model(
-            input_ids=torch.tensor([[row.last_id] for row in self._rows], device=device),
-            attention_mask=mask,
-            position_ids=torch.tensor([[row.length - 1] for row in self._rows], device=device),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        input_ids = torch.tensor([[row.last_id] for row in self._rows], device=device)
+        positions = torch.tensor([[row.length - 1] for row in self._rows], device=device)
+        logits = self._logits(input_ids, mask, positions, self._cache)
         self._cache.end_step()
-        self._draw(0, output.logits[:, -1])
+        self._draw(0, logits)
         self._advance()
+
+    def _logits(
+        self,
+        input_ids: torch.Tensor,
+        mask: torch.Tensor | Mapping[str, torch.Tensor | None],
+        positions: torch.Tensor,
+        past: Cache,
+    ) -> torch.Tensor:
+        """The logits after the last token of each row, `(rows, vocabulary)`."""
+        inputs: dict[str, Any] = {self._decoder.cache: past}
+        if self._decoder.attends:
+            inputs["attention_mask"] = mask
+        if self._decoder.takes_positions:
+            inputs["position_ids"] = positions
+        if self._decoder.routes:
+            inputs["output_router_logits"] = False  # TRL switches it on for the training
+        output = self._model(input_ids=input_ids, use_cache=True, logits_to_keep=1, **inputs)
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
 
     def _draw(self, first: int, logits: torch.Tensor) -> None:
         """Draws the next token of every strand of the rows from `first` on; rows part and leave accordingly."""
@@ -351,7 +375,7 @@ class CompactEngine:
         self._in_flight = 0
         self._places = max(1, self._places // 2)
         self._calm = 0
-        self._cache = SlotCache()
+        self._cache = SlotCache(self._decoder.layers)
         self._prefixes = PrefixCache(self._prefixes.most_tokens // 2)
         logger.warning("out of memory; generating %d completions at once from now on", self._places)
         if torch.cuda.is_available():
@@ -365,18 +389,38 @@ class CompactEngine:
             self._calm = 0
 
 
-def _affordable_tokens(prefill: DynamicCache, model: PreTrainedModel) -> int | None:
-    """Tokens whose keys and values take half of the device's free memory; None where that is not known."""
+def _free_bytes(model: PreTrainedModel) -> float | None:
+    """The device's free memory, as `affordable_tokens` counts it; None where that is not known."""
     device = model.device
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-    elif device.type == "cpu":
-        free = machine_memory() - model.get_memory_footprint()
-    else:
-        return None
+        return float(free)
+    if device.type == "cpu":
+        return float(machine_memory() - model.get_memory_footprint())
+    return None
+
+
+def _affordable_tokens(prefill: DynamicCache, model: PreTrainedModel) -> int | None:
+    """Tokens whose keys and values take half of the device's free memory; None where that is not known."""
+    free = _free_bytes(model)
     token_bytes: int = sum(
         tensor.element_size() * tensor.shape[1] * tensor.shape[3]
         for layer in prefill.layers
+        if keeps_keys(layer)
         for tensor in (layer.keys, layer.values)
     )
-    return affordable_tokens(free, token_bytes)
+    return affordable_tokens(free, token_bytes) if free is not None and token_bytes else None
+
+
+def _affordable_rows(prefill: DynamicCache, model: PreTrainedModel, decoder: Decoder) -> int:
+    """Rows whose states take a quarter of the device's free memory, at least one."""
+    free = _free_bytes(model)
+    row_bytes = sum(
+        state_bytes(layer) for layer, kind in zip(prefill.layers, decoder.layers, strict=True) if kind.recurs
+    )
+    if row_bytes == 0:
+        raise ConfigError(
+            f"generation_engine='compact' cannot decode this model ({model.config.model_type}): it puts no states into the "
+            "cache; use generation_engine='generate'."
+        )
+    return max(1, int(free // (_STATES_SHARE * row_bytes))) if free is not None else DEFAULT_ROWS
