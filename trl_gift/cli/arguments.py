@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -230,9 +231,14 @@ def _check_named(command: str, named: str | None, given: argparse.Namespace) -> 
         raise ConfigError("model_name_or_path is missing; name a model on the Hub or a local folder.")
     if given.dataset_name is None and (command != "evaluate" or given.eval_dataset_name is None):
         if named is not None and RunFolder(named).exists:
+            own = RunFolder(named).read("run.json").get("measured")
+            again = (
+                f"those of the run: `{shlex.join(['trl-gift', 'evaluate', named, *own])}`"
+                if own
+                else "the run's file with --config"
+            )
             raise ConfigError(
-                f"the run in {named!r} does not hold the tasks themselves; name them with --eval_dataset_name, or give the "
-                "run's file with --config."
+                f"the run in {named!r} does not hold the tasks themselves; name them with --eval_dataset_name, or give {again}."
             )
         name = "eval_dataset_name" if command == "evaluate" else "dataset_name"
         raise ConfigError(f"{name} is missing; name a dataset on the Hub or a .jsonl or .parquet file.")
