@@ -97,6 +97,10 @@ def main() -> None:
         return ours(engine, tasks, settings, prompts, sandbox, "compact (ours)")
 
     rows = options.batch_size or DEFAULT_ROWS
+    if options.attention:
+        with LocalSandbox(num_workers=options.workers, limits=Limits(cpu_s=2, wall_s=6)) as sandbox:
+            attention(model, compact)
+        return
     header = "samples   tokens  passed programs  seconds samples/s  tokens/s   generation, waiting for programs, other"
     print(f"{'':<20} {header}", flush=True)
     limits = Limits(cpu_s=2, wall_s=6)
@@ -125,6 +129,42 @@ def main() -> None:
         print(json.dumps({"device": str(device), "dtype": options.dtype, "ratios": ratios}))
 
 
+def attention(model, compact) -> None:
+    """Prints how much of attention computes columns that no row needs, and what a cache without them could gain at most."""
+    columns = {"needed": 0, "computed": 0}
+    seconds = 0.0
+    plain = torch.nn.functional.scaled_dot_product_attention
+
+    def timed(*args, **kwargs):
+        nonlocal seconds
+        began = time.process_time()
+        result = plain(*args, **kwargs)
+        seconds += time.process_time() - began
+        return result
+
+    def count(module, args, kwargs) -> None:
+        mask = kwargs.get("attention_mask")
+        if mask is not None and kwargs["input_ids"].shape[1] == 1:
+            seen = mask >= 0 if mask.is_floating_point() else mask.bool()
+            columns["needed"] += int(seen.sum())
+            columns["computed"] += seen.numel()
+
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    torch.nn.functional.scaled_dot_product_attention = timed
+    try:
+        began = time.process_time()
+        figures = compact()
+        total = time.process_time() - began
+    finally:
+        hook.remove()
+        torch.nn.functional.scaled_dot_product_attention = plain
+    needed, share = columns["needed"] / columns["computed"], seconds / total
+    print(
+        f"{figures.tokens} tokens, {total:.1f} CPU seconds, {share:.1%} of them in attention; {needed:.1%} of its columns are "
+        f"needed. Without the others the engine would be at most {1 / (1 - share * (1 - needed)):.3f} times as fast."
+    )
+
+
 def ratios_of(authors: Figures, generate: list[Figures], mine: Figures, tops: float) -> dict[str, float]:
     """How ours compares in one turn, with the best batch of `generate` in that turn."""
     return {
@@ -147,6 +187,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--model", help="a local folder; the embedded model by default")
+    parser.add_argument("--attention", action="store_true", help="only this: what attention computes in vain")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
