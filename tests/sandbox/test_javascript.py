@@ -101,7 +101,7 @@ def test_a_row_is_a_task_of_a_function(sandbox):
     [
         ({"signature": "def add(a, b):"}, "line that opens the function"),
         ({"signature": None}, "name the function"),
-        ({"tests": {"inputs": [[1, 2]], "outputs": []}}, "a list of 1 values"),
+        ({"tests": {"inputs": [[1, 2]], "outputs": []}}, "a list of 1 value,"),
         ({"hidden_tests": "assert add(1, 2) == 3"}, "are {'inputs', 'outputs'}"),
     ],
 )

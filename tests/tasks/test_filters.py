@@ -98,7 +98,7 @@ def test_invalid_rows_can_be_left_out_with_a_warning(caplog):
     tasks = load_tasks([NO_TESTS, *SET, rows.APPS_STDIN], skip_invalid=True)
     assert [task.task_id for task in tasks] == ["7", "8"]
     assert "2 of 4 rows left out; the first error: row 0: field 'input_output'" in caplog.text
-    with pytest.raises(TaskError, match="none of 1 rows is a valid task; the first error: row 0: field"):
+    with pytest.raises(TaskError, match="none of 1 row is a valid task; the first error: row 0: field"):
         load_tasks([NO_TESTS], skip_invalid=True)
     with pytest.raises(TaskError, match="none of 2 rows passes the filter"):
         load_tasks(SET, filter="task_id == 'x'")

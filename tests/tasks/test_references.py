@@ -42,7 +42,7 @@ def test_a_run_neither_trains_on_them_nor_reads_them(tmp_path, tokenizer, capsys
     run = TinyRun(tmp_path, tokenizer, judge=judge, num_rounds=1)
     assert set(run.read("references.json")["failing"]) == {"s0", "s1"}
     line = next(line for line in capsys.readouterr().err.splitlines() if "references fail" in line)
-    assert line.startswith("2 of 4 references fail their own tests; they are not trained on, not read and not shown.")
+    assert line.startswith("2 of 4 references fail their own tests and are not trained on, not read and not shown.")
     assert run.rounds[0]["references"] == 2
     parents = {sample.task_id: sample.parent for group in run.samples(1).values() for sample in group if sample.step}
     assert parents == {"s0": None, "s1": None, "s2": "reference", "s3": "reference"}

@@ -211,7 +211,7 @@ def test_a_class_under_test_shares_the_interpreter_and_says_so(sandbox, caplog):
     )
     with caplog.at_level(logging.WARNING):
         task = task_of(source, STACK)
-    assert "the tests of 1 of 1 tasks run in the program's own process" in caplog.text
+    assert "the tests of 1 of 1 task run in the program's own process" in caplog.text
     check(sandbox, task, QUEUE, 2, "test_order: assert stack.pop() == 2", trusted=False)
     head = "from collections import deque\nclass Stack:\n    # Methods: __init__(self, items=()), push(self, item), pop(self)"
     assert task.signature == head

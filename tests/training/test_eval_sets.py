@@ -76,8 +76,8 @@ def test_each_set_is_measured_after_every_round_under_its_name(make, tmp_path, c
     assert hard.split() == ["hard", "pass@1", "gain", "over", "base"]
     assert "easy: No gain is shown" in text
     assert "hard: No gain is shown" in text
-    assert "1 evaluation tasks of hard were left out, because prompt and max_completion_length exceed the" in text
-    assert "1 training tasks were left out" in text
+    assert "1 evaluation task of hard was left out, because prompt and max_completion_length exceed the" in text
+    assert "1 training task was left out" in text
 
     metrics = trainer.evaluate()
     assert {name: value for name, value in metrics.items() if name.endswith("pass@1")} == {
@@ -100,7 +100,7 @@ def test_the_card_the_report_and_the_tables_show_every_set(make, tmp_path):
     page = Path(write_report(run).path).read_text()
     assert "pass@1 after each round, easy" in page
     assert "pass@1 after each round, hard" in page
-    assert "1 evaluation tasks of hard were left out" in page
+    assert "1 evaluation task of hard was left out" in page
 
 
 def test_the_first_set_chooses_the_best_round(make, tmp_path):
