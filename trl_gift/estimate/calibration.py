@@ -4,8 +4,9 @@ The calibration uses what the run itself uses: the trainer's engine, prompts and
 sandbox, and one round of the trainer's own fine-tuning on what was just sampled. The caller throws the trainer away
 afterwards, because its weights are changed.
 
-A budget in seconds bounds the calibration. When the time for sampling is up, sampling stops before the next forward pass;
-completions that have not ended by then count as `max_completion_length` tokens, which is the most there can be. Not
+A budget in seconds bounds the calibration. The chains of a few tasks run first, to their end: a slow machine, too, then knows
+how long completions are. All others run together and show the speed of a full batch. When the time for sampling is up,
+sampling stops before the next forward pass; for completions that have not ended by then the rest is extrapolated. Not
 bounded: the first call of the engine (a few tokens of one task), loading the weights, and one training step on one
 example. A completion server is asked to the end of a request.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -44,6 +46,9 @@ from trl_gift.training.pairs import IGNORED, TrainingPair, TrainingPairs
 DEFAULT_TASKS, DEFAULT_SECONDS = 16, 60.0
 _WARM_UP_TOKENS = 4
 _SAMPLING_SHARE = 0.6
+_FIRST_TASKS = 2
+# The speed is that of the full batch alone if it had at least this share of the engine's time.
+_ENOUGH = 0.2
 _TIMED_STEPS = 2
 
 
@@ -57,7 +62,7 @@ class Calibration:
         descriptions: Completions of read and rewrite prompts that ended.
         unfinished: Completions that had not ended when the time was up.
         rows: Completions that were generated at once, at most.
-        program_length: Mean tokens of a program; the most it can be if some are unfinished. None without any.
+        program_length: Mean tokens of a program; extrapolated for those that are unfinished. None without any.
         description_length: Mean tokens of a description, likewise. None without any.
         tokens_per_s: Tokens sampled in a second of the engine's time, reading prompts and scoring included.
         execution_s: Mean wall seconds of a program's execution; None if none was executed.
@@ -90,7 +95,7 @@ class Calibration:
             f"{plural(self.tasks, 'task')}"
         )
         if self.unfinished:
-            source += f"; at most: {self.unfinished} more, not finished in time, count with the most tokens allowed"
+            source += f"; the lengths of {self.unfinished} more, not finished in time, are extrapolated"
         if self.description_length is None:
             source += "; length of descriptions assumed"
         program = assumed.program if self.program_length is None else self.program_length
@@ -149,7 +154,10 @@ def calibrate(
         steps = 2 if config.sampler in ("gibbs", "rewrite") else 1
         deadline = time.monotonic() + _SAMPLING_SHARE * budget_s
         with _stopping_at(deadline, trainer.accelerator.unwrap_model(trainer.model), engine):
-            _run_chains(trainer, tasks, engine, sandbox, samples, steps)
+            _run_chains(trainer, tasks[:_FIRST_TASKS], engine, sandbox, samples, steps)
+            engine.begin_full_batch()
+            if tasks[_FIRST_TASKS:]:
+                _run_chains(trainer, tasks[_FIRST_TASKS:], engine, sandbox, samples, steps)
     if not engine.tokens:
         raise ConfigError(
             f"calibration: {budget_s:g} s were not enough to sample a token; raise --calibration-seconds, or use "
@@ -157,17 +165,16 @@ def calibrate(
         )
     say("calibration: training a few steps")
     trained_per_s, batch = _training_speed(trainer, tasks, samples, started + budget_s)
-    descriptions, executed = engine.lengths("describe"), [sample for sample in samples if sample.outcome]
-    programs = [length for kind in engine.kinds if kind != "describe" for length in engine.lengths(kind)]
+    executed = [sample for sample in samples if sample.outcome]
     return Calibration(
         tasks=len(tasks),
         programs=sum(kind != "describe" for kind, _ in engine.ended),
         descriptions=sum(kind == "describe" for kind, _ in engine.ended),
         unfinished=sum(len(request.stream_keys) for request in engine.unfinished.values()),
         rows=min(config.engine_batch_size or len(tasks) * config.num_generations, len(tasks) * config.num_generations),
-        program_length=fmean(programs) if programs else None,
-        description_length=fmean(descriptions) if descriptions else None,
-        tokens_per_s=engine.tokens / engine.seconds,
+        program_length=engine.mean_length(lambda kind: kind != "describe"),
+        description_length=engine.mean_length(lambda kind: kind == "describe"),
+        tokens_per_s=engine.tokens_per_s,
         execution_s=fmean(float(sample.outcome["wall_s"]) for sample in executed if sample.outcome)
         if executed
         else None,
@@ -228,6 +235,7 @@ class _TimedEngine:
         self._engine = engine
         self.seconds = 0.0
         self.decoded = 0
+        self._before_full_batch = (0, 0.0)
         self.ended: list[tuple[str, int]] = []
         self.unfinished: dict[Any, GenerationRequest] = {}
 
@@ -244,16 +252,36 @@ class _TimedEngine:
         """Tokens sampled."""
         return max(sum(length for _, length in self.ended), self.decoded if self.unfinished else 0)
 
-    @property
-    def kinds(self) -> set[str]:
-        """What was asked for."""
-        return {kind for kind, _ in self.ended} | {_kind(key) for key in self.unfinished}
+    def begin_full_batch(self) -> None:
+        """From now on the speed is that of the run."""
+        self._before_full_batch = (self.tokens, self.seconds)
 
-    def lengths(self, kind: str) -> list[int]:
-        """Tokens of each completion of this kind; of one that is unfinished the most that it can have."""
-        ended = [length for own, length in self.ended if own == kind]
-        unfinished = [request for key, request in self.unfinished.items() if _kind(key) == kind]
-        return ended + [request.params.max_new_tokens for request in unfinished for _ in request.stream_keys]
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens sampled in a second of the engine's time."""
+        tokens, seconds = self._before_full_batch
+        if self.tokens > tokens and self.seconds - seconds >= _ENOUGH * self.seconds:
+            return (self.tokens - tokens) / (self.seconds - seconds)
+        return self.tokens / self.seconds
+
+    def mean_length(self, is_meant: Callable[[str], bool]) -> float | None:
+        """Mean tokens of the completions of some kinds; None without any.
+
+        Args:
+            is_meant: Whether a kind of prompt counts.
+        """
+        ended = [length for kind, length in self.ended if is_meant(kind)]
+        open_ends = [
+            request.params.max_new_tokens
+            for key, request in self.unfinished.items()
+            if is_meant(_kind(key))
+            for _ in request.stream_keys
+        ]
+        if not ended and not open_ends:
+            return None
+        drawn = self.tokens - sum(length for _, length in self.ended)
+        under_way = sum(len(request.stream_keys) for request in self.unfinished.values())
+        return extrapolated_mean(ended, open_ends, drawn / under_way if under_way else 0.0)
 
     def submit(self, request: GenerationRequest) -> None:
         self.unfinished[request.key] = request
@@ -278,6 +306,23 @@ class _TimedEngine:
             yield
         finally:
             self.seconds += time.monotonic() - begun
+
+
+def extrapolated_mean(ended: Sequence[int], most: Sequence[int], so_far: float) -> float:
+    """The mean length of completions of which some have not ended.
+
+    A completion is taken to end with the same probability at every token: that of the completions that have ended, among all
+    tokens drawn (the maximum likelihood of censored geometric lengths). Where none has ended, the most tokens allowed count.
+
+    Args:
+        ended: Tokens of each completion that has ended.
+        most: The most tokens of each completion that has not.
+        so_far: Tokens of each of these until now, on average.
+    """
+    drawn = sum(ended) + so_far * len(most)
+    rate = len(ended) / drawn if drawn else 0.0
+    rest = [(1 - math.exp(-rate * max(0.0, top - so_far))) / rate if rate else top - so_far for top in most]
+    return (drawn + sum(rest)) / (len(ended) + len(most))
 
 
 def _kind(key: Any) -> str:
