@@ -63,6 +63,14 @@ def test_different_tasks_do_not_overlap(one, other):
     assert matches(task("b", other), task("a", one)) == []
 
 
+def test_a_text_inside_a_longer_one_is_an_overlap():
+    """The share is that of the shorter description."""
+    longer = f"{' '.join(f'word{number}' for number in range(200))} {LONG}"
+    for one, other in ((LONG, longer), (longer, LONG)):
+        (found,) = matches(task("a", one), task("b", other))
+        assert found.share == 1.0
+
+
 def test_short_descriptions_overlap_when_they_are_equal():
     assert matches(task("a", "Sort the list!"), task("b", "sort the LIST"))
 
