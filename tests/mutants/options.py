@@ -75,5 +75,23 @@ MUTANTS = (
     _ignored("pin_imports", "pinned=Pinned(self.pin_imports, self.prompt_tests),", "pinned=Pinned(False, self.prompt_tests),"),
     _ignored("prompt_tests", "pinned=Pinned(self.pin_imports, self.prompt_tests),", "pinned=Pinned(self.pin_imports),"),
     _ignored("stop", "            stop=tuple(self.stop or ()),\n"),
+    _ignored("prompt_format", "            self.prompt_format,\n            end_ids", "            end_ids"),
+    _ignored("system_prompt", "            system_prompt=self.system_prompt,\n"),
+    _ignored("chat_template_kwargs", "            template_kwargs=kwargs,\n"),
+    _ignored("open_answer", "            open_answer=self.open_answer,\n"),
+    _ignored("rename_entry_point", "            rename_entry_point=self.rename_entry_point,\n"),
     _ignored("train_on_thinking", "            keep_thoughts=self.train_on_thinking,\n"),
+    # Execution and engines
+    _ignored("execution_cpu_s", "Limits(cpu_s=self.execution_cpu_s, wall_s", "Limits(wall_s"),
+    _ignored("execution_memory_mb", ", memory_mb=self.execution_memory_mb)", ")"),
+    _ignored("isolation", "            isolation=self.isolation,\n"),
+    _ignored("sandbox_workers", "            sandbox_workers=self.sandbox_workers,\n"),
+    _ignored("generation_engine", "            engine=self.generation_engine,\n"),
+    _ignored("engine_batch_size", "            batch_size=self.engine_batch_size,\n"),
+    _ignored("engine_token_budget", "            token_budget=self.engine_token_budget,\n"),
+    # Tasks
+    _ignored("decontaminate", "            decontaminate=self.decontaminate,\n"),
+    _ignored("decontamination_ngram", "            ngram=self.decontamination_ngram,\n"),
+    _ignored("decontamination_threshold", "            threshold=self.decontamination_threshold,\n"),
+    _ignored("near_duplicate_threshold", "            near_duplicates=self.near_duplicate_threshold,\n"),
 )  # fmt: skip

@@ -136,7 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     options = _arguments(arguments)
     known = killed_before(options.resume)
-    wanted = [one for one in MUTANTS if any(options.k.lower() in text.lower() for text in (one.name, one.file, one.law))]
+    wanted = [
+        one for one in MUTANTS if any(options.k.lower() in text.lower() for text in (one.name, one.file, one.law))
+    ]
     chosen = [one for one in wanted if (one.name, one.test) not in known]
     if not wanted:
         print(f"no mutant's name, file or law holds {options.k!r}.")
@@ -146,7 +148,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         places: SimpleQueue[Workplace] = SimpleQueue()
         workplaces = [Workplace(Path(folder) / str(number)) for number in range(max(1, options.jobs))]
-        code, said = workplaces[0].run_tests(list(dict.fromkeys(one.test for one in chosen))) if chosen else (PASSED, "")
+        code, said = (
+            workplaces[0].run_tests(list(dict.fromkeys(one.test for one in chosen))) if chosen else (PASSED, "")
+        )
         if code != PASSED:
             print(f"{said}\nthe tests do not pass on the unchanged package (exit code {code}); no mutant was tried.")
             return 1
@@ -162,7 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seconds = time.monotonic() - began
             print(f"{result:8} {seconds:5.1f} s  {mutant.name} ({mutant.file})", flush=True)
             if result != KILLED:
-                print(f"         {mutant.breaks}; noticed by {mutant.test}?\n{said if result == BROKEN else ''}", flush=True)
+                print(
+                    f"         {mutant.breaks}; noticed by {mutant.test}?\n{said if result == BROKEN else ''}",
+                    flush=True,
+                )
             if options.resume:
                 row = {"name": mutant.name, "test": mutant.test, "result": result, "seconds": round(seconds, 1)}
                 with options.resume.open("a", encoding="utf-8") as file:

@@ -396,7 +396,7 @@ MUTANTS = (
     ),
     _store(
         name="infrastructure kept on record",
-        old="if record[\"status\"] != INFRASTRUCTURE:",
+        old='if record["status"] != INFRASTRUCTURE:',
         new="if True:",
         breaks="a resumed run never asks again for what could not be executed",
         law="verdict",
@@ -409,6 +409,22 @@ MUTANTS = (
         breaks="a resumed run appends to the torn line that a kill has left",
         law="streams",
         test=f"{_STORE}::test_every_torn_end_is_owed_again",
+    ),
+    _store(
+        name="last of two lines counts",
+        old="INSERT OR IGNORE INTO lines",
+        new="INSERT OR REPLACE INTO lines",
+        breaks="a sample that was written twice is not the one that its chain continued from",
+        law="streams",
+        test=f"{_STORE}::test_of_two_lines_for_one_sample_the_first_counts",
+    ),
+    _context(
+        name="description without room accepted",
+        old="                and self._fits(self._write_prompt(task, Origin(text)), self._settings.code_params)\n",
+        new="",
+        breaks="a program is written from a prompt that leaves no room for it",
+        law="words alone",
+        test="tests/sampling/test_lengths.py::test_a_description_that_leaves_no_room_is_not_written_from",
     ),
     # Words alone
     _context(
@@ -469,7 +485,7 @@ MUTANTS = (
     ),
     _leaks(
         name="runs of tokens not compared",
-        old="if told_runs & _runs(_tokens(\"\\n\".join(lines))):",
+        old='if told_runs & _runs(_tokens("\\n".join(lines))):',
         new="if False:",
         breaks="a program may be quoted with other line breaks",
         law="words alone",
@@ -527,8 +543,8 @@ MUTANTS = (
     ),
     _rounds(
         name="chains continue from their beginning",
-        old="ends[sample.task_id] = replace(sample, token_ids=(), completion=\"\", outcome=None)",
-        new="ends.setdefault(sample.task_id, replace(sample, token_ids=(), completion=\"\", outcome=None))",
+        old='ends[sample.task_id] = replace(sample, token_ids=(), completion="", outcome=None)',
+        new='ends.setdefault(sample.task_id, replace(sample, token_ids=(), completion="", outcome=None))',
         breaks="a later round continues from the first program of the earlier chain instead of the last",
         law="marginal",
         test=f"{_STORE}::test_a_chain_ends_at_the_last_program_that_continued_it",

@@ -47,7 +47,9 @@ def test_every_mutant_has_a_text_of_its_own():
     assert [file for (file, _), count in seen.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("node", sorted({*(one.test for one in MUTANTS), *(test for law in LAWS for test in law.tests)}))
+@pytest.mark.parametrize(
+    "node", sorted({*(one.test for one in MUTANTS), *(test for law in LAWS for test in law.tests)})
+)
 def test_every_named_test_is_a_fast_test(node):
     file, _, name = node.partition("::")
     assert (REPOSITORY / file).is_file()

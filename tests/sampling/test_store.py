@@ -85,6 +85,14 @@ def test_reading_counts_the_latest_round_and_keeps_all_passing(tmp_path, samples
     assert read_rounds(folders[:1]).samples == 6
 
 
+def test_of_two_lines_for_one_sample_the_first_counts(tmp_path, samples):
+    """A chain has continued from the first; a later line may be another process's."""
+    with SampleStore(tmp_path) as store:
+        store.append(samples[0])
+        store.append(replace(samples[0], code="another"))
+    assert list(read_samples(tmp_path)) == [samples[0]]
+
+
 def test_a_chain_ends_at_the_last_program_that_continued_it(tmp_path, samples):
     """Of the latest round in which one did; what merely passed does not count."""
     folders = [tmp_path / "one", tmp_path / "two"]
