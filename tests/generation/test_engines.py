@@ -186,6 +186,8 @@ def test_truncation_matches_its_definition():
     assert truncate(probabilities, SamplingParams(1, top_k=2)).tolist() == [[0.5, 0.3, 0.0, 0.0]]
     assert truncate(probabilities, SamplingParams(1, top_p=0.6)).tolist() == [[0.5, 0.3, 0.0, 0.0]]
     assert truncate(probabilities, SamplingParams(1, top_p=1e-9)).tolist() == [[0.5, 0.0, 0.0, 0.0]]
+    # A share of the likeliest token's probability, not a probability.
+    assert truncate(probabilities, SamplingParams(1, min_p=0.2)).tolist() == [[0.5, 0.3, 0.15, 0.0]]
 
 
 @pytest.mark.parametrize(
@@ -269,6 +271,8 @@ def test_a_completion_ends_where_its_program_is_closed():
     assert text_end("```py\nx = 1\n```", SamplingParams(9, fence="")) == 15
     assert text_end("```\nx = 1\n```", SamplingParams(9, fence="")) is None
     assert text_end(f"{program} STOP", replace(params, stop=("return",))) == program.index("return")
+    assert text_end(f"{program}\n", replace(params, stop=("return",))) == program.index("return"), "the first of two ends"
+    assert text_end("a STOP b END c", SamplingParams(9, stop=("END", "STOP"))) == 2
     assert text_end(program, replace(params, fence=None)) is None
 
 

@@ -100,7 +100,7 @@ MUTANTS = (
         old="params.min_p * probabilities.max(dim=-1, keepdim=True).values",
         new="params.min_p",
         breaks="min_p is a probability of its own instead of a share of the likeliest token's",
-        test=_PROCESSORS,
+        test=_TRUNCATION,
     ),
     _decoding(
         name="stop text kept",

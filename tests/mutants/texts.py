@@ -197,10 +197,19 @@ MUTANTS = (
         test="tests/tasks/test_decontamination.py::test_a_jaccard_index_that_reaches_the_threshold_is_a_near_duplicate",
     ),
     _overlap(
-        name="least nodes exclusive",
+        name="one node more",
         old='codetext.skeleton(task.reference or "", LEAST_CODE_NODES)',
         new='codetext.skeleton(task.reference or "", LEAST_CODE_NODES + 1)',
+        breaks="references of eleven nodes are not compared",
+        test="tests/tasks/test_decontamination.py::test_a_reference_of_just_enough_nodes_is_compared",
+    ),
+    Mutant(
+        name="least nodes inclusive",
+        file="trl_gift/codetext/keys.py",
+        old="< least_nodes:",
+        new="<= least_nodes:",
         breaks="a reference of just enough nodes is not compared",
+        law="overlap",
         test="tests/tasks/test_decontamination.py::test_a_reference_of_just_enough_nodes_is_compared",
     ),
     _overlap(

@@ -194,6 +194,9 @@ def test_a_reference_of_just_enough_nodes_is_compared():
     assert codetext.skeleton("def f(x):\n    return x()", nodes) is not None
     assert codetext.skeleton("def f(x):\n    return x()", nodes + 1) is None
     assert LEAST_CODE_NODES == 11
+    eleven, fewer = "def f(x):\n    return x(x(x()))", "def f(x):\n    return x(x(1))"
+    assert matches(task("a", "One.", eleven), task("b", "Two.", eleven))
+    assert matches(task("a", "One.", fewer), task("b", "Two.", fewer)) == []
 
 
 def test_the_number_of_words_in_a_row_is_that_of_the_settings():
