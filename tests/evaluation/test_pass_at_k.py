@@ -9,7 +9,9 @@ import pytest
 from trl_gift.metrics import bootstrap_interval, pass_at_k, wilson_interval
 
 
-@pytest.mark.parametrize(("n", "c", "k"), [(5, 0, 1), (5, 2, 1), (5, 2, 2), (6, 3, 4), (7, 7, 3), (7, 1, 7), (6, 3, 3)])
+@pytest.mark.parametrize(
+    ("n", "c", "k"), [(5, 0, 1), (5, 2, 1), (5, 2, 2), (6, 3, 4), (7, 7, 3), (7, 1, 7), (6, 3, 3)]
+)
 def test_pass_at_k_is_the_share_of_subsets_with_a_passing_one(n, c, k):
     subsets = list(itertools.combinations(range(n), k))
     assert pass_at_k(n, c, k) == pytest.approx(sum(min(subset) < c for subset in subsets) / len(subsets))

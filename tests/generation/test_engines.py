@@ -271,7 +271,9 @@ def test_a_completion_ends_where_its_program_is_closed():
     assert text_end("```py\nx = 1\n```", SamplingParams(9, fence="")) == 15
     assert text_end("```\nx = 1\n```", SamplingParams(9, fence="")) is None
     assert text_end(f"{program} STOP", replace(params, stop=("return",))) == program.index("return")
-    assert text_end(f"{program}\n", replace(params, stop=("return",))) == program.index("return"), "the first of two ends"
+    assert text_end(f"{program}\n", replace(params, stop=("return",))) == program.index("return"), (
+        "the first of two ends"
+    )
     assert text_end("a STOP b END c", SamplingParams(9, stop=("END", "STOP"))) == 2
     assert text_end(program, replace(params, fence=None)) is None
 

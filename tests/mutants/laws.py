@@ -12,6 +12,8 @@ _SELECTION = "tests/training/test_selection.py"
 _ROUNDS = "tests/training/test_rounds.py"
 _PROMPTS = "tests/prompts/test_prompts.py"
 CHAIN = "assets/chain.svg"
+GIFT = "[GiFT](https://huggingface.co/papers/2502.11466)"
+RFT = "[RFT](https://huggingface.co/papers/2308.01825)"
 
 LAWS = (
     Law(
@@ -19,7 +21,7 @@ LAWS = (
         "The chain `d_i → c_1 → d_1 → c_2 → …` forgets the words that it started from: its late programs follow the marginal "
         "`P(c) = Σ_d P(c | d) P(d)`, and where the two conditionals share no joint, the stationary distribution of the kernel "
         "`P(c' | c) = Σ_d P(c' | d) P(d | c)`.",
-        "GiFT, section 3.2",
+        f"{GIFT}, section 3.2",
         (
             f"{_LAWS}::test_the_chain_reaches_the_marginal_of_the_intention",
             f"{_LAWS}::test_inconsistent_conditionals_reach_the_stationary_distribution",
@@ -31,14 +33,14 @@ LAWS = (
     Law(
         "first step",
         "The programs of the first step, and all programs of plain sampling (RFT), follow `P(c | d_i)`.",
-        "GiFT, section 3.2; RFT, section 3.3",
+        f"{GIFT}, section 3.2; {RFT}",
         (f"{_LAWS}::test_first_codes_are_conditional_samples",),
         CHAIN,
     ),
     Law(
         "continuing program",
         "One of the passing programs of a step continues the chain, each with the same chance; a failing one never does.",
-        "GiFT, section 3.2",
+        f"{GIFT}, section 3.2",
         (
             f"{_LAWS}::test_the_continuing_code_is_uniform_among_the_passing",
             f"{_CONTEXT}::test_which_program_continues_is_drawn_anew_at_each_step_and_apart_from_the_programs",
@@ -49,7 +51,7 @@ LAWS = (
         "fall-back",
         "A step without a passing program continues from the most recent passing program of its chain, else from the "
         "reference, else from `d_i` again.",
-        "GiFT, section 3.2, as its text says and its authors' program does not",
+        f"{GIFT}, section 3.2: what its text says, and its authors' program does not",
         (f"{_LAWS}::test_fall_back_order",),
         CHAIN,
     ),
@@ -57,7 +59,7 @@ LAWS = (
         "equal budgets",
         "Every sampler draws `num_steps × num_generations` programs of a task, a description only where a step is written from "
         "it, and reports every token that it drew.",
-        "GiFT, section 4: baselines get equally many programs",
+        f"{GIFT}: its baselines draw equally many programs",
         (
             f"{_LAWS}::test_equal_budgets",
             f"{_LAWS}::test_the_last_description_is_not_drawn",
@@ -68,7 +70,7 @@ LAWS = (
         "hints",
         "A hint is shown only for a task that the first half of its steps, rounded up, did not solve. It is the reference, or "
         "the first test that the latest try failed; never a hidden test.",
-        "STaR, section 3.2",
+        "[STaR](https://huggingface.co/papers/2203.14465), section 3.2",
         (
             f"{_LAWS}::test_a_hint_is_given_only_where_plain_tries_fail",
             f"{_CONTEXT}::test_the_plain_half_of_the_steps_is_rounded_up",
@@ -80,7 +82,7 @@ LAWS = (
         "reader",
         "`P(d | c)` is read from the program without its docstrings, after in-context examples that are neither the program nor "
         "the reference of the task. A description ends at the stop texts of descriptions.",
-        "GiFT, appendix of prompts",
+        f"{GIFT}: its authors' prompts",
         (
             f"{_LAWS}::test_the_example_is_never_the_task_itself",
             f"{_ROUNDS}::test_readers_see_an_example_that_is_not_the_task_itself",
@@ -140,7 +142,7 @@ LAWS = (
     Law(
         "log-probabilities",
         "`log P(token)` of a sampled or scored token is the untouched model's, whatever the penalty, temperature and truncation.",
-        "GiFT, equation of perplexity",
+        f"{GIFT}, section 3.3",
         (
             f"{_ENGINES}::test_logprobs_are_those_of_a_fresh_forward_pass",
             f"{_ENGINES}::test_the_distribution_is_that_of_transformers_processors",
@@ -151,7 +153,7 @@ LAWS = (
         "`ppl(c | d) = exp(−(1/|c|) Σ_t log P(c_t | c_<t, d))` over the tokens of the program and the end token, given the "
         "description `d` that produced the program, or `d_i` if asked. Sampling gives it only where exactly these tokens were "
         "sampled from the untouched model; otherwise they are scored.",
-        "GiFT, section 3.3",
+        f"{GIFT}, section 3.3",
         (
             f"{_LAWS}::test_perplexity_is_of_the_right_description",
             f"{_CONTEXT}::test_only_a_completion_that_ended_by_itself_has_its_perplexity_for_free",
@@ -163,7 +165,7 @@ LAWS = (
         "weights",
         "A program of a pool is drawn with probability `w = softmax(τ · ppl)`, `τ = perplexity_weight`, where a perplexity counts "
         "at most `perplexity_cap` above the lowest one; `τ = 0` draws uniformly.",
-        "GiFT, section 3.3",
+        f"{GIFT}, section 3.3",
         (
             f"{_SELECTION}::test_selection_follows_the_softmax_of_perplexity",
             f"{_SELECTION}::test_the_guard_bounds_every_ratio",
@@ -174,7 +176,7 @@ LAWS = (
         "selection",
         "Each task with an eligible program gets `K` draws with replacement from its pool: the programs that continued a chain, "
         "or all eligible ones.",
-        "GiFT, section 3.3",
+        f"{GIFT}, section 3.3",
         (
             f"{_SELECTION}::test_selection_follows_the_softmax_of_perplexity",
             f"{_SELECTION}::test_pools",
@@ -186,7 +188,7 @@ LAWS = (
         "pairs",
         "A training pair is `(d_i, c)`: the task's own description, never the chain's, with as many copies as `c` was drawn. The "
         "loss is on the completion and the end token; no pair is truncated.",
-        "GiFT, section 3.3",
+        f"{GIFT}, section 3.3",
         (
             "tests/training/test_pairs.py::test_every_code_is_paired_with_the_seed_description",
             "tests/training/test_pairs.py::test_loss_is_on_the_completion_and_the_end_token_only",
@@ -221,7 +223,7 @@ LAWS = (
         "rounds",
         "Every round fine-tunes the base weights again, with an optimizer and a seed of its own, on draws from the pools of "
         "all rounds so far; options turn both off.",
-        "GiFT, section 3.4; ReST-EM, section 3",
+        f"{GIFT}; [ReST-EM](https://huggingface.co/papers/2312.06585)",
         (
             f"{_ROUNDS}::test_every_round_starts_from_the_base_weights",
             f"{_ROUNDS}::test_or_from_those_of_the_round_before",
@@ -234,7 +236,7 @@ LAWS = (
         "pass@k",
         "pass@1 is the share of tasks whose greedy program passes. pass@k of `n` sampled programs, `c` of them correct, is "
         "`1 − C(n − c, k) / C(n, k)`, averaged over all tasks, the unsolved ones too.",
-        "Codex (arXiv 2107.03374), equation 1",
+        "[Codex](https://huggingface.co/papers/2107.03374), equation 1",
         (
             "tests/evaluation/test_pass_at_k.py::test_pass_at_k_is_the_share_of_subsets_with_a_passing_one",
             f"{_ATTEMPTS}::test_greedy_is_the_most_likely_code_of_every_task",

@@ -24,16 +24,18 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from queue import SimpleQueue
 
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import REPOSITORY, Mutant
 
-COPIED = ("trl_gift", "tests", "pyproject.toml", "docs", "examples", "tools", "benchmarks", "README.md", "Makefile")
+COPIED = ("trl_gift", "tests", "tools", "pyproject.toml")
 LIBRARIES = (
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "pyarrow.parquet", "scipy.stats", "hypothesis",
     "numpy", "yaml", "jinja2", "tokenizers", "trl.trainer.sft_trainer", "transformers.trainer",
@@ -45,7 +47,7 @@ _FORK = multiprocessing.get_context("fork")
 
 
 class Workplace:
-    """A copy of the package and of its tests.
+    """A copy of the package and of its tests, in which one mutant at a time is tried.
 
     Args:
         folder: Where it is made.
@@ -56,34 +58,64 @@ class Workplace:
         for name in COPIED:
             source, target = REPOSITORY / name, folder / name
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "site"))
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, target)
         # A mutant differs from what was compiled in its time of change, so it is compiled anew, each time.
         compileall.compile_dir(folder / "trl_gift", quiet=2)
+        self._output = folder / "output.txt"
 
-    def try_mutant(self, mutant: Mutant) -> tuple[str, str]:
-        """The result of one mutant, and the end of what its test said."""
+    def begin(self, mutant: Mutant) -> BaseProcess:
+        """Applies a mutant and starts its test; `undo` comes before the next one."""
         path = self.folder / mutant.file
-        source = path.read_text(encoding="utf-8")
-        try:
-            path.write_text(mutant.applied(source), encoding="utf-8")
-            code, said = self.run_tests([mutant.test])
-        finally:
-            path.write_text(source, encoding="utf-8")
-        return {FAILED: KILLED, PASSED: SURVIVED}.get(code, BROKEN), said
+        path.write_text(mutant.applied(path.read_text(encoding="utf-8")), encoding="utf-8")
+        return self.start([mutant.test])
 
-    def run_tests(self, nodes: Sequence[str]) -> tuple[int, str]:
-        """Runs tests of the copy, and returns the exit code of pytest and the end of its output."""
-        output = self.folder / "output.txt"
-        process = _FORK.Process(target=_test, args=(self.folder, list(nodes), output))
+    def undo(self, mutant: Mutant) -> None:
+        """Puts the file back that a mutant has changed."""
+        shutil.copy2(REPOSITORY / mutant.file, self.folder / mutant.file)
+
+    def start(self, nodes: Sequence[str]) -> BaseProcess:
+        """Starts pytest on tests of the copy; the process ends with its exit code."""
+        self._output.unlink(missing_ok=True)
+        process = _FORK.Process(target=_test, args=(self.folder, list(nodes), self._output))
         process.start()
-        process.join(LONGEST_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        said = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
-        return process.exitcode if process.exitcode is not None else -1, said[-4000:]
+        return process
+
+    def said(self) -> str:
+        """The end of what the tests have printed."""
+        return self._output.read_text(encoding="utf-8", errors="replace")[-4000:] if self._output.exists() else ""
+
+
+@dataclass
+class Attempt:
+    """A mutant whose test runs."""
+
+    mutant: Mutant
+    place: Workplace
+    process: BaseProcess
+    began: float
+
+
+def attempts(mutants: Sequence[Mutant], places: Sequence[Workplace]) -> Iterator[tuple[Attempt, str]]:
+    """Tries mutants, as many at once as there are places; yields each with its result as soon as it is known."""
+    waiting, free = deque(mutants), list(places)
+    running: dict[int, Attempt] = {}
+    while waiting or running:
+        while waiting and free:
+            mutant, place = waiting.popleft(), free.pop()
+            process = place.begin(mutant)
+            running[process.sentinel] = Attempt(mutant, place, process, time.monotonic())
+        ended = wait(list(running), LONGEST_S)
+        late = [key for key, one in running.items() if time.monotonic() - one.began > LONGEST_S]
+        for key in {*ended, *late}:
+            one = running.pop(key)
+            if key not in ended:
+                one.process.kill()
+            one.process.join()
+            yield one, {FAILED: KILLED, PASSED: SURVIVED}.get(one.process.exitcode, BROKEN)
+            one.place.undo(one.mutant)
+            free.append(one.place)
 
 
 def _test(folder: Path, nodes: list[str], output: Path) -> None:
@@ -125,62 +157,50 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def killed_before(path: Path | None) -> set[tuple[str, str]]:
-    """Names and new texts of the mutants that a file of results calls killed."""
+    """Names and tests of the mutants that a file of results calls killed."""
     if path is None or not path.exists():
         return set()
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return {(row["name"], row["test"]) for row in rows if row["result"] == KILLED}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, mutants: Sequence[Mutant] = MUTANTS) -> int:
     """Runs the command; returns the exit code."""
     options = _arguments(arguments)
     known = killed_before(options.resume)
     wanted = [
-        one for one in MUTANTS if any(options.k.lower() in text.lower() for text in (one.name, one.file, one.law))
+        one for one in mutants if any(options.k.lower() in text.lower() for text in (one.name, one.file, one.law))
     ]
     chosen = [one for one in wanted if (one.name, one.test) not in known]
     if not wanted:
         print(f"no mutant's name, file or law holds {options.k!r}.")
         return 1
     _load_libraries()
-    started, results = time.monotonic(), dict.fromkeys((one.name for one in wanted if one not in chosen), KILLED)
+    started, others = time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        places: SimpleQueue[Workplace] = SimpleQueue()
-        workplaces = [Workplace(Path(folder) / str(number)) for number in range(max(1, options.jobs))]
-        code, said = (
-            workplaces[0].run_tests(list(dict.fromkeys(one.test for one in chosen))) if chosen else (PASSED, "")
-        )
-        if code != PASSED:
-            print(f"{said}\nthe tests do not pass on the unchanged package (exit code {code}); no mutant was tried.")
-            return 1
+        places = [Workplace(Path(folder) / str(number)) for number in range(max(1, options.jobs))]
+        if chosen:
+            process = places[0].start(list(dict.fromkeys(one.test for one in chosen)))
+            process.join()
+            if process.exitcode != PASSED:
+                print(f"{places[0].said()}\nthe tests do not pass on the unchanged package; no mutant was tried.")
+                return 1
         print(f"unchanged: the tests of {len(chosen)} mutants pass in {time.monotonic() - started:.0f} s", flush=True)
-        for place in workplaces:
-            places.put(place)
-
-        def attempt(mutant: Mutant) -> None:
-            place, began = places.get(), time.monotonic()
-            result, said = place.try_mutant(mutant)
-            places.put(place)
-            results[mutant.name] = result
-            seconds = time.monotonic() - began
+        for one, result in attempts(chosen, places):
+            mutant, seconds = one.mutant, time.monotonic() - one.began
             print(f"{result:8} {seconds:5.1f} s  {mutant.name} ({mutant.file})", flush=True)
             if result != KILLED:
-                print(
-                    f"         {mutant.breaks}; noticed by {mutant.test}?\n{said if result == BROKEN else ''}",
-                    flush=True,
-                )
+                others.append(f"{result}: {mutant.name}: {mutant.breaks}; {mutant.test} should fail.")
+                print(one.place.said() if result == BROKEN else others[-1], flush=True)
             if options.resume:
                 row = {"name": mutant.name, "test": mutant.test, "result": result, "seconds": round(seconds, 1)}
                 with options.resume.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
-
-        with ThreadPoolExecutor(len(workplaces)) as pool:
-            list(pool.map(attempt, chosen))
-    others = [name for name, result in results.items() if result != KILLED]
-    print(f"{len(results) - len(others)} of {len(results)} mutants killed in {time.monotonic() - started:.0f} s")
-    for name in others:
-        print(f"{results[name]}: {name}")
+    print(
+        f"{len(wanted) - len(others)} of {len(wanted)} mutants killed in {time.monotonic() - started:.0f} s",
+        *others,
+        sep="\n",
+    )
     return int(bool(others))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
@@ -86,3 +88,32 @@ def test_only_what_was_killed_is_left_out_of_a_resumed_run(tmp_path: Path):
         '{"name": "one", "test": "t", "result": "killed"}\n{"name": "two", "test": "t", "result": "SURVIVED"}\n'
     )
     assert killed_before(results) == {("one", "t")}
+
+
+RUN = """
+from tests.mutants.mutant import Mutant
+from tests.mutants.run import main
+
+FILE, TEST = "trl_gift/common/randomness.py", "tests/common/test_randomness.py::test_a_key_says_the_stream"
+OLD = "return generator(key).random(count)"
+
+def mutant(name, new, test=TEST):
+    return Mutant(name, FILE, OLD, new, "it breaks", "streams", test)
+
+raise SystemExit(main(["--jobs", "2"], [
+    mutant("wrong", "return generator(0).random(count)"),
+    mutant("equal", "return generator(key).random(int(count))"),
+    mutant("broken", "return (", "tests/common/test_randomness.py"),
+    mutant("wrong too", "return generator(key + 1).random(count)"),
+]))
+"""
+
+
+@pytest.mark.slow
+def test_a_survivor_and_a_mutant_that_does_not_run_are_errors():
+    done = subprocess.run([sys.executable, "-c", RUN], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    found = {line.split(" s  ")[1].partition(" (")[0]: line.split()[0] for line in lines if " s  " in line}
+    assert found == {"wrong": "killed", "equal": "SURVIVED", "broken": "ERROR", "wrong too": "killed"}
+    assert any(line.startswith("2 of 4 mutants killed") for line in lines)
