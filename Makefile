@@ -5,6 +5,7 @@
 #   make test-slow    run the slow tests too
 #   make test-real    run the tests with a pretrained model, SmolLM2-135M (downloads 93 MB)
 #   make test-vllm    run the tests with a real vLLM on a CPU, in an environment of its own (3.4 GB); MODEL=DIR names a model
+#   make test-mutants  apply wrong versions of the package, one by one; ARGS="-k name" chooses, ARGS="--jobs 2" tries two at once
 #   make test-min     run the contract tests with the oldest supported releases (constraints-min.txt)
 #   make test-latest  run the contract tests with the newest releases
 #   make attacks      run every hostile program against the sandbox and print each outcome
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: wheelhouse toolchains quickstart test test-slow test-real test-vllm test-min test-latest attacks check static format lint types layers docs clean
+.PHONY: wheelhouse toolchains quickstart test test-slow test-real test-vllm test-mutants test-min test-latest attacks check static format lint types layers docs clean
 
 # The contract tests tell whether we work with a set of library versions: what we rely on, and whole small runs.
 CONTRACT := tests/test_contracts.py tests/test_own_warnings.py tests/test_drop_in.py tests/training/test_quantization.py \
@@ -52,6 +53,9 @@ test-real: $(VENV)/dev
 test-vllm: $(VENV)/dev $(VENV)-vllm/ready
 	VLLM_PYTHON=$(abspath $(VENV)-vllm)/bin/python VLLM_TEST_MODEL=$(MODEL) \
 		$(BIN)/python -m pytest -m vllm -s tests/test_vllm.py $(ARGS)
+
+test-mutants: $(VENV)/dev
+	$(BIN)/python -m tests.mutants.run $(ARGS)
 
 test-min: $(VENV)-min/ready
 	$(VENV)-min/bin/python -m pytest $(CONTRACT) $(ARGS)

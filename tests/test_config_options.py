@@ -228,7 +228,9 @@ ROWS: dict[str, Row | Elsewhere] = {
         lambda run: the("\nSTOP" in request.params.stop for request in run.requests), True,
     ),
     # Execution
-    "verify": in_run("unverified", False, lambda run: bool(run.sandbox.submitted)),
+    "verify": in_run(
+        "unverified", False, lambda run: bool(run.sandbox.submitted) or run.trainer.args.chain_settings(1, "").verify
+    ),
     "execution_cpu_s": in_run("sandbox", 2.5, lambda given: given["limits"].cpu_s),
     "execution_memory_mb": in_run("sandbox", 333, lambda given: given["limits"].memory_mb),
     "sandbox_workers": in_run("sandbox", 7, lambda given: given["num_workers"]),

@@ -15,6 +15,11 @@ def test_distinct_names_give_distinct_keys():
     assert all(0 <= stream_key(*each) < 2**64 for each in names)
 
 
+def test_names_do_not_run_together():
+    assert stream_key("a", "b") != stream_key("astr:b")
+    assert stream_key(1, 2) != stream_key(1, "2") != stream_key("1int:2")
+
+
 def test_a_key_says_the_stream():
     key = stream_key(0, "t")
     assert list(uniforms(key, 5)) == list(uniforms(key, 9)[:5]) == list(generator(key).random(5))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from trl_gift.metrics import bootstrap_interval, pass_at_k, wilson_interval
 
 
-@pytest.mark.parametrize(("n", "c", "k"), [(5, 0, 1), (5, 2, 1), (5, 2, 2), (6, 3, 4), (7, 7, 3), (7, 1, 7)])
+@pytest.mark.parametrize(
+    ("n", "c", "k"), [(5, 0, 1), (5, 2, 1), (5, 2, 2), (6, 3, 4), (7, 7, 3), (7, 1, 7), (6, 3, 3)]
+)
 def test_pass_at_k_is_the_share_of_subsets_with_a_passing_one(n, c, k):
     subsets = list(itertools.combinations(range(n), k))
     assert pass_at_k(n, c, k) == pytest.approx(sum(min(subset) < c for subset in subsets) / len(subsets))
@@ -25,6 +28,18 @@ def test_pass_at_k_is_unbiased():
 def test_impossible_counts(n, c, k):
     with pytest.raises(ValueError):
         pass_at_k(n, c, k)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(8, 10, 0.49016, 0.94332), (1, 10, 0.01788, 0.40415), (50, 100, 0.40383, 0.59617), (0, 20, 0.0, 0.16113)],
+)
+def test_wilson_s_interval_by_hand(successes, trials, low, high):
+    """The roots p of (p - successes / trials)² = z² p (1 - p) / trials, with z = 1.95996 for 95 %."""
+    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-6)
+    z = statistics.NormalDist().inv_cdf(0.975)
+    for bound in wilson_interval(successes, trials):
+        assert (bound - successes / trials) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / trials, abs=1e-9)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])

@@ -186,6 +186,8 @@ def test_truncation_matches_its_definition():
     assert truncate(probabilities, SamplingParams(1, top_k=2)).tolist() == [[0.5, 0.3, 0.0, 0.0]]
     assert truncate(probabilities, SamplingParams(1, top_p=0.6)).tolist() == [[0.5, 0.3, 0.0, 0.0]]
     assert truncate(probabilities, SamplingParams(1, top_p=1e-9)).tolist() == [[0.5, 0.0, 0.0, 0.0]]
+    # A share of the likeliest token's probability, not a probability.
+    assert truncate(probabilities, SamplingParams(1, min_p=0.2)).tolist() == [[0.5, 0.3, 0.15, 0.0]]
 
 
 @pytest.mark.parametrize(
@@ -220,6 +222,18 @@ def test_the_distribution_is_that_of_transformers_processors(options):
     assert torch.allclose(draws.logprobs[0], own[draws.tokens[0]]), "log-probabilities are the untouched model's"
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_a_temperature_alone_tempers(temperature):
+    """Without a penalty too; the model's own probabilities stay those that are returned."""
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+    numbers = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
+    draws = draw_tokens(logits, numbers[None], SamplingParams(1, temperature=temperature))
+    found = torch.bincount(draws.tokens[0], minlength=4).double() / 10_000
+    assert torch.allclose(found, (logits[0].double() / temperature).softmax(-1), atol=2e-4)
+    own = logits[0].double().log_softmax(-1)
+    assert torch.allclose(draws.logprobs[0], own[draws.tokens[0]])
+
+
 def test_the_penalty_takes_contexts_of_unlike_length_and_ids_beyond_the_head():
     logits = torch.tensor([[2.0, -2.0, 1.0], [2.0, -2.0, 1.0]])
     assert penalise(logits, [[0, 7], [1]], 2.0).tolist() == [[1.0, -2.0, 1.0], [2.0, -4.0, 1.0]]
@@ -231,6 +245,7 @@ def test_greedy_decoding_obeys_the_repetition_penalty_alone():
     greedy = SamplingParams(1, temperature=0.0, min_p=0.9, repetition_penalty=1.3)
     assert draw_tokens(logits, number, greedy, [[1]]).tokens.tolist() == [[0]]
     assert draw_tokens(logits, number, greedy, [[0]]).tokens.tolist() == [[1]]
+    assert torch.allclose(draw_tokens(logits, number, greedy, [[1]]).logprobs, logits.log_softmax(-1)[:, :1])
 
 
 def test_draw_never_leaves_the_support():
@@ -256,6 +271,10 @@ def test_a_completion_ends_where_its_program_is_closed():
     assert text_end("```py\nx = 1\n```", SamplingParams(9, fence="")) == 15
     assert text_end("```\nx = 1\n```", SamplingParams(9, fence="")) is None
     assert text_end(f"{program} STOP", replace(params, stop=("return",))) == program.index("return")
+    assert text_end(f"{program}\n", replace(params, stop=("return",))) == program.index("return"), (
+        "the first of two ends"
+    )
+    assert text_end("a STOP b END c", SamplingParams(9, stop=("END", "STOP"))) == 2
     assert text_end(program, replace(params, fence=None)) is None
 
 

@@ -24,6 +24,7 @@ from tests.support.worlds import (
     sample,
 )
 from trl_gift.generation import SamplingParams
+from trl_gift.prompts import Extraction
 from trl_gift.sampling.context import MAX_INFRASTRUCTURE_FAILURES, ExecutionUnavailable
 from trl_gift.sandbox import AssertTests, Outcome, Status
 from trl_gift.tasks import Task
@@ -258,9 +259,28 @@ def test_a_program_that_is_not_all_of_the_completion_is_scored():
     assert {one.scored for one in samples} == {True}
 
 
+@pytest.mark.parametrize("wrote", ["\nc1", "c1"])
+def test_a_completion_that_skips_the_end_of_its_prompt_is_scored(wrote):
+    """The target begins with what the prompt has left to the model; where that was not sampled, it is no sampled text."""
+
+    class Cut(TablePrompts):
+        def write(self, task, description, hint=None):
+            return replace(super().write(task, description, hint), text="d0\n", left="\n")
+
+        def extract(self, task, completion):
+            return Extraction("c1", "c1", verbatim=True)
+
+    samples = sample(tasks_of(1), ScriptedEngine(lambda request, position: wrote), prompts=Cut(), num_steps=1)
+    assert {one.scored for one in samples} == {wrote == "c1"}
+
+
 @pytest.mark.parametrize(
-    "params", [{"temperature": 0.9}, {"temperature": 1.1}, {"top_p": 0.99}, {"top_k": 2}, {"top_k": 1000}]
-)
+    "params",
+    [
+        {"temperature": 0.9}, {"temperature": 1.1}, {"top_p": 0.99}, {"top_k": 2}, {"top_k": 1000}, {"min_p": 0.01},
+        {"repetition_penalty": 1.1},
+    ],
+)  # fmt: skip
 def test_another_distribution_has_no_perplexity_for_free(params):
     write, read, _ = WORLD
     samples = sample(tasks_of(4), TableEngine(write, read), code_params=SamplingParams(1, **params))

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.support.worlds import TableEngine, joint_world, make_task, sample
-from trl_gift.run.samples import read_rounds
+from trl_gift.run.samples import ends_of_chains, read_rounds
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.store import SampleIndex, SampleStore, is_complete, read_samples, write_parquet
 
@@ -83,6 +83,28 @@ def test_reading_counts_the_latest_round_and_keeps_all_passing(tmp_path, samples
         {one.code for one in found.eligible["b"]}
     )
     assert read_rounds(folders[:1]).samples == 6
+
+
+def test_of_two_lines_for_one_sample_the_first_counts(tmp_path, samples):
+    """A chain has continued from the first; a later line may be another process's."""
+    with SampleStore(tmp_path) as store:
+        store.append(samples[0])
+        store.append(replace(samples[0], code="another"))
+    assert list(read_samples(tmp_path)) == [samples[0]]
+
+
+def test_a_chain_ends_at_the_last_program_that_continued_it(tmp_path, samples):
+    """Of the latest round in which one did; what merely passed does not count."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for number, folder in enumerate(folders, 1):
+        with SampleStore(folder) as store:
+            for one in samples:
+                continues = one.index == 1 and (one.task_id, number) != ("b", 2)
+                store.append(replace(one, round=number, status="passed", continues=continues))
+    last = max(one.step for one in samples)
+    assert last > 0
+    ends = {task_id: (one.round, one.step, one.index) for task_id, one in ends_of_chains(folders).items()}
+    assert ends == {"a": (2, last, 1), "b": (1, last, 1)}
 
 
 def test_unverified_codes_are_eligible_and_solve_nothing(tmp_path, samples):

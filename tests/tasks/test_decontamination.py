@@ -63,6 +63,14 @@ def test_different_tasks_do_not_overlap(one, other):
     assert matches(task("b", other), task("a", one)) == []
 
 
+def test_a_text_inside_a_longer_one_is_an_overlap():
+    """The share is that of the shorter description."""
+    longer = f"{' '.join(f'word{number}' for number in range(200))} {LONG}"
+    for one, other in ((LONG, longer), (longer, LONG)):
+        (found,) = matches(task("a", one), task("b", other))
+        assert found.share == 1.0
+
+
 def test_short_descriptions_overlap_when_they_are_equal():
     assert matches(task("a", "Sort the list!"), task("b", "sort the LIST"))
 
@@ -186,6 +194,9 @@ def test_a_reference_of_just_enough_nodes_is_compared():
     assert codetext.skeleton("def f(x):\n    return x()", nodes) is not None
     assert codetext.skeleton("def f(x):\n    return x()", nodes + 1) is None
     assert LEAST_CODE_NODES == 11
+    eleven, fewer = "def f(x):\n    return x(x(x()))", "def f(x):\n    return x(x(1))"
+    assert matches(task("a", "One.", eleven), task("b", "Two.", eleven))
+    assert matches(task("a", "One.", fewer), task("b", "Two.", fewer)) == []
 
 
 def test_the_number_of_words_in_a_row_is_that_of_the_settings():

@@ -65,3 +65,15 @@ def test_no_pair_is_truncated_or_all_masked(tokenizer):
 def test_codes_of_other_tasks_are_left_out(tokenizer):
     pairs = training_pairs([TASK], [selected("    return 1", 2, task_id="gone")], BasePrompts(tokenizer), None, False)
     assert pairs.pairs == []
+
+
+def test_targets_that_fail_are_not_learned(tokenizer):
+    from dataclasses import replace
+
+    prompts = BasePrompts(tokenizer)
+    task = replace(TASK, reference="def solve(xs):\n    return sum(xs)")
+    unfit = {("t", "    return sum(xs)"), ("t", "    return 1"), ("other", "    return 2")}
+    drawn = [selected("    return 1", 3), selected("    return 2", 2)]
+    pairs = training_pairs([task], drawn, prompts, None, train_on_references=True, unfit=unfit)
+    assert pairs.pairs == [make_pair(task, "    return 2", prompts)] * 2
+    assert (pairs.num_references, pairs.num_selected, pairs.num_unfit) == (0, 2, 1 + 3)

@@ -64,6 +64,17 @@ def test_within_a_round_perplexities_count_from_their_round_s_lowest():
     assert list(softmax_weights([2.0, 3.0], 1.0, 9.0, [1, 1])) == list(softmax_weights([2.0, 3.0], 1.0, 9.0))
 
 
+def test_a_selection_within_rounds_prefers_no_round():
+    samples = make_samples([2.0, 3.0, 1.1, 2.1])
+    samples = [replace(one, round=1 + place // 2) for place, one in enumerate(samples)]
+    settings = SelectionSettings(perplexity_weight=1.0, perplexity_cap=9.0, within_round=True)
+    weights = [one.weight for one in select({"t": samples}, settings)]
+    assert weights == pytest.approx(list(softmax_weights([2.0, 3.0, 1.1, 2.1], 1.0, 9.0, [1, 1, 2, 2])))
+    together = [one.weight for one in select({"t": samples}, replace(settings, within_round=False))]
+    assert together == pytest.approx(list(softmax_weights([2.0, 3.0, 1.1, 2.1], 1.0, 9.0)))
+    assert together != pytest.approx(weights)
+
+
 @pytest.mark.parametrize("unknown", [None, math.nan, math.inf, -math.inf])
 def test_an_unknown_perplexity_counts_as_the_lowest_and_leaves_the_others_alone(unknown):
     known = softmax_weights([1.5, 1.5, 2.0], 2.0, 2.0)
