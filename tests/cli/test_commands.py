@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import os
@@ -167,12 +168,22 @@ def test_yaml_config_and_flags_over_it(tmp_path, options, tasks_file):
     assert (run["options"]["num_steps"], run["options"]["num_generations"], run["tasks"]["count"]) == (3, 1, 2)
 
 
-def test_a_reader_that_has_seen_enough_ends_a_command_quietly():
-    """As in `trl-gift show OUT --json | head`."""
+@pytest.mark.parametrize(
+    ("arguments", "printing"),
+    [
+        (["show"], "print('x' * 200_000, flush=True)"),
+        (["show"], "print('x') or 0"),  # it is still in the buffer when the command has ended
+        (["train", "--help"], ""),
+        (["--version"], ""),
+    ],
+    ids=["long", "short", "help", "version"],
+)
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly(arguments, printing):
+    """As in `trl-gift show OUT | head`."""
     script = (
         "import sys, trl_gift.cli.main as main, trl_gift.cli.show as show\n"
-        "show.run = lambda argv: print('x' * 200_000, flush=True)\n"
-        "sys.exit(main.main(['show']))\n"
+        f"show.run = lambda argv: {printing or 0}\n"
+        f"sys.exit(main.main({arguments}))\n"
     )
     reader, writer = os.pipe()
     os.close(reader)
@@ -181,6 +192,23 @@ def test_a_reader_that_has_seen_enough_ends_a_command_quietly():
     finally:
         os.close(writer)
     assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["train", "--config", "my run.yaml"], "continue with `trl-gift train --config 'my run.yaml' --resume`."),
+        (["quickstart", "--resume"], "continue with `trl-gift quickstart --resume`."),
+        (["train", "--hub_token", "secret"], "continue with --resume."),
+    ],
+)
+def test_an_interrupted_command_says_how_it_goes_on(arguments, advice, monkeypatch, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module(f"trl_gift.cli.{arguments[0]}"), "run", interrupted)
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == f"trl-gift: interrupted; what was sampled is kept; {advice}\n"
 
 
 def test_a_hub_that_does_not_answer_is_one_line(capsys):

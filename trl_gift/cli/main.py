@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -44,7 +45,17 @@ _WORKER = "worker"  # one process of a run, started by `train`
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()  # a closed pipe shows here at the latest
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it at its end
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "--help-all"):
         print(_usage())
         return 0
@@ -72,13 +83,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StageUnavailable as error:
         print(f"trl-gift: {error}\nWhat was sampled is kept; continue with --resume.", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it at its end
-        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        kept = "; what was sampled is kept; continue with --resume" if name in _RESUMABLE else ""
+        kept = f"; what was sampled is kept; continue with {_resuming(name, rest)}" if name in _RESUMABLE else ""
         print(f"trl-gift: interrupted{kept}.", file=sys.stderr)
         return 130
+
+
+def _resuming(name: str, argv: Sequence[str]) -> str:
+    """The command that continues an interrupted one; only its option where a secret was typed."""
+    if name == _WORKER or any("token" in word for word in argv):
+        return "--resume"
+    return f"`{shlex.join(['trl-gift', name, *argv, *(() if '--resume' in argv else ('--resume',))])}`"
 
 
 def _quieten() -> None:

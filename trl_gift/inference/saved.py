@@ -205,6 +205,11 @@ def read_earlier(path: str | Path) -> dict[str, EarlierSet]:
             )
             for name, found in read_evaluation(place).items()
         }
+    if place.name == "base.json" and place.parent.name == "_gift":
+        raise ConfigError(
+            f"compare={str(path)!r} is not there: the run has not measured its base model. Measure that with --save, and give the "
+            "folder."
+        )
     raise ConfigError(
         f"compare={str(path)!r} holds no evaluation; give a folder that --save wrote, or a run's _gift/base.json or "
         "_gift/round-N."

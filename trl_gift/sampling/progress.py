@@ -42,6 +42,7 @@ class SamplingProgress:
         self._started = time.monotonic()
         self._tokens = 0
         self._count = 0
+        self._skipped = 0
         self._passed = 0
         self._drawn = self._started
 
@@ -56,6 +57,7 @@ class SamplingProgress:
     def skip(self, count: int) -> None:
         """Counts what an earlier run has done, or another process."""
         if count:
+            self._skipped += count
             self._bar.update(count)
 
     def add(self, passed: bool, tokens: int) -> None:
@@ -77,7 +79,8 @@ class SamplingProgress:
     def _show(self, tokens: int) -> None:
         self._tokens = tokens
         seconds = max(time.monotonic() - self._started, 1e-9)
-        passed = f"{self._passed / self._count:.0%} passed" if self._count else "none finished"
+        of = f" of {self._count:,}" if self._skipped else ""  # whether the others passed is not known here
+        passed = f"{self._passed / self._count:.0%}{of} passed" if self._count else "none finished"
         verdicts = passed if self._verified else "unverified"
         rate = f"{self._tokens:,} tokens, {self._tokens / seconds:.0f}/s"
         self._bar.set_postfix_str(f"{verdicts}, {rate}", refresh=False)
