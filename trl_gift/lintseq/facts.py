@@ -314,6 +314,8 @@ class _Names:
                 self._use(node.target.id, node.target.lineno, scope)
         elif isinstance(node, ast.AnnAssign):
             self._annotated = True
+            if node.value is None and isinstance(node.target, ast.Name):
+                self.scope[node.target.id] = _SEVERAL  # it declares the name and binds nothing
         elif isinstance(node, ast.Import | ast.ImportFrom):
             self._read_import(node, scope)
         elif isinstance(node, ast.Global | ast.Nonlocal):

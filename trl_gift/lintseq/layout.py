@@ -57,7 +57,9 @@ class Layout:
         if not solid:
             return []
         first = (solid & -solid).bit_length() - 1
-        return bits((kept >> first << first) & ((1 << solid.bit_length()) - 1))
+        shown = bits((kept >> first << first) & ((1 << solid.bit_length()) - 1))
+        # An empty line within a string may be all that random lines leave; a program of it is the empty one.
+        return shown if len(shown) > 1 or self.lines[shown[0]] else []
 
     def text(self, kept: int) -> str:
         """The program of a state."""

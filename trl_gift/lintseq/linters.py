@@ -15,6 +15,7 @@ import importlib.util
 import os
 import re
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Protocol
 
@@ -50,14 +51,16 @@ class FastLinter:
 
     def errors(self, code: str) -> tuple[int, ...]:
         """As `Linter.errors`."""
-        try:
-            tree = ast.parse(code)
-            found = tuple(item.lineno for item in Checker(tree).messages if isinstance(item, _UNDEFINED))
-            if not found:
-                # Some errors of syntax, such as `return` outside a function, are not the parser's.
-                compile(code, "<program>", "exec", dont_inherit=True)
-        except SyntaxError as error:
-            return (_line_of(error),)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                tree = ast.parse(code)
+                found = tuple(item.lineno for item in Checker(tree).messages if isinstance(item, _UNDEFINED))
+                if not found:
+                    # Some errors of syntax, such as `return` outside a function, are not the parser's.
+                    compile(code, "<program>", "exec", dont_inherit=True)
+            except SyntaxError as error:
+                return (_line_of(error),)
         return found
 
 
