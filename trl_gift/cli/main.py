@@ -33,13 +33,14 @@ COMMANDS = {
     "merge": "add a LoRA adapter to its unquantised base model",
     "validate": "run the references of a task set; find tests that cannot fail",
     "convert": "tasks of functions as tasks of standard input and output, for any language",
+    "lintseq": "programs of an instruction dataset as edit sequences whose states lint clean",
     "estimate": "tokens, programs, hours, memory and disk of a run, before it starts",
     "doctor": "versions, device, languages, and which isolation layers are enforced here",
 }
 HELP_TEXTS = Path(__file__).with_name("help")
 """The help of the commands that take seconds to import what they need; `tools/help_texts.py` writes it."""
 
-_RESUMABLE = ("quickstart", "train", "sample", "worker")
+_RESUMABLE = ("quickstart", "train", "sample", "worker", "lintseq")
 _WORKER = "worker"  # one process of a run, started by `train`
 
 

@@ -5,6 +5,7 @@ The cards say what a run's records say (`facts`), in the words of `templates/`. 
 
 from trl_gift.hub.cards import PAPER
 from trl_gift.hub.describe import training_line
+from trl_gift.hub.edit_sequences import push_edit_sequences
 from trl_gift.hub.merged_card import write_merged_card
 from trl_gift.hub.names import dataset_origin
 from trl_gift.hub.publisher import Hooks, Publisher, PushCheckpoints
@@ -17,6 +18,7 @@ __all__ = [
     "PushCheckpoints",
     "Repositories",
     "dataset_origin",
+    "push_edit_sequences",
     "training_line",
     "write_merged_card",
 ]
