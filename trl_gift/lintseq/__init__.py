@@ -5,6 +5,7 @@ Usable alone, without torch. Programs are compiled, never executed.
 Public modules: `rows` (the rows of a dataset, for `datasets.map`).
 """
 
+from trl_gift.lintseq import rows
 from trl_gift.lintseq.edits import DIFF_TOKEN, Edit, EditSequence, Hunk, HunkError, apply, parse, resolve, to_text
 from trl_gift.lintseq.linters import FastLinter, Linter, PylintLinter, linter_of
 from trl_gift.lintseq.sampling import MOST_LINES, ProgramError, check_language, sample_edit_sequences
@@ -25,6 +26,7 @@ __all__ = [
     "linter_of",
     "parse",
     "resolve",
+    "rows",
     "sample_edit_sequences",
     "to_text",
 ]
