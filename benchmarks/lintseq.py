@@ -34,6 +34,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trl_gift.common.randomness import stream_key
 from trl_gift.errors import ConfigError
 from trl_gift.lintseq import FastLinter, Linter, ProgramError, linter_of, resolve, sample_edit_sequences, to_text
 
@@ -202,11 +203,12 @@ def timed(programs: Sequence[str], count: int, seed: int, linter: Linter, afresh
     """
     sizes: Counter[int] = Counter()
     started = time.process_time()
-    for code in programs:
+    for place, code in enumerate(programs):
         if afresh:
-            found = [one for index in range(count) for one in sample_edit_sequences(code, 1, 1000 + index, linter)]
+            seeds = [stream_key("afresh", seed, place, index) for index in range(count)]
+            found = [one for each in seeds for one in sample_edit_sequences(code, 1, each, linter)]
         else:
-            found = sample_edit_sequences(code, count, seed, linter)
+            found = sample_edit_sequences(code, count, stream_key("shared", seed, place), linter)
         sizes.update(edit.added for sequence in found for edit in sequence.edits)
     return (time.process_time() - started) / (len(programs) * count), sizes
 

@@ -48,6 +48,14 @@ def test_it_runs_and_ends_with_its_ratios(run, arguments, ratios):
     assert all(value > 0 for value in answer.get("ratios", {}).values())
 
 
+def test_the_benchmark_of_edit_sequences_ends_with_its_ratios(run):
+    pytest.importorskip("pylint")
+    arguments = "--programs 1 --sequences 1 --round-trips 1 --repeats 1 --longest 20"
+    answer = json.loads(run("lintseq.py", *arguments.split(), "--json").splitlines()[-1])
+    assert answer["ratios"].keys() == {"vs_pylint", "mean_edit_size_vs_pylint"}
+    assert answer["round_trips"]["wrong"] == 0
+
+
 def test_the_learning_benchmark_starts(run, capsys):
     with pytest.raises(SystemExit) as ended:
         run("learning.py", "--help")

@@ -63,7 +63,8 @@ def sample_edit_sequences(
     Args:
         code: The program.
         num_sequences: How many sequences.
-        seed: With the number of a sequence, it decides all draws.
+        seed: With the number of a sequence, it decides all draws. Give each program of a set a seed of its own, or the draws
+            of all programs are the same numbers.
         linter: `"fast"`, `"pylint"` or a linter of your own.
         random_lines: The paper's ablation: sets of lines of random sizes and places, without a linter.
         max_lines: The longest program that is taken.
