@@ -84,7 +84,7 @@ def test_killed_and_resumed_as_never_killed(source, tmp_path, capsys, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr("trl_gift.cli.lintseq._write", killed)
         assert main(["lintseq", str(source), str(out), "--json"]) == 130
-    assert "continue with --resume" in capsys.readouterr().err
+    assert "--resume`" in capsys.readouterr().err
     partial = tmp_path / "out.jsonl.partial"
     kept = partial.read_bytes()
     header = kept.index(b"\n") + 1

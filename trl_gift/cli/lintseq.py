@@ -303,7 +303,12 @@ def _text(summary: Mapping[str, Any], options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
+def names() -> dict[str, str]:
+    """How this command spells its options, by their names in Python."""
+    return _parser().spellings()
+
+
+def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift lintseq",
         description="Rewrite the programs of an instruction dataset as edit sequences each of whose states lints clean "
