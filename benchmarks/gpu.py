@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --out gpu --model FOLDER        # a model of your own
     python benchmarks/gpu.py --out gpu --shape tiny --cpu    # does every part work? minutes on a CPU
 
-Parts, each in a process of its own with at most `--minutes` (8), so that the whole takes at most 32 minutes and about 20:
+Parts, each in a process of its own with at most `--minutes` (8):
 
     engines     `generate` in batches, `compact`, and a vLLM server where `--vllm` names its command, on the same prompts:
                 tokens per second, peak memory, and the share of the rate of a batch that is always full
@@ -127,7 +127,7 @@ def rows(figures: dict[str, Any], indent: str) -> Iterator[str]:
 
 
 def number(value: Any) -> str:
-    """Four digits at least, and the digits of whole numbers."""
+    """A number with four significant digits, or with all digits of its whole part."""
     return (
         f"{value:,.4g}"
         if isinstance(value, float) and abs(value) < 1000
@@ -195,7 +195,7 @@ def engines(options: argparse.Namespace, out: Path) -> dict[str, Any]:
     dtype = torch.float32 if options.cpu else torch.bfloat16
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to("cpu" if options.cpu else "cuda").eval()
     found["weights GiB"] = peak.look()
-    CompactEngine(model, tokenizer)  # a model that it cannot decode is refused here
+    # The first calls are slow; a model that `compact` cannot decode is refused here.
     drawn(CompactEngine(model, tokenizer), prompts[:2], 8)
     peak.look()
     for size in options.generate_sizes:

@@ -147,8 +147,8 @@ def chosen(options: argparse.Namespace, paper: PaperLinter, rng: np.random.Gener
     return list(programs)
 
 
-def some(codes: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    return [codes[place] for place in rng.permutation(len(codes))[:count]]
+def some(programs: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    return [programs[place] for place in rng.permutation(len(programs))[:count]]
 
 
 def sources(rng: np.random.Generator, *roots: str) -> Iterator[Path]:
@@ -263,7 +263,7 @@ def show_lengths(options: argparse.Namespace, rng: np.random.Generator) -> dict[
     lengths = [length for length in LENGTHS if length <= options.longest]
     found: dict[int, list[str]] = {length: [] for length in lengths}
     for path in sources(rng, "stdlib"):
-        if all(len(codes) == options.repeats for codes in found.values()):
+        if all(len(programs) == options.repeats for programs in found.values()):
             break
         text = text_of(path)
         near = [length for length in lengths if text and 0.85 * length <= text.count("\n") <= 1.15 * length]
@@ -271,11 +271,11 @@ def show_lengths(options: argparse.Namespace, rng: np.random.Generator) -> dict[
             found[length] += [text] if text and len(found[length]) < options.repeats else []
     points: list[tuple[float, float]] = []
     rows = {}
-    for length, codes in found.items():
-        costs = [timed([code], 2, 0, FastLinter(), afresh=False)[0] for code in codes]
+    for length, programs in found.items():
+        costs = [timed([code], 2, 0, FastLinter(), afresh=False)[0] for code in programs]
         if not costs:
             continue
-        points += [(math.log(code.count("\n")), math.log(cost)) for code, cost in zip(codes, costs, strict=True)]
+        points += [(math.log(code.count("\n")), math.log(cost)) for code, cost in zip(programs, costs, strict=True)]
         rows[length] = 1000 * sum(costs) / len(costs)
         print(f"{length:>4} lines: {rows[length]:8.1f} ms a sequence", flush=True)
     power = float(np.polyfit(*zip(*points, strict=True), 1)[0]) if len(rows) > 1 else float("nan")

@@ -281,7 +281,7 @@ def ceiling_rate(model, rows: int, prompt: Sequence[int], tokens: int, steps: in
         model: The model.
         rows: Rows of the batch.
         prompt: The token ids that every completion follows.
-        tokens: At least so many tokens are drawn in all.
+        tokens: The least number of tokens to draw in all.
         steps: Tokens of a completion.
     """
     device = model.device

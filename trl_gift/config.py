@@ -23,7 +23,7 @@ from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described,
 from trl_gift.common.words import json_reason
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import EvaluationSettings
-from trl_gift.generation import SamplingParams
+from trl_gift.generation import SamplingParams, positions_of
 from trl_gift.presets import preset_options
 from trl_gift.prompts import Pinned, PromptFormat, prompt_format
 from trl_gift.sampling.context import ChainSettings
@@ -36,7 +36,7 @@ from trl_gift.training.selection import SelectionSettings
 from trl_gift.training.sft_fields import SFT_FIELDS, check_sft_fields
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from trl_gift.generation.server import ServerOptions
 
@@ -684,6 +684,20 @@ class GiFTConfig(SFTConfig):
             rename_entry_point=self.rename_entry_point,
             date=date.fromisoformat(self.prompt_date) if self.prompt_date else None,
         )
+
+    def positions(self, model: PreTrainedModel) -> int | None:
+        """The most tokens of a prompt and its completion together: of the model, or of the server that samples.
+
+        Args:
+            model: The model.
+
+        Raises:
+            ConfigError: As `ServerOptions.positions`.
+            GenerationUnavailable: Likewise.
+        """
+        if self.generation_engine == "server":
+            return self.server_options().positions(model)
+        return positions_of(model.config)
 
     def server_options(self) -> ServerOptions:
         """The options of the server engine."""

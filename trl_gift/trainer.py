@@ -37,7 +37,7 @@ from trl_gift.common.words import agree, plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
-from trl_gift.generation import choose_engine, default_dtype, end_ids, positions_of
+from trl_gift.generation import choose_engine, default_dtype, end_ids
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
 from trl_gift.report import report_of
@@ -270,11 +270,7 @@ class GiFTTrainer(RoundTrainer):
             ids = self.prompts.write(self.tasks[0], self.tasks[0].description).ids
             check_vocabulary(model_now, self.processing_class, ids)
         self.examples = load_examples(args.description_examples)
-        self._positions = (
-            args.server_options().positions(model_now)
-            if args.generation_engine == "server"
-            else positions_of(model_now.config)
-        )
+        self._positions = args.positions(model_now)
         self._is_shortened = args.choose_completion_length(self._positions)
         self.tasks, too_long = self._fitting(self.tasks, "training tasks")
         self._given_tasks = self.tasks

@@ -30,9 +30,7 @@ def trace(tokens, low=None, high=None, completion=None):
 
 @given(
     logits=st.lists(st.floats(-8, 8), min_size=2, max_size=12),
-    number=st.floats(
-        0, 1 - 1e-9
-    ),  # a number beyond the rounded sum of the probabilities draws the last token and is in no bounds
+    number=st.floats(0, 1, exclude_max=True),
     other=st.floats(0, 1, exclude_max=True),
     params=st.sampled_from(
         [
@@ -51,6 +49,13 @@ def test_bounds_say_which_numbers_draw_a_token(logits, number, other, params):
     assert low <= number <= high
     if min(abs(other - low), abs(other - high)) > 1e-12:
         assert (first == second) == (low <= other < high)
+
+
+def test_numbers_close_to_one_lie_within_the_bounds_of_the_token_that_they_draw():
+    numbers = torch.tensor([[0.5, 1 - 2**-52]], dtype=torch.float64)
+    draws = draw_tokens(torch.tensor([[8.0, -6.0]]), numbers, SamplingParams(1, temperature=0.5))
+    assert draws.tokens.tolist() == [[0, 0]]
+    assert draws.high.tolist() == [[1.0, 1.0]]
 
 
 def test_a_trace_is_followed_to_the_first_other_number():

@@ -476,7 +476,7 @@ MUTANTS = (
         test=f"{_LEAKS}::test_a_copy_of_a_reference_that_the_chain_has_read_is_not_own_work",
     ),
     _context(
-        name="hint is no reading",
+        name="a hint is not a reading",
         old='(origin.hint is not None and origin.hint.kind == "reference")',
         new="False",
         breaks="a copy of the reference that a hint has shown counts as the model's own program",

@@ -92,7 +92,9 @@ def _run(arguments: list[str]) -> int:
 
 def _resuming(name: str, argv: Sequence[str]) -> str:
     """The command that continues an interrupted one; only its option where a secret was typed."""
-    if name == _WORKER or any("token" in word for word in argv):
+    from trl_gift.run.wording import names_secret  # an interrupted command has loaded it
+
+    if name == _WORKER or any(map(names_secret, argv)):
         return "--resume"
     return f"`{shlex.join(['trl-gift', name, *argv, *(() if '--resume' in argv else ('--resume',))])}`"
 

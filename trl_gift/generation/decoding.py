@@ -72,7 +72,10 @@ def draw_tokens(
     mass = cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, numbers * mass, right=True)
     before = cumulative.gather(-1, (tokens - 1).clamp(min=0)).masked_fill(tokens == 0, 0.0)
-    return Draws(tokens, own.gather(-1, tokens).log(), before / mass, cumulative.gather(-1, tokens) / mass)
+    high = cumulative.gather(-1, tokens) / mass
+    # Larger numbers draw as this one does, so the token that it draws has no end below one.
+    high = high.masked_fill(high > _ALMOST_ONE, 1.0)
+    return Draws(tokens, own.gather(-1, tokens).log(), before / mass, high)
 
 
 def penalise(logits: torch.Tensor, contexts: Sequence[Sequence[int]], penalty: float) -> torch.Tensor:

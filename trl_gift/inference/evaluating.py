@@ -143,11 +143,7 @@ def fitted(loaded: LoadedModel, sets: Mapping[str, Sequence[Task]], args: GiFTCo
     Raises:
         ConfigError: if no task of a set fits.
     """
-    positions = (
-        args.server_options().positions(loaded.model)
-        if args and args.generation_engine == "server"
-        else positions_of(loaded.model.config)
-    )
+    positions = args.positions(loaded.model) if args else positions_of(loaded.model.config)
     settings = settings_of(args)
     if args is None or args.max_completion_length is None:
         settings = replace(settings, max_completion_length=default_length(positions))

@@ -72,16 +72,21 @@ AS_PYTHON = Wording()
 """How a run speaks to a user of the trainer."""
 
 
+def names_secret(item: str) -> bool:
+    """Whether an argument of a command line is the flag of a token of the Hub, with its value or before it."""
+    name = item.partition("=")[0]
+    return name.startswith("--") and name.endswith(("_token", "-token")) and "eos" not in name and "pad" not in name
+
+
 def to_repeat(argv: Sequence[str]) -> tuple[str, ...]:
     """A command line as a run records it: without what holds for one call only, and without tokens of the Hub."""
     kept: list[str] = []
     is_secret = False
     for item in argv:
-        name, equals, _ = item.partition("=")
         if is_secret:
             is_secret = False
-        elif name.startswith("--") and name.endswith(("_token", "-token")) and "eos" not in name and "pad" not in name:
-            is_secret = not equals
+        elif names_secret(item):
+            is_secret = "=" not in item
         elif item not in _NOT_AGAIN:
             kept.append(item)
     return tuple(kept)
