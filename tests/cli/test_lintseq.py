@@ -7,7 +7,7 @@ import json
 import pytest
 from datasets import Dataset
 
-from tests.lintseq.test_rows import GOOD, ROWS
+from tests.support.instructions import GOOD, ROWS
 from trl_gift.cli.main import main
 from trl_gift.lintseq import resolve
 

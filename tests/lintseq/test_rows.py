@@ -5,19 +5,10 @@ from __future__ import annotations
 import datasets
 import pytest
 
+from tests.support.instructions import GOOD, ROWS
 from trl_gift.errors import ConfigError
 from trl_gift.lintseq import resolve
 from trl_gift.lintseq.rows import EditRows
-
-GOOD = "def f(a):\n    b = a\n    return b\n"
-ROWS = [
-    {"instruction": "Return a.", "code": GOOD},
-    {"instruction": "Say hello.", "code": "Hello, world!"},
-    {"instruction": "Fenced.", "code": f"Here:\n```python\n{GOOD}```\nDone."},
-    {"instruction": "Nothing.", "code": None},
-    {"instruction": "Long.", "code": "x = 1\n" * 30},
-    {"instruction": "Fenced, wrong.", "code": "```python\ndef f(:\n```"},
-]
 
 
 def test_a_row_becomes_one_row_for_each_sequence():
