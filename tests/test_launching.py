@@ -67,16 +67,21 @@ def finished(trainer):
 
 @pytest.mark.parametrize("launcher", ["none", pytest.param("accelerate", marks=pytest.mark.slow)])
 def test_two_processes_train_as_one(tmp_path, launcher):
-    """The same samples, selection and losses, also where the data do not fill the last batch: 24 pairs, 10 a step."""
-    alone = make_trainer(tmp_path / "one", num_rounds=1, per_device_train_batch_size=10)
+    """The same samples, selection and losses, also where the data do not fill the last batch: 24 pairs, 10 a step.
+
+    A token budget ends the round, so that both processes have to agree on who draws a next step.
+    """
+    budget = {"num_rounds": 1, "num_steps": 10, "max_tokens_per_round": 900}
+    alone = make_trainer(tmp_path / "one", **budget, per_device_train_batch_size=10)
     alone.train()
     one = finished(alone)
-    options = ("num_rounds=1", "per_device_train_batch_size=5")
+    options = (*(f"{name}={value}" for name, value in budget.items()), "per_device_train_batch_size=5")
     if launcher == "none":
         both = finish_together(tmp_path / "two", *options)
     else:
         both = finish(tmp_path / "two", *options, **two(launcher))
     assert_trained_alike(tmp_path, one, both)
+    assert 900 <= one[1]["round-1"]["tokens"] < 1000
     assert one[1]["round-1"]["pairs"] % 10 == 4, "this test wants a last batch that the second process only fills up"
 
 

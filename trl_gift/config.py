@@ -127,6 +127,10 @@ class GiFTConfig(SFTConfig):
     """How the steps of a round are divided among the tasks. 'uniform': num_steps each. 'uncertain': num_steps on average, and
     more the nearer the untrained model's measured pass rate is to one half; no task has less than a quarter of num_steps."""
 
+    max_tokens_per_round: Annotated[int | None, Bounds(low=1)] = None
+    """Number of tokens at which a round stops sampling: those of its programs and descriptions, thoughts and rejected
+    descriptions included. num_steps is then the most that a chain can have. If not given, every chain has all its steps."""
+
     num_generations: Annotated[int, Bounds(low=1)] = 3
     """Number of programs sampled in each step."""
 
@@ -636,6 +640,7 @@ class GiFTConfig(SFTConfig):
             allow_copies=self.allow_copies,
             positions=positions,
             steps=dict(steps or {}),
+            max_tokens=self.max_tokens_per_round,
         )
 
     def selection_settings(self, round_index: int) -> SelectionSettings:

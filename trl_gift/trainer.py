@@ -60,6 +60,7 @@ from trl_gift.run.trained import model_to_train
 from trl_gift.run.weights import LoadedAs
 from trl_gift.run.wording import AS_PYTHON
 from trl_gift.sampling.allocation import Allocation, allocate
+from trl_gift.sampling.budget import unspent_line
 from trl_gift.sampling.curation import Curation, measure_rates
 from trl_gift.sampling.lengths import fitting, left_out_line
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
@@ -680,11 +681,13 @@ class GiFTTrainer(RoundTrainer):
         """What the run will sample, in one line."""
         args, count = self.args, len(self.tasks)
         total = count * args.num_steps * args.num_generations
+        limit = args.max_tokens_per_round
         rounds = "one round" if args.num_rounds == 1 else f"each of {args.num_rounds} rounds"
         return (
             f"{rounds}: {plural(count, 'task')} × {plural(args.num_steps, 'step')} × "
             f"{plural(args.num_generations, 'completion')} = {plural(total, 'completion')} "
             f"of at most {args.completion_length} tokens"
+            f"{f', or fewer: sampling stops at {limit:,} tokens' if limit else ''}"
             f"{f' (the model has {self._positions} positions)' if self._is_shortened else ''}"
             f"{f'; `{self.wording.dry_run}` says how long that takes' if self.wording.dry_run else ''}."
         )
@@ -897,7 +900,10 @@ class GiFTTrainer(RoundTrainer):
             self.accelerator.wait_for_everyone()
         first = 1 if args.accumulate_samples else round_index
         folders = [self.run.round(index) for index in range(first, round_index + 1)]
-        return read_rounds(folders, args.num_logged_samples, stream_key(args.sampling_seed, "logged", round_index))
+        samples = read_rounds(folders, args.num_logged_samples, stream_key(args.sampling_seed, "logged", round_index))
+        if line := unspent_line(args.max_tokens_per_round, samples.tokens, args.num_steps):
+            self.say(f"round {round_index}: {line}")
+        return samples
 
     def _piloted_temperature(self) -> float:
         """What the pilot has chosen for `temperature="auto"`, once for the run; any number if it is not asked for."""
@@ -975,7 +981,7 @@ class GiFTTrainer(RoundTrainer):
         name = f"round-{round_index}/metrics.json"
         if self._agreed(self.run.has(name)):
             return
-        summary = summarise(round_index, samples, selected, pairs, len(self.tasks))
+        summary = summarise(round_index, samples, selected, pairs, len(self.tasks), self.args.max_tokens_per_round)
         self.say(summary.line(self.args.verify))
         results: dict[str, Evaluation] = {}
         if self.eval_sets:

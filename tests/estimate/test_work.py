@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from trl_gift.config import GiFTConfig
 from trl_gift.estimate import work
@@ -85,6 +86,23 @@ def test_the_arithmetic_of_a_published_run(tmp_path, tasks, tokenizer):
     assert predicted.executions == 60_000
     assert predicted.descriptions == 19_000
     assert predicted.completion_tokens == pytest.approx(21e6, rel=0.01)
+
+
+def test_a_token_budget_caps_the_work(tmp_path, tasks, tokenizer):
+    options = config(tmp_path, num_selected=8)
+    lengths = work.prompt_lengths(prompt_format(tokenizer, "base"), tasks, (), options)
+    whole = work.sampling_work(options, 10, lengths, Lengths(9, 7, ""))
+    assert whole.completion_tokens == 10 * (STEPS * WIDTH * 9 + (STEPS - 1) * 7) == 680
+    options.max_tokens_per_round = 680
+    assert work.sampling_work(options, 10, lengths, Lengths(9, 7, "")) == whole
+    options.max_tokens_per_round = 340
+    half = work.sampling_work(options, 10, lengths, Lengths(9, 7, ""))
+    assert (half.programs, half.descriptions, half.completion_tokens) == (30, 10, 340)
+    assert (half.executions, half.prompt_tokens) == (30, whole.prompt_tokens / 2)
+    options.selection_with_replacement = False
+    assert work.training_work(options, 10, 0, lengths, Lengths(9, 7, ""), processes=1).pairs == 30
+    estimate = estimate_run(RunParts(options, LlamaConfig(vocab_size=len(tokenizer)), tokenizer, tasks))
+    assert "a round stops sampling at 340 tokens (max_tokens_per_round)." in estimate.notes
 
 
 def test_steps_and_pairs(tmp_path, tasks, tokenizer):

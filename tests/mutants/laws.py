@@ -6,6 +6,7 @@ from tests.mutants.mutant import Law
 
 _LAWS = "tests/sampling/test_chain_laws.py"
 _CONTEXT = "tests/sampling/test_context.py"
+_BUDGET = "tests/sampling/test_budget.py"
 _ATTEMPTS = "tests/evaluation/test_attempts.py"
 _ENGINES = "tests/generation/test_engines.py"
 _SELECTION = "tests/training/test_selection.py"
@@ -58,12 +59,16 @@ LAWS = (
     Law(
         "equal budgets",
         "Every sampler draws `num_steps × num_generations` programs of a task, a description only where a step is written from "
-        "it, and reports every token that it drew.",
+        "it, and reports every token that it drew. With `max_tokens_per_round` a round draws a beginning of one order of all "
+        "its steps, which ends with the step that spends the last token.",
         f"{GIFT}: its baselines draw equally many programs",
         (
             f"{_LAWS}::test_equal_budgets",
             f"{_LAWS}::test_the_last_description_is_not_drawn",
             f"{_CONTEXT}::test_the_tokens_of_a_description_count_even_if_it_is_empty",
+            f"{_BUDGET}::test_a_round_ends_at_its_tokens",
+            f"{_BUDGET}::test_processes_share_one_budget",
+            f"{_BUDGET}::test_interrupted_anywhere_and_resumed",
         ),
     ),
     Law(

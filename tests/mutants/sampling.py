@@ -8,12 +8,14 @@ from tests.mutants.mutant import Mutant
 
 _LAWS = "tests/sampling/test_chain_laws.py"
 _CONTEXT = "tests/sampling/test_context.py"
+_BUDGET = "tests/sampling/test_budget.py"
 _LEAKS = "tests/sampling/test_leaks.py"
 _EXECUTIONS = "tests/sampling/test_executions.py"
 _STORE = "tests/sampling/test_store.py"
 
 _chain = partial(Mutant, file="trl_gift/sampling/chain.py")
 _context = partial(Mutant, file="trl_gift/sampling/context.py")
+_budget = partial(Mutant, file="trl_gift/sampling/budget.py")
 _hints = partial(Mutant, file="trl_gift/sampling/hints.py")
 _leaks = partial(Mutant, file="trl_gift/sampling/leaks.py")
 _executions = partial(Mutant, file="trl_gift/sampling/executions.py")
@@ -25,24 +27,25 @@ MUTANTS = (
     # The chain
     _chain(
         name="fall-back to the reference",
-        old="origin = await context.read(task, latest, step + 1)",
-        new="origin = await context.read(task, continuing, step + 1)",
+        old="latest = continuing or latest",
+        new="latest = continuing",
         breaks="a step without a passing program always falls back to the reference, as in the authors' program",
         law="fall-back",
         test=f"{_LAWS}::test_fall_back_order",
     ),
     _chain(
         name="fall-back to the task's words",
-        old="if latest is None and task.reference is None:",
-        new="if continuing is None:",
+        old="latest = continuing or latest",
+        new="latest = continuing",
+        also=(("latest is not None or (step > 0 and task.reference is not None)", "latest is not None"),),
         breaks="a step without a passing program starts the chain again",
         law="fall-back",
         test=f"{_LAWS}::test_fall_back_order",
     ),
     _chain(
         name="reference never read",
-        old="if latest is None and task.reference is None:",
-        new="if latest is None:",
+        old="latest is not None or (step > 0 and task.reference is not None)",
+        new="latest is not None",
         breaks="a chain that has not passed yet never begins from the reference",
         law="fall-back",
         test=f"{_LAWS}::test_fall_back_order",
@@ -57,7 +60,7 @@ MUTANTS = (
     ),
     _chain(
         name="conditional instead of chain",
-        old="origin = await context.read(task, latest, step + 1)",
+        old="origin = await context.read(task, latest, step)",
         new="origin = Origin(task.description)",
         breaks="the chain is plain sampling",
         law="marginal",
@@ -73,25 +76,25 @@ MUTANTS = (
     ),
     _chain(
         name="one step less",
-        old="for step in range(num_steps):\n        samples = await context.write(task, origin, step)\n        continuing",
-        new="for step in range(num_steps - 1):\n        samples = await context.write(task, origin, step)\n        continuing",
+        old="latest = context.earlier(task)\n    for step in range(context.steps(task)):",
+        new="latest = context.earlier(task)\n    for step in range(context.steps(task) - 1):",
         breaks="a chain has one step less than asked for",
         law="equal budgets",
         test=f"{_LAWS}::test_equal_budgets[gibbs]",
     ),
     _chain(
         name="one step less, plain sampling",
-        old="for step in range(context.steps(task)):\n        samples = await context.write(task, Origin(task.description)",
-        new="for step in range(context.steps(task) - 1):\n        samples = await context.write(task, Origin(task.description)",
+        old='(RFT, arXiv 2308.01825): every completion from the task\'s description."""\n    for step in range(context.steps(task)):',
+        new='(RFT)."""\n    for step in range(context.steps(task) - 1):',
         breaks="plain sampling draws less than the chain that it is compared with",
         law="equal budgets",
         test=f"{_LAWS}::test_equal_budgets[conditional]",
     ),
     _chain(
         name="last description drawn",
-        old="if step + 1 == num_steps:",
-        new="if step == num_steps:",
-        breaks="the description after the last step is drawn and never used",
+        old="latest = continuing or latest",
+        new="latest = continuing or latest\n        await context.read(task, latest, step + 1)",
+        breaks="a description is drawn after the last step and never used",
         law="equal budgets",
         test=f"{_LAWS}::test_the_last_description_is_not_drawn",
     ),
@@ -145,8 +148,8 @@ MUTANTS = (
     ),
     _chain(
         name="chain begins with the reference",
-        old="    if latest is not None:\n        origin",
-        new="    if latest is not None or task.reference is not None:\n        origin",
+        old="(step > 0 and task.reference is not None)",
+        new="task.reference is not None",
         breaks="the first step reads the reference, where there is one",
         law="first step",
         test=f"{_LAWS}::test_fall_back_order[c9]",
@@ -312,6 +315,47 @@ MUTANTS = (
         breaks="a description that turns out empty costs nothing",
         law="equal budgets",
         test=f"{_CONTEXT}::test_the_tokens_of_a_description_count_even_if_it_is_empty[  ]",
+    ),
+    # The token budget
+    _context(
+        name="tokens of descriptions free",
+        old="return samples[0].description_tokens + sum(",
+        new="return sum(",
+        breaks="a round's budget does not count descriptions, and chains draw more tokens than plain sampling",
+        law="equal budgets",
+        test=f"{_BUDGET}::test_a_round_ends_at_its_tokens[300-gibbs]",
+    ),
+    _context(
+        name="budget asked only once",
+        old="        while not self._budget.grants(task.task_id, step):\n            if self._budget.is_over:\n                return False\n",
+        new="        if not self._budget.grants(task.task_id, step):\n",
+        breaks="a step is drawn whether or not there are tokens for it",
+        law="equal budgets",
+        test=f"{_BUDGET}::test_a_round_ends_at_its_tokens[300-gibbs]",
+    ),
+    _budget(
+        name="budget of one process",
+        old="sum(cost.later for cost in costs)",
+        new="costs[0].later",
+        breaks="the tokens of other processes do not count",
+        law="equal budgets",
+        test=f"{_BUDGET}::test_processes_share_one_budget[shares0]",
+    ),
+    _budget(
+        name="budget spent in one wave",
+        old="_SHARE_OF_REST = 0.5",
+        new="_SHARE_OF_REST = 1.5",
+        breaks="a wave takes more steps than the tokens pay for",
+        law="equal budgets",
+        test=f"{_BUDGET}::test_a_round_ends_at_its_tokens[4000-gibbs]",
+    ),
+    _budget(
+        name="one order for all rounds",
+        old="stream_key(settings.seed, settings.round, task.task_id",
+        new="stream_key(settings.seed, task.task_id",
+        breaks="the same tasks get the last steps in every round",
+        law="equal budgets",
+        test=f"{_BUDGET}::test_the_order_goes_step_by_step_and_is_drawn_anew_in_each_round",
     ),
     # Verdicts
     _context(

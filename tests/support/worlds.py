@@ -11,6 +11,7 @@ from trl_gift import codetext
 from trl_gift.common.randomness import uniforms
 from trl_gift.generation import Completion, GenerationResult, SamplingParams
 from trl_gift.prompts import Extraction, NoProgram, Prompt, clean_description
+from trl_gift.sampling.budget import token_budget
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext, ChainSettings
 from trl_gift.sampling.scheduler import Scheduler
@@ -149,16 +150,26 @@ def sample(
     prompts=None,
     sandbox=None,
     earlier=None,
+    others=(),
+    exchange=lambda wave, spent: [spent],
     **changes,
 ):
-    """Runs a sampler over tasks; returns the samples that were recorded."""
+    """Runs a sampler over tasks; returns the samples that were recorded.
+
+    `others` are the tasks of other processes, with which `exchange` exchanges what a wave of the budget has cost.
+    """
     chosen = settings(**changes)
+    budget = token_budget([*tasks, *others], chosen, exchange)
+    next_wave = budget.next_wave if budget else lambda: None
     samples = []
     tools = ChainContext(
-        chosen, prompts or TablePrompts(), examples, by_step(recorded or []), append or samples.append, earlier or {}
-    )
+        chosen, prompts or TablePrompts(), examples, by_step(recorded or []), append or samples.append, earlier or {},
+        budget,
+    )  # fmt: skip
     sampler = SAMPLERS[chosen.sampler]
-    Scheduler(engine, sandbox or TableSandbox(accepts)).run(sampler(task, tools) for task in tasks)
+    Scheduler(engine, sandbox or TableSandbox(accepts), on_pause=next_wave).run(sampler(task, tools) for task in tasks)
+    while budget and not budget.is_over:
+        next_wave()
     return samples
 
 

@@ -149,10 +149,11 @@ def _progress(run: RunFolder, recorded: Mapping[str, Any], measured: int) -> str
         return done
     folder = run.round(now)
     expected = recorded["tasks"]["count"] * options["num_steps"] * options["num_generations"]
+    about = "at most" if options.get("max_tokens_per_round") else "about"
     if is_complete(folder):
         stage = f"round {now} is sampled, and not trained and measured yet"
     elif folder.is_dir():
-        stage = f"round {now} has {count_samples(folder):,} of about {plural(expected, 'sample')}"
+        stage = f"round {now} has {count_samples(folder):,} of {about} {plural(expected, 'sample')}"
     elif not run.has("base.json") and recorded["eval_tasks"]["count"]:
         stage = "the base model is not measured yet"
     else:

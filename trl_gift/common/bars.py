@@ -38,6 +38,7 @@ class PlainBar:
 
     Attributes:
         n: Number of items so far.
+        total: Number of items to come.
         disable: Whether to say nothing.
     """
 
@@ -54,7 +55,7 @@ class PlainBar:
         self._pause_s = pause_s
         self._last = time.monotonic()
         self.disable = disable
-        self._total = total
+        self.total = total
         self._heading = f"{desc}: "
         self._unit = unit
         self._postfix = ""
@@ -69,8 +70,8 @@ class PlainBar:
     def update(self, count: int = 1) -> None:
         """Counts items, and says so if another tenth is done."""
         self.n += count
-        tenth = LINES * self.n // max(self._total, 1)
-        waited = time.monotonic() - self._last >= self._pause_s or self.n >= self._total
+        tenth = LINES * self.n // max(self.total, 1)
+        waited = time.monotonic() - self._last >= self._pause_s or self.n >= self.total
         if tenth > self._said and waited:
             self._said, self._last = tenth, time.monotonic()
             self._say()
@@ -87,7 +88,7 @@ class PlainBar:
 
     def _say(self) -> None:
         if not self.disable:
-            line = f"{self._heading}{self.n:,} of {self._total:,} {self._unit}s{self._postfix}"
+            line = f"{self._heading}{self.n:,} of {self.total:,} {self._unit}s{self._postfix}"
             print(line, file=sys.stderr, flush=True)
 
 

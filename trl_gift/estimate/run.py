@@ -323,6 +323,8 @@ def _notes(
 ) -> list[str]:
     """The assumptions of this estimate, in words."""
     notes = ["training is the most there can be: every task solved, no pair too long."]
+    if parts.config.max_tokens_per_round:
+        notes.append(f"a round stops sampling at {parts.config.max_tokens_per_round:,} tokens (max_tokens_per_round).")
     count = len(parts.tasks) * parts.config.curate_generations
     if parts.config.curate:
         notes.append(f"curate draws {count:,} more programs first; the rounds then have only the tasks that it keeps.")

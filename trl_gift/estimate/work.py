@@ -193,7 +193,10 @@ def assumed_lengths(config: GiFTConfig, prompts: PromptLengths) -> Lengths:
 
 
 def sampling_work(config: GiFTConfig, num_tasks: int, prompts: PromptLengths, lengths: Lengths) -> SamplingWork:
-    """One round's sampling, at most: every chain has a program to read after each step."""
+    """One round's sampling, at most: every chain has a program to read after each step.
+
+    With `max_tokens_per_round` it is the share of that which the tokens pay for.
+    """
     steps = config.num_steps
     described = {"gibbs": steps - 1, "rewrite": steps}.get(config.sampler, 0)
     shown = 0.0 if config.sampler == "rewrite" else lengths.program
@@ -201,12 +204,16 @@ def sampling_work(config: GiFTConfig, num_tasks: int, prompts: PromptLengths, le
     # If no task is solved, the later half of the steps shows a hint.
     hinted = steps // 2 * (prompts.hinted - prompts.write) if config.sampler == "hinted" else 0.0
     programs, descriptions = num_tasks * steps * config.num_generations, num_tasks * described
+    prompt_tokens = num_tasks * ((steps - described) * prompts.write + described * described_prompts + hinted)
+    tokens, limit = programs * lengths.program + descriptions * lengths.description, config.max_tokens_per_round
+    share = min(1.0, limit / tokens) if limit else 1.0
+    programs, descriptions = math.ceil(share * programs), math.ceil(share * descriptions)
     return SamplingWork(
         programs=programs,
         descriptions=descriptions,
         program_tokens=programs * lengths.program,
         description_tokens=descriptions * lengths.description,
-        prompt_tokens=num_tasks * ((steps - described) * prompts.write + described * described_prompts + hinted),
+        prompt_tokens=share * prompt_tokens,
         executions=programs if config.verify else 0,
     )
 
@@ -222,7 +229,8 @@ def training_work(
     config: GiFTConfig, num_tasks: int, num_references: int, prompts: PromptLengths, lengths: Lengths, processes: int
 ) -> TrainingWork:
     """One round's fine-tuning on `processes` devices, if every task is solved."""
-    sampled = config.num_steps * config.num_generations
+    programs = sampling_work(config, num_tasks, prompts, lengths).programs
+    sampled = math.ceil(programs / num_tasks)
     drawn = sampled if config.num_selected is None else config.num_selected
     selected = num_tasks * (drawn if config.selection_with_replacement else min(drawn, sampled))
     references = num_references if config.train_on_references else 0

@@ -148,11 +148,12 @@ def troubles_of(rounds: Sequence[Record], verified: bool = True, wording: Wordin
             lines += _measured_troubles(
                 f"{name}, {other}", of_set(before, other) if before else None, of_set(item, other)
             )
+    larger = "max_tokens_per_round" if rounds and rounds[-1].get("max_tokens") else "num_steps"
     if verified and rounds and (never := rounds[-1]["tasks"] - rounds[-1]["solved_tasks"]) and rounds[-1]["passed"]:
         lines.append(
             f"{never:,} of {plural(rounds[-1]['tasks'], 'task')} {agree(never, 'was', 'were')} never solved, so no program "
             f"of the model's own was learned for {agree(never, 'it', 'them')}. A larger "
-            "num_steps or sampler='hinted' may solve more."
+            f"{larger} or sampler='hinted' may solve more."
         )
     return lines
 

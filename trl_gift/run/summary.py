@@ -81,6 +81,7 @@ class RoundSummary:
         leaks: Number of these that gave away a program; none of them was used.
         distinct_programs: Eligible programs that differ in their normalised syntax tree, summed over tasks.
         tokens: Tokens sampled in this round, descriptions included.
+        max_tokens: Tokens at which the sampling of this round was to stop; None for no limit.
         selected: Number of draws of the selection.
         pairs: Number of training pairs.
         references: Number of these that are references.
@@ -115,6 +116,7 @@ class RoundSummary:
     references: int
     too_long: int
     unfit: int
+    max_tokens: int | None = None
     mean_perplexity: float | None = None
     no_code_kinds: Mapping[str, int] = field(default_factory=dict)
     chain: tuple[ChainStep, ...] = ()
@@ -217,8 +219,18 @@ def summarise(
     selected: Sequence[SelectedSample],
     pairs: TrainingPairs,
     num_tasks: int,
+    max_tokens: int | None = None,
 ) -> RoundSummary:
-    """Sums up a round before its evaluation."""
+    """Sums up a round before its evaluation.
+
+    Args:
+        round_index: The round, from 1.
+        samples: Its samples, and those of earlier rounds that count.
+        selected: What was drawn from them.
+        pairs: What was trained on.
+        num_tasks: Number of tasks to learn from.
+        max_tokens: Tokens at which its sampling was to stop; None for no limit.
+    """
     return RoundSummary(
         round=round_index,
         tasks=num_tasks,
@@ -233,6 +245,7 @@ def summarise(
         leaks=samples.leaks,
         distinct_programs=samples.distinct_programs,
         tokens=samples.tokens,
+        max_tokens=max_tokens,
         selected=sum(item.count for item in selected),
         pairs=len(pairs.pairs),
         references=pairs.num_references,

@@ -3,7 +3,7 @@
 Public modules: `chain` (the samplers), `context` (what a sampler may ask for), `hints`, `lengths` (what fits into a model), `records` (`CodeSample`), `store`
 (samples on disk), `scheduler` (many chains on one engine and one sandbox), `executions` (equal programs run once), `rollouts`
 (an engine, a sandbox and a process's share of the tasks; needs torch), `pilot` (which temperature to sample at), `curation`
-(which tasks the untrained model solves sometimes), `allocation` (how many steps each task gets), `workers`, `progress`.
+(which tasks the untrained model solves sometimes), `allocation` (how many steps each task gets), `budget` (tokens of a round), `workers`, `progress`.
 """
 
 from trl_gift.sampling.chain import SAMPLERS
@@ -13,6 +13,7 @@ __all__ = [
     "SAMPLERS",
     "CodeSample",
     "allocation",
+    "budget",
     "chain",
     "context",
     "curation",

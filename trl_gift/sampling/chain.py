@@ -56,6 +56,10 @@ class Context(Protocol):
         """Number of steps of the task's chain."""
         ...
 
+    async def affords(self, task: Task, step: int) -> bool:
+        """Whether the task's chain may draw a step; waits until that is known. False once the round's tokens are spent."""
+        ...
+
     def earlier(self, task: Task) -> CodeSample | None:
         """The program that the task's chain of an earlier round ended at; None to begin with the task's description."""
         ...
@@ -92,31 +96,28 @@ async def gibbs(task: Task, context: Context) -> None:
     """The chain of GiFT.
 
     If no program of a step passes, the chain continues from its most recent passing program, else from the reference,
-    else it starts again from the task's description. The description after the last step would never be used and is
-    not sampled. A chain that continues one of an earlier round begins with a description of the program that the other
+    else it starts again from the task's description. A description is sampled when its step begins, so that there is none
+    after the last step. A chain that continues one of an earlier round begins with a description of the program that the other
     ended at.
     """
-    origin = Origin(task.description)
     latest = context.earlier(task)
-    if latest is not None:
-        origin = await context.read(task, latest, 0)
-    num_steps = context.steps(task)
-    for step in range(num_steps):
+    for step in range(context.steps(task)):
+        if not await context.affords(task, step):
+            break
+        origin = Origin(task.description)
+        if latest is not None or (step > 0 and task.reference is not None):
+            origin = await context.read(task, latest, step)
         samples = await context.write(task, origin, step)
         continuing = context.choose(task, _eligible(samples), step)
         context.record(samples, continuing)
         latest = continuing or latest
-        if step + 1 == num_steps:
-            break
-        if latest is None and task.reference is None:
-            origin = Origin(task.description)
-        else:
-            origin = await context.read(task, latest, step + 1)
 
 
 async def conditional(task: Task, context: Context) -> None:
     """Plain rejection sampling (RFT, arXiv 2308.01825): every completion from the task's description."""
     for step in range(context.steps(task)):
+        if not await context.affords(task, step):
+            break
         samples = await context.write(task, Origin(task.description), step)
         context.record(samples, context.choose(task, _eligible(samples), step))
 
@@ -124,6 +125,8 @@ async def conditional(task: Task, context: Context) -> None:
 async def rewrite(task: Task, context: Context) -> None:
     """RFT+RD: every step samples its completions from a new paraphrase of the task's description."""
     for step in range(context.steps(task)):
+        if not await context.affords(task, step):
+            break
         samples = await context.write(task, await context.rewrite(task, step), step)
         context.record(samples, context.choose(task, _eligible(samples), step))
 
@@ -141,6 +144,8 @@ async def hinted(task: Task, context: Context) -> None:
     origin = Origin(task.description)
     tries: list[CodeSample] = []
     for step in range(num_steps):
+        if not await context.affords(task, step):
+            break
         if step == plain and not _eligible(tries):
             origin = Origin(task.description, hint=context.hint(task, tries))
         samples = await context.write(task, origin, step)

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trl_gift import codetext
 from trl_gift.common.randomness import generator, stream_key
@@ -23,9 +23,12 @@ from trl_gift.sampling.chain import Origin
 from trl_gift.sampling.hints import hint_for
 from trl_gift.sampling.leaks import gives_away, is_copy
 from trl_gift.sampling.records import COPIED, INFRASTRUCTURE, NO_CODE, PASSED, REFERENCE, UNVERIFIED, CodeSample
-from trl_gift.sampling.scheduler import Execute, Generate, Score
+from trl_gift.sampling.scheduler import Execute, Generate, Pause, Score
 from trl_gift.sandbox import Outcome
 from trl_gift.tasks import Task
+
+if TYPE_CHECKING:
+    from trl_gift.sampling.budget import TokenBudget
 
 # Abort after this many consecutive infrastructure failures; a single failure is bad luck.
 MAX_INFRASTRUCTURE_FAILURES = 20
@@ -56,6 +59,7 @@ class ChainSettings:
         allow_copies: Whether a program may pass that equals a reference which its chain has read.
         positions: Number of tokens that the model can take, completion included; None if that is not known.
         steps: By task, the steps of its chain.
+        max_tokens: Tokens that the round samples, programs and descriptions together; None for as many as the steps cost.
     """
 
     sampler: str
@@ -74,6 +78,7 @@ class ChainSettings:
     allow_copies: bool = False
     positions: int | None = None
     steps: Mapping[str, int] = field(default_factory=dict)
+    max_tokens: int | None = None
 
     def steps_of(self, task: Task) -> int:
         """Number of steps of a task's chain."""
@@ -94,6 +99,7 @@ class ChainContext:
         recorded: Returns the samples of one step of one task that an interrupted run of this round left.
         append: Writes one sample into the store.
         earlier: By task, the program that its chain of an earlier round ended at, where a chain is to go on from it.
+        budget: Who may draw a next step; None if the round's tokens are not limited.
     """
 
     def __init__(
@@ -104,6 +110,7 @@ class ChainContext:
         recorded: Callable[[str, int], Sequence[CodeSample]],
         append: Callable[[CodeSample], None],
         earlier: Mapping[str, CodeSample] = MappingProxyType({}),
+        budget: TokenBudget | None = None,
     ) -> None:
         self._settings = settings
         self._prompts = prompts
@@ -112,6 +119,7 @@ class ChainContext:
         self._recorded = recorded
         self._append = append
         self._earlier = earlier
+        self._budget = budget
         self._failures_in_a_row = 0
         # By task, the indices of the samples of its step that are not yet on record.
         self._missing: dict[str, list[int]] = {}
@@ -121,6 +129,16 @@ class ChainContext:
     def steps(self, task: Task) -> int:
         """Number of steps of the task's chain."""
         return self._settings.steps_of(task)
+
+    async def affords(self, task: Task, step: int) -> bool:
+        """Whether the task's chain may draw a step; waits for the next wave of the budget, where there is one."""
+        if self._budget is None:
+            return True
+        while not self._budget.grants(task.task_id, step):
+            if self._budget.is_over:
+                return False
+            await Pause()
+        return True
 
     def earlier(self, task: Task) -> CodeSample | None:
         """The program that the task's chain of an earlier round ended at, if this chain is to go on from it."""
@@ -166,7 +184,9 @@ class ChainContext:
         return eligible[int(generator(self._key(task, step, "continue")).integers(len(eligible)))]
 
     def record(self, samples: list[CodeSample], continuing: CodeSample | None) -> None:
-        """Appends the samples that are not yet on record; marks the continuing one."""
+        """Appends the samples that are not yet on record; marks the continuing one. The budget counts all of them."""
+        if self._budget is not None:
+            self._budget.spend(samples[0].step, tokens_of_step(samples))
         for index in self._missing.pop(samples[0].task_id):
             sample = samples[index]
             chosen = continuing is not None and continuing.index == index
@@ -361,6 +381,11 @@ class ChainContext:
 
     def _key(self, task: Task, step: int, purpose: str, index: int = 0) -> int:
         return stream_key(self._settings.seed, self._settings.round, task.task_id, step, index, purpose)
+
+
+def tokens_of_step(samples: Sequence[CodeSample]) -> int:
+    """Tokens sampled in a step: its programs, and its description with those that were rejected before it."""
+    return samples[0].description_tokens + sum(len(sample.token_ids) for sample in samples)
 
 
 def _read_reference(origin: Origin) -> bool:

@@ -54,6 +54,10 @@ class SamplingProgress:
     ) -> None:
         self._bar.close()
 
+    def expect(self, total: int) -> None:
+        """Changes the number of programs to come."""
+        self._bar.total = total
+
     def skip(self, count: int) -> None:
         """Counts what an earlier run has done, or another process."""
         if count:

@@ -8,10 +8,11 @@ for what is sampled and `trl_gift.evaluation` for what is measured.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from accelerate.utils import gather_object
 
+from trl_gift.common.files import write_json
 from trl_gift.generation import Engine, GenerateEngine, choose_engine
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.prompts import Example, PromptFormat
+from trl_gift.sampling.budget import Spent, TokenBudget, token_budget
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext, ChainSettings
 from trl_gift.sampling.progress import SamplingProgress
@@ -145,6 +148,9 @@ class Rollouts:
         ):
             progress.skip(len(recorded))
             others = OtherProcesses(folder, self._accelerator.process_index)
+            # What a process wrote that was killed; another number of processes has other shares.
+            for mark in folder.glob(f"wave-*-{self._accelerator.process_index}.json"):
+                mark.unlink()
             self._accelerator.wait_for_everyone()
             with self.engine() as engine:
 
@@ -152,7 +158,11 @@ class Rollouts:
                     if progress.tick(tokens_of(engine)):
                         progress.skip(others.new())
 
-                self._run_chains(mine, settings, examples, earlier, folder, engine, recorded, progress, tick)
+                def exchange(wave: int, spent: Spent) -> list[Spent]:
+                    return self._exchange(folder, wave, spent, lambda: progress.skip(others.new()))
+
+                budget = token_budget(tasks, settings, exchange)
+                self._run_chains(mine, settings, examples, earlier, folder, engine, recorded, progress, tick, budget)
                 tokens = engine.tokens_generated
             self._wait_for_all_shares(folder, lambda: progress.skip(others.new()))
         return tokens
@@ -168,16 +178,34 @@ class Rollouts:
         recorded: SampleIndex,
         progress: SamplingProgress,
         tick: Callable[[], None],
+        budget: TokenBudget | None,
     ) -> None:
+        def next_wave() -> None:
+            assert budget is not None, "chains pause for a budget alone"
+            budget.next_wave()
+            progress.expect(budget.expected_turns * settings.num_generations)
+
         with SampleStore(folder, self._accelerator.process_index) as store:
 
             def append(sample: CodeSample) -> None:
                 store.append(sample)
                 progress.add(sample.passed, tokens_of(engine))
 
-            context = ChainContext(settings, self.prompts, examples, recorded.step, append, earlier)
+            context = ChainContext(settings, self.prompts, examples, recorded.step, append, earlier, budget)
             sampler = SAMPLERS[settings.sampler]
-            Scheduler(engine, self._sandbox, tick).run(sampler(task, context) for task in tasks)
+            Scheduler(engine, self._sandbox, tick, next_wave).run(sampler(task, context) for task in tasks)
+            while budget is not None and not budget.is_over:  # the waves of processes whose chains are longer
+                next_wave()
+
+    def _exchange(self, folder: Path, wave: int, spent: Spent, on_wait: Callable[[], None]) -> list[Spent]:
+        """What a wave has cost in each process, once it has ended in all; through files, for the reason given below."""
+        ranks = range(self._accelerator.num_processes)
+        marks = [folder / f"wave-{wave}-{rank}.json" for rank in ranks]
+        write_json(marks[self._accelerator.process_index], asdict(spent))
+        while not all(mark.exists() for mark in marks):
+            on_wait()
+            time.sleep(_POLL_INTERVAL_S)
+        return [Spent(**json.loads(mark.read_text(encoding="utf-8"))) for mark in marks]
 
     def _wait_for_all_shares(self, folder: Path, on_wait: Callable[[], None]) -> None:
         """Waits until every process has sampled its share, however long the slowest process takes.
@@ -192,6 +220,9 @@ class Rollouts:
             time.sleep(_POLL_INTERVAL_S)
         self._accelerator.wait_for_everyone()
         mine.unlink()
+        if self.is_main:
+            for mark in folder.glob("wave-*.json"):
+                mark.unlink()
 
     def share(self, tasks: Sequence[Task]) -> list[Task]:
         """This process's share of the tasks: dealt from the longest task to the shortest, back and forth."""

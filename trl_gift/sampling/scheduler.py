@@ -1,6 +1,6 @@
 """The scheduler: runs many coroutines at once on one engine and one sandbox, without barriers.
 
-A coroutine asks (`Generate`, `Execute`, `Score`) and the scheduler resumes it with the answer. The engine gets every
+A coroutine asks (`Generate`, `Execute`, `Score`, `Pause`) and the scheduler resumes it with the answer. The engine gets every
 request that is waiting; while it works on a batch, the sandbox runs the programs of the batch before. The scheduler uses
 no threads, so it works the same in a script, in a notebook and under a launcher.
 """
@@ -54,6 +54,14 @@ class Score:
         return scores
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Waits until no coroutine has anything left to do but to pause; awaits None."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield self
+
+
 Chain = Coroutine[Any, Any, None]
 
 
@@ -79,14 +87,22 @@ class Scheduler:
         engine: Generates and scores.
         sandbox: Runs programs, equal programs with equal tests once; None if no coroutine executes programs.
         on_step: Called after each step of the engine, for progress.
+        on_pause: Called when all coroutines that have not ended are pausing; then they go on.
 
     Attributes:
         times: How the scheduler spent its time.
         executions: The executed programs; None without a sandbox.
     """
 
-    def __init__(self, engine: Engine, sandbox: Sandbox | None, on_step: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sandbox: Sandbox | None,
+        on_step: Callable[[], object] = lambda: None,
+        on_pause: Callable[[], object] = lambda: None,
+    ) -> None:
         self._on_step = on_step
+        self._on_pause = on_pause
         self.times = SchedulerTimes()
         self._engine = engine
         self.executions = SharedExecutions(sandbox) if sandbox else None
@@ -95,6 +111,7 @@ class Scheduler:
         self._asking: list[tuple[Chain, Execute]] = []
         self._executing: dict[Chain, list[Future[Outcome]]] = {}
         self._scoring: list[tuple[Chain, Score]] = []
+        self._pausing: list[Chain] = []
 
     def run(self, chains: Iterable[Chain]) -> None:
         """Runs all chains; returns when the last has ended.
@@ -106,7 +123,7 @@ class Scheduler:
         self._ready.extend((chain, None) for chain in every)
         try:
             with _existing_objects_frozen():
-                while self._ready or self._generating or self._executing or self._scoring:
+                while self._is_busy or self._pausing:
                     while self._ready:
                         self._advance(*self._ready.popleft())
                     self._execute()
@@ -117,6 +134,7 @@ class Scheduler:
                     self._ready.extend((self._generating.pop(result.key), result.completions) for result in results)
                     self._on_step()
                     self._collect()
+                    self._resume()
         finally:
             self.times.total += time.perf_counter() - started
             for chain in every:
@@ -124,6 +142,10 @@ class Scheduler:
             for futures in self._executing.values():
                 for future in futures:
                     future.cancel()
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._ready or self._generating or self._executing or self._scoring)
 
     def _advance(self, chain: Chain, answer: Any) -> None:
         try:
@@ -138,6 +160,8 @@ class Scheduler:
                 self._asking.append((chain, ask))
             case Score():
                 self._scoring.append((chain, ask))
+            case Pause():
+                self._pausing.append(chain)
             case _:
                 raise TypeError(f"a coroutine awaited {ask!r}, which the scheduler does not know")
 
@@ -169,6 +193,13 @@ class Scheduler:
         finished = [chain for chain, futures in self._executing.items() if all(future.done() for future in futures)]
         for chain in finished:
             self._ready.append((chain, [future.result() for future in self._executing.pop(chain)]))
+
+    def _resume(self) -> None:
+        """Lets the pausing coroutines go on, once there is nothing else to do."""
+        if self._pausing and not self._is_busy:
+            self._on_pause()
+            pausing, self._pausing = self._pausing, []
+            self._ready.extend((chain, None) for chain in pausing)
 
 
 @contextmanager
