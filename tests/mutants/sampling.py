@@ -323,7 +323,7 @@ MUTANTS = (
         new="return sum(",
         breaks="a round's budget does not count descriptions, and chains draw more tokens than plain sampling",
         law="equal budgets",
-        test=f"{_BUDGET}::test_a_round_ends_at_its_tokens[300-gibbs]",
+        test=f"{_BUDGET}::test_a_round_ends_at_its_tokens[1500-gibbs]",
     ),
     _context(
         name="budget asked only once",
