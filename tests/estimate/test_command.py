@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
-import random
 
 import pytest
 
 from trl_gift.cli import estimate as command
 from trl_gift.errors import ConfigError, UserError
-from trl_gift.estimate import calibration
-from trl_gift.estimate.calibration import extrapolated_mean
 
 OPTIONS = {
     "model_name_or_path": "playground", "dataset_name": "playground", "limit": 6, "eval_dataset_name": "playground",
@@ -34,7 +30,7 @@ def test_json_with_calibration(tmp_path, run_yaml, capsys):
     captured = capsys.readouterr()
     (line,) = captured.out.strip().splitlines()
     content = json.loads(line)
-    assert "calibration: sampling for 2 tasks, at most 36 s" in captured.err
+    assert "calibration: sampling for 2 tasks, at most 90 s" in captured.err
     assert "calibration: training" in captured.err
     assert content["fits"] is True
     assert content["sampling"]["programs"] == 6 * 2 * 2
@@ -122,31 +118,6 @@ def test_sampling_stops_when_the_time_is_up(run_yaml, capsys, monkeypatch):
         in content["lengths"]["source"]
     )
     assert 1 <= content["lengths"]["program"] <= OPTIONS["max_completion_length"]
-
-
-def test_lengths_of_completions_that_have_not_ended_are_extrapolated():
-    assert extrapolated_mean([10, 20], [], 0.0) == 15
-    assert extrapolated_mean([], [64, 32], 5.0) == 48  # nothing is known: the most that they can have
-    # 5 of 100 tokens were the last one, so 40 tokens on average remain at most, and 20 * (1 - exp(-2)) are expected.
-    assert extrapolated_mean([10] * 5, [50] * 5, 10.0) == pytest.approx((100 + 5 * 20 * (1 - math.exp(-2))) / 10)
-    generator = random.Random(0)
-    lengths = [1 + int(generator.expovariate(1 / 60)) for _ in range(4000)]
-    ended = [length for length in lengths if length <= 40]
-    guess = extrapolated_mean(ended, [512] * (len(lengths) - len(ended)), 40.0)
-    assert guess == pytest.approx(sum(lengths) / len(lengths), rel=0.05)
-
-
-def test_a_few_tasks_run_to_their_end_first(run_yaml, capsys, monkeypatch):
-    started = []
-    run_chains = calibration._run_chains
-    monkeypatch.setattr(
-        calibration, "_run_chains", lambda trainer, tasks, *rest, **options: (
-            started.append(len(tasks)), run_chains(trainer, tasks, *rest, **options)
-        )
-    )  # fmt: skip
-    assert command.run(["--config", str(run_yaml), "--json", "--calibration-tasks", "5"]) == 0
-    assert started == [1, 2, 3]  # the warm-up, the first tasks, all others
-    assert json.loads(capsys.readouterr().out)["calibration"]["tasks"] == 5
 
 
 def test_no_time_for_a_single_token(run_yaml, monkeypatch):

@@ -261,7 +261,7 @@ def test_dtypes():
 ])  # fmt: skip
 def test_a_small_run_has_no_more_completions_at_once_than_it_asks_for(given, tasks, measured, rows):
     config = GiFTConfig("out", use_cpu=True, bf16=False, num_generations=3, **given)
-    lengths = PromptLengths(10, 5, 20, 5, None, 12, 10, 12, 10, 12)
+    lengths = PromptLengths(10, 5, 20, 5, None, 0, 12, 10, 12, 10, 12)
     assert memory_options(config, lengths, 4, "none", this_device(True), tasks, measured).rows == rows
 
 

@@ -4,20 +4,18 @@ The calibration uses what the run itself uses: the trainer's engine, prompts and
 sandbox, and one round of the trainer's own fine-tuning on what was just sampled. The caller throws the trainer away
 afterwards, because its weights are changed.
 
-A budget in seconds bounds the calibration. The chains of a few tasks run first, to their end: a slow machine, too, then knows
-how long completions are. All others run together and show the speed of a full batch. When the time for sampling is up,
-sampling stops before the next forward pass; for completions that have not ended by then the rest is extrapolated. Not
-bounded: the first call of the engine (a few tokens of one task), loading the weights, and one training step on one
-example. A completion server is asked to the end of a request.
+A budget in seconds bounds the calibration. When the time for sampling is up, sampling stops before the next forward pass;
+for completions that have not ended by then the rest is extrapolated. The passes over many and over few completions say
+what a pass costs over any number of them. Not bounded: the first call of the engine (a few tokens of one task), loading the
+weights, and one training step on one example. A completion server is asked to the end of a request.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -31,8 +29,10 @@ from transformers import PrinterCallback
 from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
+from trl_gift.estimate.schedule import DESCRIBE, FIRST, KINDS, LATER, PassCost, extrapolated_lengths
 from trl_gift.estimate.work import Lengths, spread
 from trl_gift.generation import Engine, GenerationRequest, GenerationResult
+from trl_gift.generation.compact import CompactEngine
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext
 from trl_gift.sampling.records import CodeSample
@@ -43,12 +43,9 @@ from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer
 from trl_gift.training.pairs import IGNORED, TrainingPair, TrainingPairs
 
-DEFAULT_TASKS, DEFAULT_SECONDS = 16, 60.0
+DEFAULT_TASKS, DEFAULT_SECONDS = 16, 120.0
 _WARM_UP_TOKENS = 4
-_SAMPLING_SHARE = 0.6
-_FIRST_TASKS = 2
-# The speed is that of the full batch alone if it had at least this share of the engine's time.
-_ENOUGH = 0.2
+_SAMPLING_SHARE = 0.75
 _TIMED_STEPS = 2
 
 
@@ -62,8 +59,9 @@ class Calibration:
         descriptions: Completions of read and rewrite prompts that ended.
         unfinished: Completions that had not ended when the time was up.
         rows: Completions that were generated at once, at most.
-        program_length: Mean tokens of a program; extrapolated for those that are unfinished. None without any.
-        description_length: Mean tokens of a description, likewise. None without any.
+        lengths: By kind of request (`ChainShape.requests`), the tokens of each completion; those of unfinished ones are
+            extrapolated.
+        pass_cost: What forward passes cost; None for an engine without a model here.
         tokens_per_s: Tokens sampled in a second of the engine's time, reading prompts and scoring included.
         execution_s: Mean wall seconds of a program's execution; None if none was executed.
         passed: Share of the executed programs that passed; None if none was executed.
@@ -78,8 +76,8 @@ class Calibration:
     descriptions: int
     unfinished: int
     rows: int
-    program_length: float | None
-    description_length: float | None
+    lengths: Mapping[str, tuple[int, ...]]
+    pass_cost: PassCost | None
     tokens_per_s: float
     execution_s: float | None
     passed: float | None
@@ -88,19 +86,19 @@ class Calibration:
     training_batch: int
     seconds: float
 
-    def lengths(self, assumed: Lengths) -> Lengths:
-        """Mean lengths; the assumed one for what was not sampled."""
+    def mean_lengths(self, assumed: Lengths, steps: int) -> Lengths:
+        """Mean lengths over chains of some steps; the assumed one for what was not sampled."""
         source = (
             f"measured: {plural(self.programs, 'program')} and {plural(self.descriptions, 'description')} of "
             f"{plural(self.tasks, 'task')}"
         )
         if self.unfinished:
             source += f"; the lengths of {self.unfinished} more, not finished in time, are extrapolated"
-        if self.description_length is None:
+        first, later, described = (fmean(self.lengths[kind]) if self.lengths[kind] else None for kind in KINDS)
+        if described is None:
             source += "; length of descriptions assumed"
-        program = assumed.program if self.program_length is None else self.program_length
-        description = assumed.description if self.description_length is None else self.description_length
-        return Lengths(program, description, source)
+        first = first or later or assumed.program
+        return Lengths((first + (steps - 1) * (later or first)) / steps, described or assumed.description, source)
 
 
 def calibration_config(config: GiFTConfig, folder: Path) -> GiFTConfig:
@@ -154,10 +152,7 @@ def calibrate(
         steps = 2 if config.sampler in ("gibbs", "rewrite") else 1
         deadline = time.monotonic() + _SAMPLING_SHARE * budget_s
         with _stopping_at(deadline, trainer.accelerator.unwrap_model(trainer.model), engine):
-            _run_chains(trainer, tasks[:_FIRST_TASKS], engine, sandbox, samples, steps)
-            engine.begin_full_batch()
-            if tasks[_FIRST_TASKS:]:
-                _run_chains(trainer, tasks[_FIRST_TASKS:], engine, sandbox, samples, steps)
+            _run_chains(trainer, tasks, engine, sandbox, samples, steps)
     if not engine.tokens:
         raise ConfigError(
             f"calibration: {budget_s:g} s were not enough to sample a token; raise --calibration-seconds, or use "
@@ -168,13 +163,13 @@ def calibrate(
     executed = [sample for sample in samples if sample.outcome]
     return Calibration(
         tasks=len(tasks),
-        programs=sum(kind != "describe" for kind, _ in engine.ended),
-        descriptions=sum(kind == "describe" for kind, _ in engine.ended),
-        unfinished=sum(len(request.stream_keys) for request in engine.unfinished.values()),
+        programs=engine.count(FIRST, LATER),
+        descriptions=engine.count(DESCRIBE),
+        unfinished=engine.unfinished,
         rows=min(config.engine_batch_size or len(tasks) * config.num_generations, len(tasks) * config.num_generations),
-        program_length=engine.mean_length(lambda kind: kind != "describe"),
-        description_length=engine.mean_length(lambda kind: kind == "describe"),
-        tokens_per_s=engine.tokens_per_s,
+        lengths={kind: engine.lengths(kind) for kind in KINDS},
+        pass_cost=engine.pass_cost(),
+        tokens_per_s=engine.tokens / engine.seconds,
         execution_s=fmean(float(sample.outcome["wall_s"]) for sample in executed if sample.outcome)
         if executed
         else None,
@@ -203,14 +198,14 @@ class _TimeIsUp(Exception):
 
 @contextmanager
 def _stopping_at(deadline: float, model: torch.nn.Module, engine: _TimedEngine) -> Iterator[None]:
-    """Ends the block before the first forward pass after the deadline, and counts the tokens that are drawn until then."""
+    """Ends the block before the first forward pass after the deadline, and tells the engine of each pass until then."""
 
     def before_forward(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if time.monotonic() > deadline:
             raise _TimeIsUp
         ids = kwargs.get("input_ids")
-        if ids is not None and ids.shape[1] == 1:
-            engine.decoded += ids.shape[0]
+        if ids is not None:
+            engine.begin_pass(*ids.shape)
 
     handle = model.register_forward_pre_hook(before_forward, with_kwargs=True)
     try:
@@ -222,22 +217,25 @@ def _stopping_at(deadline: float, model: torch.nn.Module, engine: _TimedEngine) 
 
 
 class _TimedEngine:
-    """An engine that notes its time, and the lengths of what it returns.
+    """An engine that notes the cost of its forward passes, and the lengths of what it writes.
 
     Attributes:
         seconds: Time in the engine.
-        decoded: Rows of all forward passes that draw one more token: the tokens sampled where completions are unfinished.
-        ended: Kind of prompt and tokens of each completion that ended.
-        unfinished: Requests without an answer.
+        passes: Of each forward pass that draws one token a row, its rows and the seconds until the next pass.
+        prompt_seconds: Seconds of the passes over prompts.
+        prompt_tokens: Tokens of the requests' prompts.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.seconds = 0.0
-        self.decoded = 0
-        self._before_full_batch = (0, 0.0)
-        self.ended: list[tuple[str, int]] = []
-        self.unfinished: dict[Any, GenerationRequest] = {}
+        self.passes: list[tuple[int, float]] = []
+        self.prompt_seconds = 0.0
+        self.prompt_tokens = 0
+        self._pass: tuple[int, float] | None = None
+        self._ended: list[tuple[str, int]] = []
+        # With the number of passes before each of them.
+        self._requests: dict[Any, tuple[GenerationRequest, int]] = {}
 
     @property
     def pending(self) -> int:
@@ -250,49 +248,57 @@ class _TimedEngine:
     @property
     def tokens(self) -> int:
         """Tokens sampled."""
-        return max(sum(length for _, length in self.ended), self.decoded if self.unfinished else 0)
-
-    def begin_full_batch(self) -> None:
-        """From now on the speed is that of the run."""
-        self._before_full_batch = (self.tokens, self.seconds)
+        ended, going = self._lengths()
+        return sum(length for _, length in ended) + sum(so_far for _, so_far, _ in going)
 
     @property
-    def tokens_per_s(self) -> float:
-        """Tokens sampled in a second of the engine's time."""
-        tokens, seconds = self._before_full_batch
-        if self.tokens > tokens and self.seconds - seconds >= _ENOUGH * self.seconds:
-            return (self.tokens - tokens) / (self.seconds - seconds)
-        return self.tokens / self.seconds
+    def unfinished(self) -> int:
+        """Completions that have not ended."""
+        return len(self._lengths()[1])
 
-    def mean_length(self, is_meant: Callable[[str], bool]) -> float | None:
-        """Mean tokens of the completions of some kinds; None without any.
+    def count(self, *kinds: str) -> int:
+        """Completions of some kinds of requests that have ended."""
+        return sum(kind in kinds for kind, _ in self._lengths()[0])
+
+    def lengths(self, kind: str) -> tuple[int, ...]:
+        """Tokens of each completion of a kind of request; extrapolated for those that have not ended."""
+        ended, going = self._lengths()
+        open_ends = [(so_far, most) for asked, so_far, most in going if asked == kind]
+        return tuple(extrapolated_lengths([length for asked, length in ended if asked == kind], open_ends))
+
+    def pass_cost(self) -> PassCost | None:
+        """What forward passes cost; None for an engine without a model here."""
+        if not self.passes:
+            return None
+        # Completions that are equal so far are one row.
+        rows = sum(rows for rows, _ in self.passes)
+        together = max(1.0, self.tokens / rows)
+        return PassCost.fitted(
+            [(rows * together, seconds) for rows, seconds in self.passes],
+            self.prompt_seconds / self.prompt_tokens,
+        )
+
+    def begin_pass(self, rows: int, columns: int) -> None:
+        """A forward pass begins, and so the one before it has ended.
 
         Args:
-            is_meant: Whether a kind of prompt counts.
+            rows: Its rows.
+            columns: Its tokens in a row.
         """
-        ended = [length for kind, length in self.ended if is_meant(kind)]
-        open_ends = [
-            request.params.max_new_tokens
-            for key, request in self.unfinished.items()
-            if is_meant(_kind(key))
-            for _ in request.stream_keys
-        ]
-        if not ended and not open_ends:
-            return None
-        drawn = self.tokens - sum(length for _, length in self.ended)
-        under_way = sum(len(request.stream_keys) for request in self.unfinished.values())
-        return extrapolated_mean(ended, open_ends, drawn / under_way if under_way else 0.0)
+        self._end_pass()
+        self._pass = (rows if columns == 1 else 0, time.monotonic())
 
     def submit(self, request: GenerationRequest) -> None:
-        self.unfinished[request.key] = request
+        self._requests[request.key] = (request, len(self.passes))
+        self.prompt_tokens += len(request.prompt_ids)
         self._engine.submit(request)
 
     def step(self) -> list[GenerationResult]:
         with self._timed():
             results = self._engine.step()
         for result in results:
-            del self.unfinished[result.key]
-            self.ended.extend((_kind(result.key), len(completion.token_ids)) for completion in result.completions)
+            kind = _kind(self._requests.pop(result.key)[0].key)
+            self._ended.extend((kind, len(completion.token_ids)) for completion in result.completions)
         return results
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:
@@ -305,29 +311,38 @@ class _TimedEngine:
         try:
             yield
         finally:
+            self._end_pass()
             self.seconds += time.monotonic() - begun
 
+    def _end_pass(self) -> None:
+        if self._pass is not None:
+            rows, begun = self._pass
+            if rows:
+                self.passes.append((rows, time.monotonic() - begun))
+            else:
+                self.prompt_seconds += time.monotonic() - begun
+        self._pass = None
 
-def extrapolated_mean(ended: Sequence[int], most: Sequence[int], so_far: float) -> float:
-    """The mean length of completions of which some have not ended.
-
-    A completion is taken to end with the same probability at every token: that of the completions that have ended, among all
-    tokens drawn (the maximum likelihood of censored geometric lengths). Where none has ended, the most tokens allowed count.
-
-    Args:
-        ended: Tokens of each completion that has ended.
-        most: The most tokens of each completion that has not.
-        so_far: Tokens of each of these until now, on average.
-    """
-    drawn = sum(ended) + so_far * len(most)
-    rate = len(ended) / drawn if drawn else 0.0
-    rest = [(1 - math.exp(-rate * max(0.0, top - so_far))) / rate if rate else top - so_far for top in most]
-    return (drawn + sum(rest)) / (len(ended) + len(most))
+    def _lengths(self) -> tuple[list[tuple[str, int]], list[tuple[str, int, int]]]:
+        """Kind and tokens of each completion that has ended; kind, tokens so far and most tokens of each that has not."""
+        ended = list(self._ended)
+        going: list[tuple[str, int, int]] = []
+        # Another engine does not say.
+        of_ended, of_going = self._engine.lengths_so_far() if isinstance(self._engine, CompactEngine) else ({}, {})
+        for key, (request, before) in self._requests.items():
+            kind, most, wanted = _kind(key), request.params.max_new_tokens, len(request.stream_keys)
+            done = of_ended.get(key, [])
+            # Each pass since the request draws a token of each completion, but for those that wait.
+            so_far = of_going.get(key, [min(len(self.passes) - before, most)] * (wanted - len(done)))
+            ended.extend((kind, length) for length in done)
+            going.extend((kind, length, most) for length in so_far)
+        return ended, going
 
 
 def _kind(key: Any) -> str:
-    # The chain's keys begin with what is asked for.
-    return str(key[0]) if isinstance(key, tuple) else ""
+    """A kind of request, as `ChainShape` names it, from the chain's key: what is asked for, the task, the step."""
+    asked, _, step = key[:3]
+    return DESCRIBE if asked == "describe" else LATER if step else FIRST
 
 
 def _run_chains(

@@ -11,9 +11,9 @@ Both stages
     base weights      trained parameters × t, the copy that each round starts from; in the RAM, so counted on a CPU
 
 Sampling
-    keys and values   (rows × row × 1.5 + kept prompts) × 2 × layers × keys × b
-                      row: the longest prompt with the longest completion. 1.5: `compact` reserves columns ahead; 1 for
-                      `generate`. A token budget limits rows × row; on a GPU `compact` has one by default: the tokens
+    keys and values   (rows × row × reserve + kept prompts) × 2 × layers × keys × b
+                      row: the longest prompt with the longest completion. reserve: 1.5 for `compact` on a GPU, which takes
+                      columns ahead; 1 for `generate`, and on a CPU, where what is not written takes no memory. A token budget limits rows × row; on a GPU `compact` has one by default: the tokens
                       whose keys and values take half of what the weights leave free.
     logits            rows × vocabulary × (b + 28), with top-p × (b + 62): the distribution that tokens are drawn from
   or activations      prompts × longest prompt × ((2 hidden + 3 intermediate) × b + keys and values): reading prompts
@@ -60,6 +60,8 @@ from trl_gift.generation.compact import DEFAULT_ROWS, REFILL_SHARE, affordable_t
 UNCERTAINTY = 0.2
 
 _FLOAT32 = 4
+# Columns that `compact` takes, as a multiple of those that are written, at most.
+_RESERVE = 1.5
 _QUANTIZED_BYTES = {"4bit-nested": 0.53, "4bit": 0.5625, "8bit": 1.0}
 # TRL from 1.16 computes the loss from one tile of logits after the other; a tile has at most these sizes.
 _TILED_LOSS_SINCE, _TILE_TOKENS, _TILE_COLUMNS = "1.16", 4096, 32768
@@ -80,7 +82,7 @@ class MemoryOptions:
         longest_prompt: Tokens of the longest prompt.
         longest_row: Tokens of the longest prompt with its longest completion.
         truncated: Whether some tokens are drawn with top-p.
-        max_length: Most tokens of a training example.
+        max_length: Most tokens of a training example: of the longest prompt and completion, or `max_length` if that is less.
         train_batch: `per_device_train_batch_size`.
         accumulation: `gradient_accumulation_steps`.
         checkpointing: `gradient_checkpointing`.
@@ -139,7 +141,7 @@ def sampling_memory(shape: ModelShape, trained: Trained, options: MemoryOptions)
     else:
         budget = token_budget(shape, trained, options)
         kept = most_kept_tokens(options.on_cpu, budget, tokens)
-        held = 1.5 * min(tokens, budget or tokens) + kept
+        held = (1.0 if options.on_cpu else _RESERVE) * min(tokens, budget or tokens) + kept
         prompts = math.ceil(options.rows * max(1 / options.num_generations, REFILL_SHARE))
         prompt_token += token
     passing = {
@@ -239,6 +241,7 @@ def memory_options(
         shown = 0 if config.sampler == "rewrite" else config.completion_length
         read = math.ceil(prompts.read_frame) + shown
     longest_row = max(write + config.completion_length, read + config.max_description_length if describes else 0)
+    longest_example = prompts.longest_write + max(config.completion_length, prompts.longest_reference)
     tiled = Version(version("trl")) >= Version(_TILED_LOSS_SINCE) and config.label_smoothing_factor == 0
     return MemoryOptions(
         weight_bytes=weight_bytes,
@@ -252,7 +255,7 @@ def memory_options(
         longest_prompt=max(write, read),
         longest_row=longest_row,
         truncated=config.top_p < 1.0 or (describes and config.description_top_p < 1.0),
-        max_length=config.max_length or write + config.completion_length,
+        max_length=min(config.max_length or longest_example, longest_example),
         train_batch=config.per_device_train_batch_size,
         accumulation=config.gradient_accumulation_steps,
         checkpointing=bool(config.gradient_checkpointing),

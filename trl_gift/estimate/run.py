@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from trl_gift.estimate.memory import (
     training_memory,
 )
 from trl_gift.estimate.model import Quantization, model_shape, quantization_kind, trained_part
+from trl_gift.estimate.schedule import FIRST, KINDS, ChainShape, sampling_seconds
 from trl_gift.generation import end_ids
 from trl_gift.sampling.workers import default_sandbox_workers
 from trl_gift.tasks import Task
@@ -226,7 +228,7 @@ def estimate_run(
         config.prompts(parts.tokenizer, parts.end_ids), parts.tasks, parts.eval_tasks, config
     )
     assumed = work.assumed_lengths(config, prompts)
-    lengths = calibration.lengths(assumed).cut(config) if calibration else assumed
+    lengths = calibration.mean_lengths(assumed, config.num_steps).cut(config) if calibration else assumed
     options = memory_options(
         config, prompts, parts.dtype.itemsize, quantization, device, len(parts.tasks), len(parts.eval_tasks)
     )
@@ -248,7 +250,7 @@ def estimate_run(
         training=training,
         evaluation=evaluation,
         evaluations=evaluations,
-        hours=_hours(config, sampling, training, evaluation, evaluations, calibration),
+        hours=_hours(config, options.rows, sampling, training, evaluation, evaluations, calibration),
         device=device,
         sampling_memory=sampling_memory(shape, trained, options),
         training_memory=training_memory(shape, trained, options),
@@ -278,21 +280,34 @@ def estimate_run(
 
 def _hours(
     config: GiFTConfig,
+    rows: int,
     sampling: work.SamplingWork,
     training: work.TrainingWork,
     evaluation: work.SamplingWork,
     evaluations: int,
     calibration: Calibration | None,
 ) -> Hours | None:
-    """Amounts of work divided by the measured speeds of one device, shared by all processes."""
+    """The chains played with the measured cost of a pass; all else is amounts divided by measured speeds.
+
+    Processes share the work, one device each.
+    """
     if calibration is None:
         return None
-    processes, speed = int(config.world_size), calibration.tokens_per_s
+    processes, speed, cost = int(config.world_size), calibration.tokens_per_s, calibration.pass_cost
     # Time is that of this machine, whatever device is asked about.
     workers = config.sandbox_workers or default_sandbox_workers(this_device(config.use_cpu).kind == "cpu")
+    describes = config.sampler in ("gibbs", "rewrite")
+    chain = ChainShape(config.num_steps, config.num_generations, config.sampler == "rewrite", describes)
+    evaluated = ChainShape(1, 1 + config.eval_num_generations)
 
-    def generated(amount: work.SamplingWork) -> float:
-        return amount.completion_tokens / speed / processes / _HOUR
+    def generated(amount: work.SamplingWork, shape: ChainShape) -> float:
+        planned = shape.completions * shape.steps
+        chains = math.ceil(amount.programs / planned / processes)
+        if cost is None or not chains:
+            return amount.completion_tokens / speed / processes / _HOUR
+        refills = config.generation_engine != "generate"
+        decoding = sampling_seconds(chains, shape, rows, _drawn(calibration), cost, refills)
+        return (decoding + amount.prompt_tokens / processes * cost.prompt_token) / _HOUR
 
     def executed(amount: work.SamplingWork) -> float:
         return amount.executions * (calibration.execution_s or 0.0) / workers / _HOUR
@@ -301,11 +316,16 @@ def _hours(
     if calibration.training_tokens_per_s:
         trained = config.num_rounds * training.tokens / calibration.training_tokens_per_s / processes / _HOUR
     return Hours(
-        generation=config.num_rounds * generated(sampling),
+        generation=config.num_rounds * generated(sampling, chain),
         execution=config.num_rounds * executed(sampling),
         training=trained,
-        evaluation=evaluations * max(generated(evaluation), executed(evaluation)),
+        evaluation=evaluations * max(generated(evaluation, evaluated), executed(evaluation)),
     )
+
+
+def _drawn(calibration: Calibration) -> dict[str, Sequence[int]]:
+    """Lengths to draw from; those of the first programs where the calibration did not come to another kind."""
+    return {kind: calibration.lengths[kind] or calibration.lengths[FIRST] for kind in KINDS}
 
 
 def _quantization(parts: RunParts) -> Quantization:
@@ -335,7 +355,7 @@ def _notes(
     else:
         if elsewhere is not None:
             notes.append(f"time is that of this machine, not of {elsewhere.name}.")
-        if calibration.rows < options.rows:
+        if calibration.rows < options.rows and calibration.pass_cost is None:
             notes.append(
                 f"speed was measured with {plural(calibration.rows, 'completion')} at once; the run has up to {options.rows}, "
                 "which is faster."

@@ -58,6 +58,7 @@ class PromptLengths:
         read_frame: Mean read (or rewrite) prompt without the program (or with the description) that it shows.
         description: Mean description of a task alone.
         reference: Mean reference solution with its end token; None where no task has one.
+        longest_reference: The longest one; 0 without any.
         longest_write: The longest write prompt of a task.
         evaluation: Mean write prompt of an evaluation task; 0 without any.
         longest_evaluation: The longest one.
@@ -70,6 +71,7 @@ class PromptLengths:
     read_frame: float
     description: float
     reference: float | None
+    longest_reference: int
     longest_write: int
     evaluation: float
     longest_evaluation: int
@@ -174,6 +176,7 @@ def prompt_lengths(
         read_frame=fmean(reads),
         description=max(1.0, fmean(writes) - fmean(frames)),
         reference=fmean(references) if references else None,
+        longest_reference=max(references, default=0),
         longest_write=max(writes),
         evaluation=fmean(evaluations) if evaluations else 0.0,
         longest_evaluation=max(evaluations, default=0),

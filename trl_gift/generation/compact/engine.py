@@ -19,7 +19,7 @@ from __future__ import annotations
 import heapq
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -123,6 +123,17 @@ class CompactEngine:
     def tokens_in_flight(self) -> int:
         """Tokens of completions that are not finished yet."""
         return sum(len(row.token_ids) * len(row.strands) for row in self._rows)
+
+    def lengths_so_far(self) -> tuple[dict[Hashable, list[int]], dict[Hashable, list[int]]]:
+        """By the keys of requests that are not finished: tokens of their completions that are, and of those that are not."""
+        ended: dict[Hashable, list[int]] = {}
+        going: dict[Hashable, list[int]] = {}
+        for row in self._rows:
+            for strand in row.strands:
+                key = strand.flight.request.key
+                going.setdefault(key, []).append(len(row.token_ids))
+                ended[key] = [len(completion.token_ids) for completion in strand.flight.finished.values()]
+        return ended, going
 
     def step(self) -> list[GenerationResult]:
         """Decodes until a request is finished, or for a number of tokens; then it may return nothing."""
