@@ -1,6 +1,7 @@
-"""Predicted peaks against the tensors that really exist on a CPU, counted by torch's memory profiler.
+"""Predicted peaks against a CPU: by torch's memory profiler, and of sampling by `compact` by the memory of the process.
 
-Each case is a process of its own, because the profiler counts from zero only there. The bound is `UNCERTAINTY`.
+The profiler would count columns of `compact`'s cache that are never written and take no memory. Each case is a
+process of its own, because counts begin at zero only there. The bound is `UNCERTAINTY`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,21 @@ def measure(folder: Path, options: dict) -> None:
         max_steps=2, save_strategy="no", disable_tqdm=True, logging_strategy="no", num_description_examples=0,
         max_completion_length=96, max_description_length=64, **options["config"],
     )  # fmt: skip
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+
+    def made(model, tasks):
+        return GiFTTrainer(
+            model=model, args=args, train_dataset=playground_tasks("train", tasks, with_reference=True),
+            processing_class=AutoTokenizer.from_pretrained(model_path()),
+            peft_config=LoraConfig(r=16, target_modules="all-linear") if options["lora"] else None,
+        )  # fmt: skip
+
+    is_training = options["stage"] == "training"
+    counts_tensors = is_training or args.generation_engine == "generate"
+    if not counts_tensors:
+        sample(made(AutoModelForCausalLM.from_pretrained(model_path()), 1))  # loads what any run loads
+    counting = profile(activities=[ProfilerActivity.CPU], profile_memory=True) if counts_tensors else nullcontext()
+    before = memory_of_process("VmRSS")
+    with counting as profiler:
         if options["model"] == "playground":
             model = AutoModelForCausalLM.from_pretrained(model_path())
         else:
@@ -53,20 +69,25 @@ def measure(folder: Path, options: dict) -> None:
             head = model.get_output_embeddings()
             head.bias = torch.nn.Parameter(torch.zeros(head.weight.shape[0], dtype=model.dtype))
             head.bias.data[model.config.eos_token_id] = -1e4
-        trainer = GiFTTrainer(
-            model=model, args=args, train_dataset=playground_tasks("train", options["tasks"], with_reference=True),
-            processing_class=AutoTokenizer.from_pretrained(model_path()),
-            peft_config=LoraConfig(r=16, target_modules="all-linear") if options["lora"] else None,
-        )  # fmt: skip
+        trainer = made(model, options["tasks"])
         trainer.remember_base_weights()
-        (train if options["stage"] == "training" else sample)(trainer)
-    trace = folder / "trace.json"
-    profiler.export_chrome_trace(str(trace))
-    events = json.loads(trace.read_text())["traceEvents"]
-    measured = max(event["args"]["Total Allocated"] for event in events if event.get("name") == "[memory]")
+        (train if is_training else sample)(trainer)
+    if counts_tensors:
+        trace = folder / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+        measured = max(event["args"]["Total Allocated"] for event in events if event.get("name") == "[memory]")
+    else:
+        measured = memory_of_process("VmHWM") - before
     estimate = estimate_run(trainer, Device("CPU", "cpu", 1e12))
     stage = estimate.training_memory if options["stage"] == "training" else estimate.sampling_memory
     print(json.dumps({"measured": measured, "predicted": stage.peak, "items": stage.items}))
+
+
+def memory_of_process(name: str) -> int:
+    """Bytes of this process: now (`VmRSS`) or at most so far (`VmHWM`)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def train(trainer) -> None:
