@@ -80,7 +80,7 @@ def test_free_memory_gives_the_budget(monkeypatch, model, tokenizer):
     assert compact._affordable_tokens(prefill, on_gpu) == 19
     assert compact._affordable_tokens(prefill, elsewhere) is None
     # On a CPU all memory but the weights counts as free.
-    monkeypatch.setattr(compact, "machine_memory", lambda: model.get_memory_footprint() + 10_000)
+    monkeypatch.setattr("trl_gift.generation.model.machine_memory", lambda: model.get_memory_footprint() + 10_000)
     assert compact._affordable_tokens(prefill, model) == 19
 
 

@@ -11,6 +11,7 @@ Both stages
     base weights      trained parameters × t, the copy that each round starts from; in the RAM, so counted on a CPU
 
 Sampling
+    weights with the adapter  adapted weights × b, with LoRA over float32 weights on a CPU, if a quarter of the rest holds them
     keys and values   (rows × row × reserve + kept prompts) × 2 × layers × keys × b
                       row: the longest prompt with the longest completion. reserve: 1.5 for `compact` on a GPU, which takes
                       columns ahead; 1 for `generate`, and on a CPU, where what is not written takes no memory. A token budget limits rows × row; on a GPU `compact` has one by default: the tokens
@@ -54,6 +55,7 @@ from trl_gift.config import GiFTConfig
 from trl_gift.estimate.device import Device
 from trl_gift.estimate.model import ModelShape, Quantization, Trained
 from trl_gift.estimate.work import PromptLengths
+from trl_gift.generation import MERGED_SHARE
 from trl_gift.generation.compact import DEFAULT_ROWS, REFILL_SHARE, affordable_tokens, most_kept_tokens
 
 # A predicted peak may be off by this share, in both directions.
@@ -91,6 +93,7 @@ class MemoryOptions:
         processes: Number of processes, one device each.
         on_cpu: Whether the device is the CPU.
         usable: Bytes of a GPU that tensors can take; None if they are not known.
+        ram: Bytes of a CPU's memory; None for a GPU.
     """
 
     weight_bytes: int
@@ -112,6 +115,7 @@ class MemoryOptions:
     processes: int
     on_cpu: bool
     usable: float | None = None
+    ram: float | None = None
 
     @property
     def product_bytes(self) -> int:
@@ -149,9 +153,12 @@ def sampling_memory(shape: ModelShape, trained: Trained, options: MemoryOptions)
         "activations": prompts * options.longest_prompt * prompt_token,
     }
     larger = max(passing, key=lambda item: passing[item])
-    return StageMemory(
-        {**_weights(shape, trained, options), "keys and values": held * token, larger: float(passing[larger])}
-    )
+    items = _weights(shape, trained, options)
+    # `merged_adapter` keeps the weights from before.
+    adapted = float(trained.adapted_weights * size)
+    if options.ram and size == _FLOAT32 and 0 < adapted <= (options.ram - sum(items.values())) / MERGED_SHARE:
+        items["weights with the adapter"] = adapted
+    return StageMemory({**items, "keys and values": held * token, larger: float(passing[larger])})
 
 
 def token_budget(shape: ModelShape, trained: Trained, options: MemoryOptions) -> int | None:
@@ -264,6 +271,7 @@ def memory_options(
         processes=config.world_size,
         on_cpu=device.kind == "cpu",
         usable=None if device.kind == "cpu" else device.usable,
+        ram=device.memory if device.kind == "cpu" else None,
     )
 
 

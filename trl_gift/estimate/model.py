@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from peft import get_peft_model
+from peft import LoraConfig, get_peft_model
 
 from trl_gift.errors import ConfigError
 from trl_gift.training.adapters import without_fused
@@ -64,12 +64,14 @@ class Trained:
         is_adapter: Whether the model's own weights are frozen.
         adapted_inputs: Sum of the input widths of all adapted layers; 0 without an adapter.
         dropout: Whether the adapter drops out parts of its input.
+        adapted_weights: Number of the weights of all layers that LoRA adapts; 0 without it.
     """
 
     parameters: int
     is_adapter: bool
     adapted_inputs: int = 0
     dropout: bool = False
+    adapted_weights: int = 0
 
 
 def quantization_kind(options: Mapping[str, Any]) -> Quantization:
@@ -137,6 +139,12 @@ def trained_part(config: PretrainedConfig, peft_config: PeftConfig | None) -> Tr
         is_adapter=True,
         adapted_inputs=sum(inputs.get(name.removesuffix(suffix).removeprefix(prefix), 0) for name in layers),
         dropout=bool(peft_config.to_dict().get("lora_dropout")),
+        adapted_weights=sum(
+            parameter.numel()
+            for name in layers
+            if isinstance(peft_config, LoraConfig)
+            for parameter in adapted.get_submodule(name).parameters(recurse=False)
+        ),
     )
 
 

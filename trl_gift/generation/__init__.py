@@ -11,6 +11,7 @@ Public names:
 - `choose_engine`, `ChosenEngine`: which engine samples where the choice is left to us.
 - `end_ids`: the tokens that end a completion of a model.
 - `default_dtype`: the type that weights are loaded in where the user names none.
+- `merged_adapter`, `MERGED_SHARE`: a LoRA adapter in the weights for the time of sampling.
 - `positions_of`: how many tokens a model can take.
 - `draw_tokens`, `score`: the two steps that all engines over a local model share: logits to tokens, and
   log-probabilities of given completions.
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from trl_gift.generation.choice import ChosenEngine, choose_engine
     from trl_gift.generation.decoding import draw_tokens
     from trl_gift.generation.generate import GenerateEngine
+    from trl_gift.generation.merged import MERGED_SHARE, merged_adapter
     from trl_gift.generation.model import default_dtype, end_ids
     from trl_gift.generation.positions import positions_of
     from trl_gift.generation.scoring import score
@@ -43,18 +45,21 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "MERGED_SHARE": "merged",
             "ChosenEngine": "choice",
             "GenerateEngine": "generate",
             "choose_engine": "choice",
             "default_dtype": "model",
             "draw_tokens": "decoding",
             "end_ids": "model",
+            "merged_adapter": "merged",
             "positions_of": "positions",
             "score": "scoring",
         },
     )
 
 __all__ = [
+    "MERGED_SHARE",
     "ChosenEngine",
     "Completion",
     "Engine",
@@ -68,6 +73,7 @@ __all__ = [
     "default_dtype",
     "draw_tokens",
     "end_ids",
+    "merged_adapter",
     "positions_of",
     "score",
     "server",

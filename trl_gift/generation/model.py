@@ -10,6 +10,8 @@ from accelerate.utils import is_bf16_available
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from trl_gift.common.memory import machine_memory
+
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """The tokens that end a completion: the tokenizer's end token and those of the model's generation config."""
@@ -38,6 +40,19 @@ def evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+def free_bytes(model: PreTrainedModel) -> float | None:
+    """The free memory of the model's device with its weights loaded and nothing in flight; None where it is not known.
+
+    On a CPU all but the weights counts as free, so that a sample does not depend on what else runs on the machine.
+    """
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        return float(free)
+    if model.device.type == "cpu":
+        return float(machine_memory() - model.get_memory_footprint())
+    return None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import torch
 from accelerate.utils import gather_object
 
 from trl_gift.common.files import write_json
-from trl_gift.generation import Engine, GenerateEngine, choose_engine
+from trl_gift.generation import Engine, GenerateEngine, choose_engine, merged_adapter
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.prompts import Example, PromptFormat
 from trl_gift.sampling.budget import Spent, TokenBudget, token_budget
@@ -254,9 +254,11 @@ class Rollouts:
         settings = self.settings
         match choose_engine(settings.engine, self.model).name:
             case "compact":
-                yield CompactEngine(self.model, self.tokenizer, settings.batch_size, settings.token_budget)
+                with merged_adapter(self.model):
+                    yield CompactEngine(self.model, self.tokenizer, settings.batch_size, settings.token_budget)
             case "generate":
-                yield GenerateEngine(self.model, self.tokenizer, settings.batch_size)
+                with merged_adapter(self.model):
+                    yield GenerateEngine(self.model, self.tokenizer, settings.batch_size)
             case _:
                 from trl_gift.generation.server import serving
 

@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from trl_gift.common.memory import machine_memory
 from trl_gift.errors import ConfigError
 from trl_gift.generation import decoding, scoring
 from trl_gift.generation.compact.layers import Decoder, decoder_of, fresh_cache, keeps_keys
@@ -36,7 +35,7 @@ from trl_gift.generation.compact.sizes import DEFAULT_ROWS, REFILL_SHARE, afford
 from trl_gift.generation.compact.slot_cache import SlotCache
 from trl_gift.generation.compact.states import state_bytes
 from trl_gift.generation.engine import Completion, GenerationRequest, GenerationResult, SamplingParams
-from trl_gift.generation.model import end_ids, evaluation_mode
+from trl_gift.generation.model import end_ids, evaluation_mode, free_bytes
 from trl_gift.generation.stops import StopFinder, TokenTexts
 
 logger = logging.getLogger(__name__)
@@ -400,20 +399,9 @@ class CompactEngine:
             self._calm = 0
 
 
-def _free_bytes(model: PreTrainedModel) -> float | None:
-    """The device's free memory, as `affordable_tokens` counts it; None where that is not known."""
-    device = model.device
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return float(free)
-    if device.type == "cpu":
-        return float(machine_memory() - model.get_memory_footprint())
-    return None
-
-
 def _affordable_tokens(prefill: DynamicCache, model: PreTrainedModel) -> int | None:
     """Tokens whose keys and values take half of the device's free memory; None where that is not known."""
-    free = _free_bytes(model)
+    free = free_bytes(model)
     token_bytes: int = sum(
         tensor.element_size() * tensor.shape[1] * tensor.shape[3]
         for layer in prefill.layers
@@ -425,7 +413,7 @@ def _affordable_tokens(prefill: DynamicCache, model: PreTrainedModel) -> int | N
 
 def _affordable_rows(prefill: DynamicCache, model: PreTrainedModel, decoder: Decoder) -> int:
     """Rows whose states take a quarter of the device's free memory, at least one."""
-    free = _free_bytes(model)
+    free = free_bytes(model)
     row_bytes = sum(
         state_bytes(layer) for layer, kind in zip(prefill.layers, decoder.layers, strict=True) if kind.recurs
     )
