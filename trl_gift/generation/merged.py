@@ -58,7 +58,7 @@ def _mergeable(model: Any) -> list[torch.nn.Parameter]:
     # PEFT does not merge an adapter's bias into a layer that has none.
     if any(config.lora_bias for config in configs):
         return []
-    bases = [model.get_base_model().get_submodule(f"{layer.name}.base_layer") for layer in layers]
+    bases = [model.base_model.get_submodule(f"{layer.name}.base_layer") for layer in layers]
     # A weight that another module shares, such as that of tied embeddings, is not the adapted layer's alone.
     owners = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
     weights = [weight for base in bases for weight in base.parameters(recurse=False)]
