@@ -7,7 +7,8 @@
 Parts, each in a process of its own with at most `--minutes` (8):
 
     engines     `generate` in batches, `compact`, and a vLLM server where `--vllm` names its command, on the same prompts:
-                tokens per second, peak memory, and the share of the rate of a batch that is always full
+                tokens per second and per CPU second, peak memory, and the share of the rate of a batch that is always
+                full; on a CPU also with LoRA, beside the weights and in them
     lora        one round of 4-bit (nf4) LoRA: seconds and peak memory of sampling and of training, beside the estimate
     sandbox     `benchmarks/sandbox.py` on this machine
     run         the quickstart: the embedded model learns from its own programs
@@ -22,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from sampling import ceiling_rate
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
@@ -85,6 +86,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vllm", help="the command that starts a vLLM server, such as 'vllm serve'")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="of the sandbox")
     parser.add_argument("--minutes", type=float, default=8, help="the most that one part may take")
+    parser.add_argument("--threads", type=int, default=1, help="of the model on a CPU")
     parser.add_argument("--cpu", action="store_true", default=not torch.cuda.is_available())
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
@@ -163,7 +165,7 @@ def model_folder(options: argparse.Namespace, out: Path) -> str:
 
 
 class Peak:
-    """Peak memory in GiB since the last look: of the device, or of this process on a CPU (which never falls)."""
+    """Peak memory in GiB since the last look: of the device, or of this process on a CPU."""
 
     def __init__(self, cpu: bool) -> None:
         self._cpu = cpu
@@ -171,7 +173,10 @@ class Peak:
     def look(self) -> float:
         """The peak until now; the next look begins here."""
         if self._cpu:
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+            lines = Path("/proc/self/status").read_text().splitlines()
+            peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / GIB
+            Path("/proc/self/clear_refs").write_text("5")  # the kernel's way to begin the peak anew
+            return peak
         torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated() / GIB
         torch.cuda.reset_peak_memory_stats()
@@ -180,10 +185,13 @@ class Peak:
 
 def engines(options: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Tokens per second of every engine on the same prompts."""
-    from trl_gift.generation import GenerateEngine
+    from peft import LoraConfig, get_peft_model
+
+    from trl_gift.generation import GenerateEngine, merged_adapter
     from trl_gift.generation.compact import DEFAULT_ROWS, CompactEngine
     from trl_gift.prompts import BasePrompts
 
+    torch.set_num_threads(options.threads)
     folder = model_folder(options, out)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tasks = playground_tasks("train", options.prompts)
@@ -203,12 +211,19 @@ def engines(options: argparse.Namespace, out: Path) -> dict[str, Any]:
                                            "peak GiB": peak.look()}  # fmt: skip
     compact = drawn(CompactEngine(model, tokenizer), prompts, options.tokens)
     found["compact"] = {**compact, "peak GiB": peak.look()}
+    unit = "tokens/CPU s" if options.cpu else "tokens/s"
     tops = ceiling_rate(model, min(DEFAULT_ROWS, 4 * len(prompts)), prompts[0], int(compact["tokens"]), options.tokens)
-    best = max(found[f"generate, {size} rows"]["tokens/s"] for size in options.generate_sizes)
+    best = max(found[f"generate, {size} rows"][unit] for size in options.generate_sizes)
     found["ceiling tokens/s"] = tops
-    found["ratios"] = {"compact/generate": compact["tokens/s"] / best, "compact/ceiling": compact["tokens/s"] / tops}
+    found["ratios"] = {"compact/generate": compact[unit] / best, "compact/ceiling": compact["tokens/s"] / tops}
     if options.vllm:
-        found["ratios"]["compact/vllm"] = compact["tokens/s"] / found["vllm"]["tokens/s"]
+        found["ratios"]["compact/vllm"] = compact[unit] / found["vllm"][unit]
+    if options.cpu:
+        adapted = get_peft_model(model, LoraConfig(r=16, target_modules="all-linear")).eval()
+        found["compact, LoRA"] = drawn(CompactEngine(adapted, tokenizer), prompts, options.tokens)
+        with merged_adapter(adapted):
+            found["compact, LoRA merged"] = drawn(CompactEngine(adapted, tokenizer), prompts, options.tokens)
+        found["ratios"]["LoRA merged/LoRA"] = found["compact, LoRA merged"][unit] / found["compact, LoRA"][unit]
     return found
 
 
@@ -217,7 +232,7 @@ def drawn(engine: Any, prompts: list[list[int]], tokens: int) -> dict[str, float
     from trl_gift.common.randomness import stream_key
     from trl_gift.generation import GenerationRequest, SamplingParams
 
-    before, started = engine.tokens_generated, time.perf_counter()
+    before, started, cpu = engine.tokens_generated, time.perf_counter(), cpu_seconds()
     for index, ids in enumerate(prompts):
         keys = tuple(stream_key(0, 1, f"task {index}", 0, each, "code") for each in range(4))
         engine.submit(GenerationRequest(index, tuple(ids), SamplingParams(tokens), keys))
@@ -225,7 +240,14 @@ def drawn(engine: Any, prompts: list[list[int]], tokens: int) -> dict[str, float
         engine.step()
     seconds = time.perf_counter() - started
     tokens = engine.tokens_generated - before
-    return {"tokens/s": tokens / seconds, "tokens": tokens, "seconds": seconds}
+    return {"tokens/s": tokens / seconds, "tokens/CPU s": tokens / (cpu_seconds() - cpu), "tokens": tokens,
+            "seconds": seconds}  # fmt: skip
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of the processes that it has started, such as a server."""
+    times = [process.cpu_times() for process in psutil.Process().children(recursive=True)]
+    return time.process_time() + sum(each.user + each.system for each in times)
 
 
 def served(folder: str, prompts: list, tokenizer: Any, options: argparse.Namespace, out: Path) -> dict[str, float]:
