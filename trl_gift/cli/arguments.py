@@ -48,7 +48,7 @@ _USUAL = (
     *_MOST_USED, "config", "preset", "resume", "quiet", "dry-run", "num_processes", "accelerate_config",
     "base", "save", "compare", "json",
     "dataset_name", "dataset_test_split", "eval_dataset_name", "limit", "filter", "eval_limit", "column_mapping",
-    "num_rounds", "sampler", "num_steps", "num_generations", "temperature", "max_completion_length",
+    "num_rounds", "sampler", "num_steps", "max_tokens_per_round", "num_generations", "temperature", "max_completion_length",
     "num_selected", "perplexity_weight", "train_on_references", "prompt_format",
     "eval_num_generations", "eval_k", "learning_rate", "num_train_epochs", "per_device_train_batch_size",
     "gradient_accumulation_steps", "max_length", "generation_engine", "push_samples",

@@ -27,6 +27,7 @@ COMMANDS = {
     "train": "sample, execute, select, fine-tune, evaluate: the rounds of GiFTTrainer",
     "sample": "the first half of a round only: sample and execute programs, select",
     "evaluate": "pass@1 and pass@k of a model, an adapter or a run, on sets of tasks; compared with another",
+    "compare": "several configs on the same seeds, and their paired differences",
     "generate": "let a trained model write a program, and run it on tests",
     "show": "a run in the terminal: its table, its samples, a chain as a story",
     "report": "a run as one HTML page: figures, charts, a browser of its samples",
