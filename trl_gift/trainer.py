@@ -45,6 +45,7 @@ from trl_gift.run.ending import best_round, run_text, unmeasured_line
 from trl_gift.run.example import example_record
 from trl_gift.run.folder import SAVED_MARK, RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
+from trl_gift.run.prompts import PROMPTS, write_prompts
 from trl_gift.run.resuming import (
     asked_to_resume,
     check_weights,
@@ -885,6 +886,8 @@ class GiFTTrainer(RoundTrainer):
         """Samples and executes a round, unless that is done, and reads the samples of all rounds that count."""
         args, folder = self.args, self.run.round(round_index)
         self._round, self._tokens_per_second = round_index, None
+        if self.accelerator.is_main_process and not self.run.has(PROMPTS):
+            write_prompts(self.run, self.tasks, self.prompts)
         if not is_complete(folder):
             self.release_memory_for_sampling()
             started = time.monotonic()

@@ -23,13 +23,14 @@ from trl_gift.prompts.choosing import prompt_format
 from trl_gift.prompts.examples import load_examples
 from trl_gift.prompts.fingerprint import prompts_fingerprint
 from trl_gift.prompts.pinned import Pinned
-from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt, PromptFormat
+from trl_gift.prompts.protocol import Conversation, Example, Extraction, Hint, NoProgram, Prompt, PromptFormat
 from trl_gift.prompts.templates import prints_date
 from trl_gift.prompts.wording import clean_description, read_text, write_text
 
 __all__ = [
     "BasePrompts",
     "ChatPrompts",
+    "Conversation",
     "Example",
     "Extraction",
     "Hint",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trl_gift import codetext
 from trl_gift.prompts.border import BODY_BEGINNINGS, PROGRAM_BEGINNINGS, TEXT_BEGINNINGS, Border
 from trl_gift.prompts.pinned import Pinned
-from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt
+from trl_gift.prompts.protocol import Conversation, Example, Extraction, Hint, NoProgram, Prompt
 from trl_gift.prompts.tokens import end_token
 from trl_gift.prompts.wording import (
     CODE_STOPS,
@@ -75,6 +75,9 @@ class BasePrompts:
             return self._border.prompt(text, PROGRAM_BEGINNINGS, (*PROGRAM_STOPS, *self.stop))
         text = write_text(signature, description, examples)
         return self._border.prompt(text, BODY_BEGINNINGS, (*CODE_STOPS, *self.stop))
+
+    def conversation(self, task: Task, description: str) -> Conversation | None:
+        return None
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
         return self._border.prompt(read_text(code, examples), TEXT_BEGINNINGS, (*DESCRIPTION_STOPS, *self.stop))

@@ -22,8 +22,8 @@ from trl_gift.errors import ConfigError
 from trl_gift.prompts import thoughts
 from trl_gift.prompts.border import ANSWER_BEGINNINGS, BODY_BEGINNINGS, TEXT_BEGINNINGS, Border
 from trl_gift.prompts.pinned import Pinned
-from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt
-from trl_gift.prompts.templates import PROBE, ChatTemplate, find_template, turn_end
+from trl_gift.prompts.protocol import Conversation, Example, Extraction, Hint, NoProgram, Prompt
+from trl_gift.prompts.templates import PROBE, ChatTemplate, Message, find_template, turn_end
 from trl_gift.prompts.tokens import special_tokens
 from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, with_examples, write_text
 from trl_gift.sandbox.languages import naming
@@ -112,7 +112,7 @@ class ChatPrompts:
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         signature = self.pinned.signature(task)
-        question = ask_to_write(signature, description, self.pinned.examples(task), task.language, task.opening)
+        question = self._question(task, description)
         if hint is not None:
             question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint), task.language)}"
         if signature is not None and self.open_answer:
@@ -124,6 +124,12 @@ class ChatPrompts:
         if self._thinks or task.language != "python":  # a thought may hold fenced drafts
             fence = None
         return self._border.prompt(self._text(question), ANSWER_BEGINNINGS, self.stop, fence)
+
+    def conversation(self, task: Task, description: str) -> Conversation | None:
+        signature = self.pinned.signature(task)
+        opened = _opening(signature) if signature is not None and self.open_answer else ""
+        turns = self._template.turns(self._messages(self._question(task, description)))
+        return Conversation(tuple(turns), opened, self._no_thought)
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
         # As turns of the conversation, examples show what an answer is: a small model alone with the question writes code.
@@ -205,10 +211,18 @@ class ChatPrompts:
             question: What the user asks.
             turns: Questions and answers that precede it.
         """
+        return self._template.render(self._messages(question, turns))
+
+    def _messages(self, question: str, turns: Sequence[tuple[str, str]] = ()) -> list[Message]:
         messages = [("system", self.system_prompt)] if self.system_prompt else []
         for asked, answered in turns:
             messages += [("user", asked), ("assistant", answered)]
-        return self._template.render([*messages, ("user", question)])
+        return [*messages, ("user", question)]
+
+    def _question(self, task: Task, description: str) -> str:
+        """The question that asks for a program of `description`."""
+        signature = self.pinned.signature(task)
+        return ask_to_write(signature, description, self.pinned.examples(task), task.language, task.opening)
 
     def _ids(self, text: str) -> list[int]:
         # The template has written all special tokens; the tokenizer must not add its own again.

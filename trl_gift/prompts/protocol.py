@@ -65,6 +65,25 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Conversation:
+    """A prompt as the turns of a chat, for tools that render the chat template themselves.
+
+    Attributes:
+        turns: The role and the text of each turn before the answer.
+        opening: How the prompt has begun the answer; it precedes a target.
+        rendered: What a target may begin with because the template has opened a thought; such tools leave it out.
+    """
+
+    turns: tuple[tuple[str, str], ...]
+    opening: str = ""
+    rendered: str = ""
+
+    def answer(self, target: str) -> str:
+        """The whole answer that a training target stands for."""
+        return f"{self.opening}{target.removeprefix(self.rendered)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Extraction:
     """A program found in a completion.
 
@@ -113,6 +132,10 @@ class PromptFormat(Protocol):
 
         `extract` and `target` treat the completions of a prompt with a hint as those of a prompt without one.
         """
+        ...
+
+    def conversation(self, task: Task, description: str) -> Conversation | None:
+        """The prompt of `write` as turns of a chat; None where prompts are plain text."""
         ...
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
