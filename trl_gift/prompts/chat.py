@@ -111,10 +111,19 @@ class ChatPrompts:
         return f"prompts for chat models, {opened}, {self.pinned}"
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
-        signature = self.pinned.signature(task)
         question = self._question(task, description)
         if hint is not None:
             question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint), task.language)}"
+        return self._write(task, question)
+
+    def refine(self, task: Task, description: str, code: str, feedback: str) -> Prompt:
+        return self._write(
+            task, f"{self._question(task, description)}\n\n{_ask_to_refine(code, feedback, task.language)}"
+        )
+
+    def _write(self, task: Task, question: str) -> Prompt:
+        """The prompt of a question that is answered with a program of a task."""
+        signature = self.pinned.signature(task)
         if signature is not None and self.open_answer:
             text = f"{self._text(question)}{_opening(signature)}"
             return self._border.prompt(text, BODY_BEGINNINGS, (_CLOSING, *self.stop))
@@ -281,6 +290,13 @@ def ask_to_write(
     )
 
 
+def _ask_to_refine(code: str, feedback: str, language: str) -> str:
+    return (
+        f"The following {naming(language).title} code is wrong.\n\n{_fenced(code, language)}\n\nIt fails:\n\n"
+        f"{_fenced_text(feedback)}\n\nCorrect it. Keep what is right, unless another approach is needed."
+    )
+
+
 def _ask_to_read(code: str, language: str) -> str:
     shown = codetext.strip_docstrings(code) if language == "python" else code
     return (
@@ -295,7 +311,11 @@ def _opening(signature: str) -> str:
 
 
 def _fenced(code: str, language: str = "python") -> str:
-    # A longer fence where the code holds one, as CommonMark has it.
-    longest = max((len(found) for found in _BACKTICKS.findall(code)), default=0)
+    return _fenced_text(code, naming(language).tags[0])
+
+
+def _fenced_text(text: str, tag: str = "") -> str:
+    # A longer fence where the text holds one, as CommonMark has it.
+    longest = max((len(found) for found in _BACKTICKS.findall(text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{naming(language).tags[0]}\n{code}\n{fence}"
+    return f"{fence}{tag}\n{text}\n{fence}"

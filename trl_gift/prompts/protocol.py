@@ -138,6 +138,13 @@ class PromptFormat(Protocol):
         """The prompt of `write` as turns of a chat; None where prompts are plain text."""
         ...
 
+    def refine(self, task: Task, description: str, code: str, feedback: str) -> Prompt:
+        """The prompt that shows a wrong program of `description`, with its failure in words, and asks for a right one.
+
+        `extract` and `target` treat its completions as those of `write`.
+        """
+        ...
+
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
         """The prompt that asks for a description of `code`."""
         ...

@@ -112,6 +112,12 @@ class Scheduler:
         self._executing: dict[Chain, list[Future[Outcome]]] = {}
         self._scoring: list[tuple[Chain, Score]] = []
         self._pausing: list[Chain] = []
+        self._every: list[Chain] = []
+
+    def add(self, chain: Chain) -> None:
+        """Runs one more chain, beside the chain that calls this."""
+        self._every.append(chain)
+        self._ready.append((chain, None))
 
     def run(self, chains: Iterable[Chain]) -> None:
         """Runs all chains; returns when the last has ended.
@@ -119,8 +125,8 @@ class Scheduler:
         An exception that a chain raises propagates from here, after all chains have been closed.
         """
         started = time.perf_counter()
-        every = list(chains)
-        self._ready.extend((chain, None) for chain in every)
+        for chain in list(chains):
+            self.add(chain)
         try:
             with _existing_objects_frozen():
                 while self._is_busy or self._pausing:
@@ -137,7 +143,7 @@ class Scheduler:
                     self._resume()
         finally:
             self.times.total += time.perf_counter() - started
-            for chain in every:
+            for chain in self._every:
                 chain.close()
             for futures in self._executing.values():
                 for future in futures:
