@@ -35,6 +35,13 @@ def test_the_first_failure_is_named_with_what_happened(sandbox, program, tests, 
     assert len(text.splitlines()) <= 8
 
 
+def test_where_an_object_lies_in_memory_is_not_said(sandbox):
+    outcome = sandbox.run("def add(a, b):\n    return lambda: (a, b)", ASSERTS)
+    assert " at 0x" in outcome.message
+    assert "returned <function" in feedback(outcome, ASSERTS)
+    assert "0x" not in feedback(outcome, ASSERTS)
+
+
 def test_a_text_of_any_length_is_cut_and_one_without_words_has_the_status():
     long = feedback(Outcome(Status.FAILED, first_failure=1, message="x" * 10**6), ASSERTS)
     assert long.startswith("assert add(1, 2) == 3\nxxx")

@@ -197,6 +197,7 @@ def _set_lines(name: str, result: Evaluation, config: GiFTConfig) -> list[str]:
     metrics = result.metrics()
     lines = [f"{name}: {plural(int(metrics['num_tasks']), 'task')}, 95 % intervals"]
     names = [key for key in metrics if f"{key}_low" in metrics]
+    width = max(16, *map(len, names))
     for key in names:
         low, high = metrics[f"{key}_low"], metrics[f"{key}_high"]
         how = (
@@ -206,24 +207,24 @@ def _set_lines(name: str, result: Evaluation, config: GiFTConfig) -> list[str]:
         )
         if key.startswith("refined_"):
             how += f", then at most {plural(result.refine_steps, 'refinement')}"
-        lines.append(f"  {key:<16} {metrics[key]:.1%} [{low:.1%}, {high:.1%}]  {how}")
+        lines.append(f"  {key:<{width}} {metrics[key]:.1%} [{low:.1%}, {high:.1%}]  {how}")
     outcomes = ", ".join(f"{count} {status}" for status, count in result.outcomes.items())
-    lines.append(f"  {'outcomes':<16} {outcomes}")
+    lines.append(f"  {'outcomes':<{width}} {outcomes}")
     if result.left_out:
         lines.append(
-            f"  {'left out':<16} {len(result.left_out)}, too long for the model's positions: {_names(result.left_out)}"
+            f"  {'left out':<{width}} {len(result.left_out)}, too long for the model's positions: {_names(result.left_out)}"
         )
     if result.infrastructure_failures:
         lines.append(
-            f"  {'':<16} {plural(result.infrastructure_failures, 'program')} could not be executed and "
+            f"  {'':<{width}} {plural(result.infrastructure_failures, 'program')} could not be executed and "
             f"{agree(result.infrastructure_failures, 'is', 'are')} in no figure"
         )
     total = result.tokens + result.refinement_tokens
     speed = f" ({total / result.seconds:,.0f} tokens/s)" if result.seconds > 0 else ""
-    lines.append(f"  {'cost':<16} {total:,} tokens, {result.seconds:.1f} s{speed}")
+    lines.append(f"  {'cost':<{width}} {total:,} tokens, {result.seconds:.1f} s{speed}")
     if result.refine_steps:
         turns = sum(len(attempt.turns) for attempt in result.attempts)
-        lines.append(f"  {'':<16} {result.refinement_tokens:,} of these tokens for {plural(turns, 'refinement')}")
+        lines.append(f"  {'':<{width}} {result.refinement_tokens:,} of these tokens for {plural(turns, 'refinement')}")
     return lines
 
 

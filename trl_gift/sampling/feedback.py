@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from trl_gift.sampling.hints import show_test
 from trl_gift.sandbox import Outcome, Status, Tests
 
 MAX_MESSAGE_CHARACTERS = 1000
 """Longest message that is shown; a program may print or return megabytes."""
+
+# Where an object lies in memory differs from run to run; a prompt that held it would, too.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def feedback(outcome: Outcome, tests: Tests) -> str:
@@ -18,9 +23,9 @@ def feedback(outcome: Outcome, tests: Tests) -> str:
 
     Returns:
         The failing test, and the exception or the value that was returned or printed instead; each at most about a thousand
-        characters long.
+        characters long. The same program on the same tests gives the same words.
     """
-    message = outcome.message.strip()
+    message = _ADDRESS.sub("", outcome.message).strip()
     if len(message) > MAX_MESSAGE_CHARACTERS:
         message = f"{message[:MAX_MESSAGE_CHARACTERS]}..."
     message = message or str(outcome.status)
