@@ -19,9 +19,9 @@ from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k, wilson_
 from trl_gift.evaluation.refining import Refiner, Turn
 from trl_gift.generation import Completion, Engine, GenerationRequest, SamplingParams
 from trl_gift.prompts import Extraction, NoProgram, Prompt, PromptFormat
-from trl_gift.sampling.hints import show_test
 from trl_gift.sampling.records import NO_CODE, UNVERIFIED
 from trl_gift.sampling.scheduler import Execute, Generate, Scheduler
+from trl_gift.sampling.showing import show_test
 from trl_gift.sandbox import Outcome, Sandbox, Status
 from trl_gift.tasks import Task
 from trl_gift.tasks.visible import visible_tests

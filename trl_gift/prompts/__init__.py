@@ -18,7 +18,7 @@ examples for reading is an option (`num_description_examples`), because a model 
 """
 
 from trl_gift.prompts.base import BasePrompts
-from trl_gift.prompts.chat import ChatPrompts, ask_to_write, find_in_answer
+from trl_gift.prompts.chat import ChatPrompts, ask_to_write, fenced, find_in_answer, quoted
 from trl_gift.prompts.choosing import prompt_format
 from trl_gift.prompts.examples import load_examples
 from trl_gift.prompts.fingerprint import prompts_fingerprint
@@ -40,11 +40,13 @@ __all__ = [
     "PromptFormat",
     "ask_to_write",
     "clean_description",
+    "fenced",
     "find_in_answer",
     "load_examples",
     "prints_date",
     "prompt_format",
     "prompts_fingerprint",
+    "quoted",
     "read_text",
     "thoughts",
     "write_text",

@@ -68,11 +68,13 @@ class BasePrompts:
         return f"prompts for base models, {self.pinned}"
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
+        if hint is not None and hint.code is not None:
+            return self.refine(task, description, hint.code, hint.text)
         if hint is not None:
             description = f"{description.strip()}\n\n{HINT_TITLES[hint.kind]}\n\n{_indented(hint_text(hint))}"
         return self._write(task, description)
 
-    def refine(self, task: Task, description: str, code: str, feedback: str) -> Prompt:
+    def refine(self, task: Task, description: str, code: str, feedback: str | None) -> Prompt:
         return self._write(task, description, refine_text(task.language, code, feedback))
 
     def conversation(self, task: Task, description: str) -> Conversation | None:

@@ -111,12 +111,14 @@ class ChatPrompts:
         return f"prompts for chat models, {opened}, {self.pinned}"
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
+        if hint is not None and hint.code is not None:
+            return self.refine(task, description, hint.code, hint.text)
         question = self._question(task, description)
         if hint is not None:
-            question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint), task.language)}"
+            question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{fenced(hint_text(hint), task.language)}"
         return self._write(task, question)
 
-    def refine(self, task: Task, description: str, code: str, feedback: str) -> Prompt:
+    def refine(self, task: Task, description: str, code: str, feedback: str | None) -> Prompt:
         return self._write(
             task, f"{self._question(task, description)}\n\n{_ask_to_refine(code, feedback, task.language)}"
         )
@@ -168,7 +170,7 @@ class ChatPrompts:
         if code is None:
             return NoProgram(found.kind, found.reason)
         thought = parts.thought if self.keep_thoughts and parts.thought else self._no_thought
-        target = f"{thought}{_fenced(code, task.language)}"
+        target = f"{thought}{fenced(code, task.language)}"
         return Extraction(code, target, verbatim=target == completion)
 
     def _extract_opened(self, task: Task, signature: str, completion: str) -> Extraction | NoProgram:
@@ -203,7 +205,7 @@ class ChatPrompts:
         if signature is not None and self.open_answer:
             body = target_of_opened(task, code, signature)
             return None if body is None else f"{body}{_CLOSING}"
-        return f"{self._no_thought}{_fenced(target_of_chat(task, code, signature), task.language)}"
+        return f"{self._no_thought}{fenced(target_of_chat(task, code, signature), task.language)}"
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)
@@ -275,7 +277,7 @@ def ask_to_write(
     if opening:
         return (
             f"Write the {title} function that begins as shown and solves the following task. Answer with one fenced code block "
-            f"that holds the whole function, without a main program.\n\n{_fenced(opening, language)}\n\n"
+            f"that holds the whole function, without a main program.\n\n{fenced(opening, language)}\n\n"
             f"{with_examples(description, examples)}"
         )
     if signature is None:
@@ -286,14 +288,19 @@ def ask_to_write(
     kind = "class" if codetext.opens_class(signature) else "function"
     return (
         f"Complete the following {title} {kind}. Answer with one fenced code block that holds the whole {kind}."
-        f"\n\n{_fenced(write_text(signature, description, examples).rstrip())}"
+        f"\n\n{fenced(write_text(signature, description, examples).rstrip())}"
     )
 
 
-def _ask_to_refine(code: str, feedback: str, language: str) -> str:
+def _ask_to_refine(code: str, feedback: str | None, language: str) -> str:
+    if feedback is None:
+        return (
+            f"The following {naming(language).title} code passes its tests.\n\n{fenced(code, language)}\n\n"
+            "Correct it if it is wrong, else answer with the same code."
+        )
     return (
-        f"The following {naming(language).title} code is wrong.\n\n{_fenced(code, language)}\n\nIt fails:\n\n"
-        f"{_fenced_text(feedback)}\n\nCorrect it. Keep what is right, unless another approach is needed."
+        f"The following {naming(language).title} code is wrong.\n\n{fenced(code, language)}\n\nIt fails:\n\n"
+        f"{quoted(feedback)}\n\nCorrect it. Keep what is right, unless another approach is needed."
     )
 
 
@@ -301,7 +308,7 @@ def _ask_to_read(code: str, language: str) -> str:
     shown = codetext.strip_docstrings(code) if language == "python" else code
     return (
         f"Describe what the following {naming(language).title} code does, precisely enough that another programmer could "
-        f"write it again from your description alone. Do not write any code.\n\n{_fenced(shown, language)}"
+        f"write it again from your description alone. Do not write any code.\n\n{fenced(shown, language)}"
     )
 
 
@@ -310,12 +317,13 @@ def _opening(signature: str) -> str:
     return f"```python\n{signature.rstrip()}\n"
 
 
-def _fenced(code: str, language: str = "python") -> str:
-    return _fenced_text(code, naming(language).tags[0])
+def fenced(code: str, language: str = "python") -> str:
+    """A program in a code block of its language."""
+    return quoted(code, naming(language).tags[0])
 
 
-def _fenced_text(text: str, tag: str = "") -> str:
-    # A longer fence where the text holds one, as CommonMark has it.
+def quoted(text: str, tag: str = "") -> str:
+    """A text in a code block, whose fence is longer than any fence in the text."""
     longest = max((len(found) for found in _BACKTICKS.findall(text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{tag}\n{text}\n{fence}"

@@ -24,15 +24,18 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A hint shown with a task that the model could not solve (STaR).
+    """What a prompt shows of a task that the model could not solve: one of the three rescues of `trl_gift.sampling.hints`.
 
     Attributes:
-        kind: `"reference"` (the text is a correct program) or `"failing_test"` (a test that sampled programs failed).
-        text: The program or the test.
+        kind: `"reference"` (the text is a correct program), `"failing_test"` (a test that sampled programs failed) or
+            `"repair"` (the failure of a wrong program, in words).
+        text: The program, the test or the failure.
+        code: The wrong program of a repair; None for the others.
     """
 
     kind: str
     text: str
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +141,10 @@ class PromptFormat(Protocol):
         """The prompt of `write` as turns of a chat; None where prompts are plain text."""
         ...
 
-    def refine(self, task: Task, description: str, code: str, feedback: str) -> Prompt:
-        """The prompt that shows a wrong program of `description`, with its failure in words, and asks for a right one.
+    def refine(self, task: Task, description: str, code: str, feedback: str | None) -> Prompt:
+        """The prompt that shows a program of `description`, with its failure in words, and asks for a right one.
 
-        `extract` and `target` treat its completions as those of `write`.
+        Without a failure (`feedback=None`) it says that the program passes its tests. `extract` and `target` treat its completions as those of `write`.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trl_gift.sampling.hints import show_test
+from trl_gift.sampling.showing import show_test
 from trl_gift.sandbox import Outcome, Status, Tests
 
 MAX_MESSAGE_CHARACTERS = 1000

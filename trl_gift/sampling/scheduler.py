@@ -44,6 +44,17 @@ class Execute:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """Waits for futures that somebody else completes, such as the answers of a teacher; awaits a list of their results."""
+
+    futures: tuple[Future[Any], ...]
+
+    def __await__(self) -> Generator[Any, Any, list[Any]]:
+        results: list[Any] = yield self
+        return results
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """Asks for log-probabilities of completions; awaits one tuple of numbers for each pair."""
 
@@ -109,7 +120,7 @@ class Scheduler:
         self._ready: deque[tuple[Chain, Any]] = deque()
         self._generating: dict[Any, Chain] = {}
         self._asking: list[tuple[Chain, Execute]] = []
-        self._executing: dict[Chain, list[Future[Outcome]]] = {}
+        self._executing: dict[Chain, list[Future[Any]]] = {}
         self._scoring: list[tuple[Chain, Score]] = []
         self._pausing: list[Chain] = []
         self._every: list[Chain] = []
@@ -164,6 +175,8 @@ class Scheduler:
                 self._engine.submit(request)
             case Execute():
                 self._asking.append((chain, ask))
+            case Wait(futures):
+                self._executing[chain] = list(futures)
             case Score():
                 self._scoring.append((chain, ask))
             case Pause():
@@ -189,7 +202,7 @@ class Scheduler:
         self._ready.extend((chain, [next(scores) for _ in ask.pairs]) for chain, ask in waiting)
 
     def _collect(self) -> None:
-        """Resumes chains whose programs have all run; waits for one only when there is nothing else to do."""
+        """Resumes chains whose programs have all run, or whose answers are there; waits only when there is nothing else to do."""
         if not self._executing:
             return
         if not self._ready and not self._generating:
@@ -225,5 +238,5 @@ def _existing_objects_frozen() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _unfinished(groups: Iterable[Sequence[Future[Outcome]]]) -> list[Future[Outcome]]:
+def _unfinished(groups: Iterable[Sequence[Future[Any]]]) -> list[Future[Any]]:
     return [future for futures in groups for future in futures if not future.done()]
