@@ -19,6 +19,8 @@ from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
 
 from trl_gift import GiFTConfig
 from trl_gift.cli.arguments import parse
+from trl_gift.cli.main import main
+from trl_gift.playground import model_path
 from trl_gift.presets import preset_names
 
 REPOSITORY = Path(__file__).parent.parent
@@ -77,9 +79,10 @@ def test_a_config_is_read_by_the_script(path):
     assert (arguments.dataset_name, config.num_steps) == (content["dataset_name"], content["num_steps"])
 
 
-def test_the_script_names_its_dependencies():
+@pytest.mark.parametrize("name", ["gift", "grpo", "dpo_from_run"])
+def test_a_script_names_its_dependencies(name):
     """PEP 723: what `uv run` and `hf jobs uv run` install covers every library that the script imports."""
-    text = (EXAMPLES / "gift.py").read_text()
+    text = (EXAMPLES / f"{name}.py").read_text()
     (block,) = re.findall(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$", text)
     header = tomllib.loads("".join(line.removeprefix("#").removeprefix(" ") for line in block[0].splitlines(True)))
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -107,6 +110,35 @@ def test_the_script_trains(tmp_path, monkeypatch):
     metrics = json.loads((tmp_path / "out" / "_gift" / "round-1" / "metrics.json").read_text())
     assert metrics["tasks"] == 4
     assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_the_script_trains_with_dpo_on_a_run(tmp_path, monkeypatch):
+    """The command of its docstring with less to do, on a run of the embedded model."""
+    command = ["train", "--model_name_or_path", "playground", "--dataset_name", "playground", "--limit", "6", "--num_rounds", "1",
+               "--num_steps", "1", "--num_generations", "4", "--max_steps", "1", "--report_to", "none", "--disable_tqdm", "true", "--sandbox_workers", "1",
+               "--output_dir", str(tmp_path / "run"), *ON_CPU]  # fmt: skip
+    assert main(command) == 0
+    text = ast.get_docstring(ast.parse((EXAMPLES / "dpo_from_run.py").read_text()))
+    shown = shlex.split(text.split("examples/dpo_from_run.py ")[-1].split("\n\n")[0].replace("\\\n", " "))
+    ours = {
+        "out": str(tmp_path / "run"),
+        "Qwen/Qwen2.5-Coder-1.5B": str(model_path()),
+        "dpo-from-out": str(tmp_path / "dpo"),
+    }
+    less = [
+        "--max_steps",
+        "2",
+        "--report_to",
+        "none",
+        "--disable_tqdm",
+        "true",
+        "--gradient_checkpointing",
+        "false",
+        *ON_CPU,
+    ]
+    monkeypatch.setattr(sys, "argv", ["dpo_from_run.py", *(ours.get(item, item) for item in shown), *less])
+    runpy.run_path(str(EXAMPLES / "dpo_from_run.py"), run_name="__main__")
+    assert (tmp_path / "dpo" / "adapter_model.safetensors").exists()
 
 
 def cells(path):

@@ -21,6 +21,10 @@ from trl import SFTConfig
 
 from trl_gift.common.options import MAY_CHANGE, Bounds, Stage, check, described, options_of, settle
 from trl_gift.common.words import json_reason
+from trl_gift.distillation import LocalModel, Teacher, TeachingSettings, TheStudent
+from trl_gift.distillation.limits import Prices
+from trl_gift.distillation.questions import load_questions
+from trl_gift.distillation.teachers import ENDPOINT
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import EvaluationSettings
 from trl_gift.generation import SamplingParams, positions_of
@@ -54,7 +58,7 @@ class GiFTConfig(SFTConfig):
         ConfigError: on construction, for a value that cannot work.
     """
 
-    _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]  # noqa: RUF012 - read from JSON, as SFTConfig does
+    _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs", "teacher_fields"]  # noqa: RUF012 - read from JSON, as SFTConfig does
 
     num_rounds: Annotated[int, Stage("Rounds"), Bounds(low=1), MAY_CHANGE] = 1
     """Number of self-training rounds. Each round samples, executes, selects, fine-tunes and evaluates."""
@@ -116,9 +120,9 @@ class GiFTConfig(SFTConfig):
     'rewrite': each step from a paraphrase of the task's description. 'hinted': like 'conditional', but tasks that the
     first half of the steps does not solve are tried again with a hint."""
 
-    hint: Literal["reference", "failing_test"] = "reference"
-    """What sampler='hinted' shows of an unsolved task: its reference solution, or a test that failed. Hints are never
-    trained on."""
+    hint: Literal["reference", "failing_test", "repair"] = "reference"
+    """What sampler='hinted' shows of an unsolved task: its reference solution, a test that failed, or the failed program that
+    came furthest with its failure ('repair'). Hints are never trained on."""
 
     num_steps: Annotated[int, Bounds(low=1)] = 20
     """Number of steps of each task's chain in a round."""
@@ -220,6 +224,80 @@ class GiFTConfig(SFTConfig):
 
     stop: list[str] | None = None
     """Texts that end a sampled program or description, besides those of the prompts. They are cut off."""
+
+    distillation: Annotated[
+        Literal["none", "repair", "self-repair", "stand", "inpd", "persd", "persd-refine", "persd-combined"],
+        Stage("Distillation"),
+    ] = "none"
+    """What a teacher does after a round is sampled. 'none': there is no teacher. 'repair': it writes failed programs again, and those that pass join the
+    pool of the selection. 'self-repair': the same, and the repairs themselves are learned, beside right programs that stay as
+    they are. Five sets of Personalised Distillation are learned in place of the selection: 'stand' (the teacher's programs
+    for all tasks), 'inpd' (for tasks that no sample solved), 'persd' (rectified programs of such tasks), 'persd-refine'
+    (wrong programs with their failures, and what is right), 'persd-combined' (both)."""
+
+    teacher: str = "self"
+    """Who writes: the model in training ('self'), another transformers model or adapter by its name or path, or
+    'openai:MODEL' for a model behind a chat endpoint."""
+
+    teacher_budget: Annotated[int | None, Bounds(low=1)] = None
+    """Number of tokens at which the teacher stops in a round; tasks that were solved least often come first. If not given,
+    it works on all tasks."""
+
+    repair_attempts: Annotated[int, Bounds(low=1)] = 1
+    """Number of failed programs of a task that are repaired in a round, until one repair passes; those that came furthest in
+    their tests come first. With 'stand' and 'inpd', the number of tries."""
+
+    max_refine_steps: Annotated[int, Bounds(low=1)] = 1
+    """How often a failed program is written again, each time with the failure of the last version."""
+
+    right_share: Annotated[float, Bounds(low=0, high=0.95)] = 0.5
+    """Share of right programs that stay as they are among the lessons of distillation='self-repair'."""
+
+    teacher_temperature: Annotated[float | None, Bounds(low=0)] = None
+    """Temperature of the teacher. If not given, that of sampling programs."""
+
+    teacher_max_tokens: Annotated[int | None, Bounds(low=1)] = None
+    """Maximum number of tokens of an answer of a chat endpoint, thoughts included. If not given, max_completion_length."""
+
+    teacher_reference: bool = False
+    """Show a chat endpoint the task's reference, as Personalised Distillation does. A program that equals the reference then
+    has the status 'copied' and is not learned."""
+
+    teacher_questions: str | None = None
+    """Folder with templates of your own for the questions to a chat endpoint: 'solve.txt', 'repair.txt' or both."""
+
+    teacher_base_url: str | None = None
+    """Address of the chat endpoint, such as 'http://localhost:8000/v1'. If not given, OpenAI's own."""
+
+    teacher_key_variable: Annotated[str, MAY_CHANGE] = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key of the chat endpoint. The key itself is never written anywhere."""
+
+    teacher_fields: dict[str, Any] | str | None = None
+    """Further fields of each request to the chat endpoint as a JSON object, such as '{"reasoning_effort": "low"}'; null leaves
+    a field out."""
+
+    teacher_concurrency: Annotated[int, Bounds(low=1), MAY_CHANGE] = 4
+    """Number of requests to the chat endpoint that are under way at once, in each process."""
+
+    teacher_requests_per_minute: Annotated[float | None, Bounds(above=0), MAY_CHANGE] = None
+    """Number of requests to the chat endpoint that begin within a minute. If not given, as many as it answers."""
+
+    teacher_retries: Annotated[int, Bounds(low=0), MAY_CHANGE] = 5
+    """How often a request that failed is sent again, after a growing pause or the one that the chat endpoint asks for."""
+
+    teacher_timeout: Annotated[float, Bounds(above=0), MAY_CHANGE] = 600.0
+    """Seconds to wait for an answer of the chat endpoint."""
+
+    teacher_prices: Annotated[list[float] | None, MAY_CHANGE] = None
+    """Prices of a million tokens of a question and of an answer, such as [0.15, 0.6]."""
+
+    teacher_max_cost: Annotated[float | None, Bounds(low=0), MAY_CHANGE] = None
+    """What all answers of the chat endpoint together may cost, in the currency of teacher_prices. Requests that could exceed
+    it are not sent."""
+
+    teacher_cache: Annotated[str | None, MAY_CHANGE] = None
+    """Folder in which the answers of the chat endpoint are kept, so that none is paid for twice. Runs may share it. If not
+    given, the run's own."""
 
     verify: Annotated[bool, Stage("Execution")] = True
     """Execute the sampled programs and select only from those that pass their tests. If false, no sampled program is
@@ -381,6 +459,7 @@ class GiFTConfig(SFTConfig):
         self._check_training()
         self._check_selection_and_evaluation()
         self._check_sampling()
+        self._check_distillation()
         self._check_prompt_date()
         self._choose_engine()
         self._check_output_dir()
@@ -494,6 +573,37 @@ class GiFTConfig(SFTConfig):
             )
         if any(not isinstance(text, str) or not text for text in self.stop or ()):
             raise ConfigError(f"stop={self.stop!r} holds an empty text, which ends everything; leave it out.")
+
+    def _check_distillation(self) -> None:
+        if self.distillation == "none":
+            if self.teacher != "self":
+                raise ConfigError(
+                    f"teacher={self.teacher!r} has nothing to do; set distillation, such as distillation='repair'."
+                )
+            return
+        if not self.verify:
+            raise ConfigError(
+                f"distillation={self.distillation!r} begins with programs that fail, but with verify=False nothing is run; leave it out."
+            )
+        if not self.teacher.startswith(ENDPOINT):
+            for name in (
+                "teacher_base_url",
+                "teacher_reference",
+                "teacher_questions",
+                "teacher_fields",
+                "teacher_max_cost",
+            ):
+                if getattr(self, name):
+                    raise ConfigError(
+                        f"{name}={getattr(self, name)!r} is for a chat endpoint; set teacher='openai:MODEL', or leave it out."
+                    )
+        prices = self.teacher_prices
+        if prices is not None and (len(prices) != 2 or any(price < 0 for price in prices)):
+            raise ConfigError(
+                f"teacher_prices={prices!r}: give two prices, of a million tokens of a question and of an answer."
+            )
+        if self.teacher_max_cost is not None and prices is None:
+            raise ConfigError(f"teacher_max_cost={self.teacher_max_cost!r} needs teacher_prices; give both.")
 
     def _check_allocation(self) -> None:
         if not self.verify:
@@ -642,6 +752,57 @@ class GiFTConfig(SFTConfig):
             steps=dict(steps or {}),
             max_tokens=self.max_tokens_per_round,
         )
+
+    def teaching_settings(self) -> TeachingSettings:
+        """What a teacher is asked for."""
+        return TeachingSettings(self.distillation, self.repair_attempts, self.max_refine_steps, self.teacher_budget)
+
+    def make_teacher(self, folder: Path, params: SamplingParams, num_processes: int = 1) -> Teacher:
+        """The teacher of a round.
+
+        Args:
+            folder: Where the answers of an endpoint are kept, unless `teacher_cache` says otherwise.
+            params: How it samples.
+            num_processes: Processes that share the limits of an endpoint.
+
+        Raises:
+            ConfigError: if an endpoint cannot be reached with these options.
+        """
+        if self.teacher == "self":
+            return TheStudent()
+        pinned = Pinned(self.pin_imports, self.prompt_tests)
+        if not self.teacher.startswith(ENDPOINT):
+            trusts = self.trust_remote_code
+            return LocalModel(
+                self.teacher,
+                params,
+                pinned,
+                self.engine_batch_size,
+                self.engine_token_budget,
+                trust_remote_code=trusts,
+            )
+        from trl_gift.distillation.endpoint import ChatEndpoint, EndpointOptions
+
+        fields = self.teacher_fields or {}
+        assert isinstance(fields, dict), "transformers has read the JSON by now"
+        options = EndpointOptions(
+            model=self.teacher.removeprefix(ENDPOINT),
+            folder=Path(self.teacher_cache) if self.teacher_cache else folder,
+            base_url=self.teacher_base_url,
+            key_variable=self.teacher_key_variable,
+            temperature=params.temperature,
+            max_tokens=self.teacher_max_tokens or params.max_new_tokens,
+            timeout_s=self.teacher_timeout,
+            retries=self.teacher_retries,
+            concurrency=self.teacher_concurrency,
+            requests_per_minute=self.teacher_requests_per_minute,
+            prices=Prices(*self.teacher_prices) if self.teacher_prices else None,
+            most_cost=self.teacher_max_cost,
+            fields=fields,
+        )
+        options.check()
+        questions = load_questions(self.teacher_questions, pinned, self.teacher_reference)
+        return ChatEndpoint(options, questions, num_processes)
 
     def selection_settings(self, round_index: int) -> SelectionSettings:
         """The options of the selection stage, for one round."""

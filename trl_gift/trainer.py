@@ -35,6 +35,9 @@ from trl_gift.common.models import as_model
 from trl_gift.common.randomness import stream_key
 from trl_gift.common.words import agree, plural
 from trl_gift.config import GiFTConfig
+from trl_gift.distillation import Lesson
+from trl_gift.distillation.sets import ALONE, lessons
+from trl_gift.distillation.stage import teach
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
 from trl_gift.generation import choose_engine, default_dtype, end_ids
@@ -45,6 +48,7 @@ from trl_gift.run.ending import best_round, run_text, unmeasured_line
 from trl_gift.run.example import example_record
 from trl_gift.run.folder import SAVED_MARK, RunFolder, describe_run
 from trl_gift.run.next_step import NextStep, Stage, next_step
+from trl_gift.run.prompts import PROMPTS, write_prompts
 from trl_gift.run.resuming import (
     asked_to_resume,
     check_weights,
@@ -61,12 +65,14 @@ from trl_gift.run.weights import LoadedAs
 from trl_gift.run.wording import AS_PYTHON
 from trl_gift.sampling.allocation import Allocation, allocate
 from trl_gift.sampling.budget import unspent_line
+from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.curation import Curation, measure_rates
 from trl_gift.sampling.lengths import fitting, left_out_line
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
 from trl_gift.sampling.progress import no_dataset_bars
+from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.rollouts import Rollouts
-from trl_gift.sampling.store import is_complete, write_parquet
+from trl_gift.sampling.store import is_complete, read_samples, write_parquet
 from trl_gift.sandbox import Sandbox
 from trl_gift.tasks import Task, is_task_sets, task_sets, tasks_from_rows
 from trl_gift.tasks.decontamination import clean
@@ -885,14 +891,17 @@ class GiFTTrainer(RoundTrainer):
         """Samples and executes a round, unless that is done, and reads the samples of all rounds that count."""
         args, folder = self.args, self.run.round(round_index)
         self._round, self._tokens_per_second = round_index, None
+        if self.accelerator.is_main_process and not self.run.has(PROMPTS):
+            write_prompts(self.run, self.tasks, self.prompts)
         if not is_complete(folder):
             self.release_memory_for_sampling()
             started = time.monotonic()
             settings = args.chain_settings(
                 round_index, self.rollouts.weights_hash(), self._piloted_temperature(), self._positions, self._steps
             )
-            earlier = [self.run.round(index) for index in range(1, round_index)] if args.continue_chains else []
-            tokens = self.rollouts.sample(self.tasks, settings, folder, self.examples, ends_of_chains(earlier))
+            tokens = self.rollouts.sample(self.tasks, settings, folder, self.examples, self._starts(round_index))
+            if args.distillation != "none":
+                tokens += self._teach(settings, folder)
             # All processes together, until the slowest is done, without the samples of an earlier process.
             self._tokens_per_second = sum(self.rollouts.gather([tokens])) / (time.monotonic() - started)
             if self.accelerator.is_main_process:
@@ -904,6 +913,42 @@ class GiFTTrainer(RoundTrainer):
         if line := unspent_line(args.max_tokens_per_round, samples.tokens, args.num_steps):
             self.say(f"round {round_index}: {line}")
         return samples
+
+    def _starts(self, round_index: int) -> dict[str, CodeSample]:
+        """By task, the program from which its chain of a round goes on.
+
+        Without `continue_chains` these are repaired programs of tasks that no chain has solved: where a chain would start
+        from the task's description in vain, it can start from them.
+        """
+        args = self.args
+        if args.sampler != "gibbs" or not (args.continue_chains or args.distillation in ("repair", "self-repair")):
+            return {}
+        earlier = [self.run.round(index) for index in range(1, round_index)]
+        return ends_of_chains(earlier, repairs_only=not args.continue_chains)
+
+    def _teach(self, chain: ChainSettings, folder: Path) -> int:
+        """Lets the teacher work on a sampled round; returns the tokens that it wrote for this process."""
+        args = self.args
+        if args.teacher_temperature is not None:
+            chain = replace(chain, code_params=replace(chain.code_params, temperature=args.teacher_temperature))
+        return teach(
+            self.rollouts,
+            self.tasks,
+            chain,
+            folder,
+            args.make_teacher(self.run.root / "teacher", chain.code_params, self.accelerator.num_processes),
+            args.teaching_settings(),
+        )
+
+    def _lessons(self, round_index: int) -> list[Lesson]:
+        """What is learned of what the teacher wrote, in all rounds that count."""
+        args = self.args
+        if args.distillation == "none":
+            return []
+        first = 1 if args.accumulate_samples else round_index
+        rounds = [read_samples(self.run.round(index)) for index in range(first, round_index + 1)]
+        key = stream_key(args.sampling_seed, round_index, "right programs")
+        return lessons(args.distillation, rounds, self.tasks, args.right_share, key)
 
     def _piloted_temperature(self) -> float:
         """What the pilot has chosen for `temperature="auto"`, once for the run; any number if it is not asked for."""
@@ -918,7 +963,8 @@ class GiFTTrainer(RoundTrainer):
 
     @timed("selection")
     def _select(self, round_index: int, samples: RoundSamples) -> list[SelectedSample]:
-        selected = select(samples.eligible, self.args.selection_settings(round_index))
+        pools = {} if self.args.distillation in ALONE else samples.eligible
+        selected = select(pools, self.args.selection_settings(round_index))
         if self.accelerator.is_main_process:
             write_selection(self.run.round(round_index) / "selection.parquet", selected)
         self._check_targets(round_index, selected)
@@ -933,7 +979,9 @@ class GiFTTrainer(RoundTrainer):
         failing = {}
         if self.rollouts.is_main:
             references = self.args.train_on_references
-            failing = failing_targets(self.tasks, selected, self.prompts, self.rollouts.sandbox, references)
+            taught = [SelectedSample(lesson.sample, 1.0, 1) for lesson in self._lessons(round_index)]
+            learned = [*selected, *taught]
+            failing = failing_targets(self.tasks, learned, self.prompts, self.rollouts.sandbox, references)
         self._write(name, {"failing": [[*target, reason] for target, reason in failing.items()]})
         if failing:
             self.say(
@@ -953,6 +1001,7 @@ class GiFTTrainer(RoundTrainer):
             args.train_on_references,
             completion_only=args.completion_only_loss is not False,
             unfit={(task_id, target) for task_id, target, _ in failing},
+            lessons=self._lessons(round_index),
         )
 
     @timed("training")

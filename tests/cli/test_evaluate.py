@@ -252,7 +252,7 @@ def test_its_attempts_are_kept(evaluate, run):
     assert [row["task_id"] for row in rows] == [task.task_id for task in playground_tasks("test", HELD_OUT)]
     assert set(rows[0]) == {
         "dataset", "task_id", "index", "completion", "program", "status", "message", "failing_test", "trusted",
-        "isolation", "tokens",
+        "isolation", "tokens", "turns",
     }  # fmt: skip
     failed = next(row for row in rows if row["status"] == "failed")
     assert failed["failing_test"].startswith("assert solve(")

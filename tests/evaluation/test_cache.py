@@ -110,6 +110,7 @@ def test_the_key_is_of_all_that_the_figures_depend_on(parts, tasks):
     key = evaluation_key(rollouts, tasks, settings)
 
     same = {
+        "visible tests without refinements": (rollouts, tasks, replace(settings, visible_tests=3, positions=99)),
         "tasks in another order": (rollouts, tasks[::-1], settings),
         "another seed, all greedy": (rollouts, tasks, replace(settings, seed=9, temperature=0.3)),
         "a fresh adapter": (rollouts_of(lora(model), tokenizer), tasks, settings),

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.support.worlds import TableEngine, joint_world, make_task, sample
-from trl_gift.sampling.hints import MAX_TEST_CHARACTERS, hint_for, show_test
+from trl_gift.sampling.hints import hint_for
+from trl_gift.sampling.showing import MAX_TEST_CHARACTERS, show_test
 from trl_gift.sandbox import AssertTests, CallTests, Case, StdioTests
 from trl_gift.tasks import read_tests
 

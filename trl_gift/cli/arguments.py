@@ -86,8 +86,12 @@ _MEASURING = {
     "the folder of a run, and none for another model.",
     "--compare": "Earlier evaluation of the same tasks: a folder of --save, or a run's _gift/base.json or _gift/round-N; "
     "'base' and 'round-N' stand for those of the measured run.",
+    "--refine_steps": "How often the model may write a program again that fails the visible tests. It sees the program and its first "
+    "failure on them; all tests decide. (default: 0)",
+    "--visible_tests": "Of a task without hidden tests, how many of its tests are visible to --refine_steps; 0 for all. (default: 1)",
     "--json": "Print one JSON object.",
 }
+_NUMBERS = {"--refine_steps": 0, "--visible_tests": 1}
 
 
 # What `evaluate` reads of the options of a run.
@@ -310,6 +314,8 @@ def _parser(command: str, also: Sequence[str], check: Callable[[argparse.Namespa
         for name, text in _MEASURING.items():
             if name == "--json":
                 parser.add_argument(name, action="store_true", help=text)
+            elif name in _NUMBERS:
+                parser.add_argument(name, type=int, default=_NUMBERS[name], help=text)
             else:
                 parser.add_argument(name, help=text)
     if command in ("train", "sample"):

@@ -19,11 +19,12 @@ from typing import Any
 from trl import ModelConfig
 
 from trl_gift.cli.arguments import load_model, measured_sets, model_name, option_names, parse_with_launch
+from trl_gift.cli.lines import check_at_least
 from trl_gift.common.words import agree, plural
 from trl_gift.config import GiFTConfig
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Comparison, Evaluation, EvaluationSettings
-from trl_gift.inference.evaluating import fitted, measure_fitted
+from trl_gift.inference.evaluating import Fitted, Refinement, fitted, measure_fitted
 from trl_gift.inference.loading import ModelFacts, processes
 from trl_gift.inference.saved import (
     EarlierSet,
@@ -37,6 +38,7 @@ from trl_gift.inference.saved import (
 from trl_gift.inference.sources import ModelSource, find_source
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.trained import trained_model
+from trl_gift.tasks.visible import visible_tests
 
 _MOST_NAMES = 5
 _OF_THE_RUN = re.compile(r"base|round-\d+")
@@ -47,13 +49,14 @@ def run(argv: Sequence[str]) -> int:
     if "--resume" in argv:
         raise ConfigError("--resume: a measurement is not resumed, it begins anew; leave --resume out.")
     arguments, config, model, _, own = parse_with_launch("evaluate", argv)
+    refinement = _refinement(own)
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
         source = _source(config, model, own)
         earlier, path = _earlier(own.compare, source)
         sets, several = measured_sets(arguments)
         folder = _folder(own.save, source)
         loaded = load_model(source, config, model, own.flags | own.file)
-        fit = fitted(loaded, sets, config)
+        fit = fitted(loaded, sets, config, refinement)
         check_comparable(fit.sets if earlier else {}, loaded.prompts(config).convention, earlier, path)
         for line in _other_lengths(earlier, fit.settings, path):
             _say(line)
@@ -67,11 +70,18 @@ def run(argv: Sequence[str]) -> int:
         if folder is not None:
             execution = {"isolation": config.isolation, "limits": asdict(config.limits())}
             save_evaluation(folder, results, fit.sets, loaded.facts, fit.settings, execution)
+    for line in _decided_in_sight(fit):
+        _say(line)
     if own.json:
         print(json.dumps(_record(results, several, loaded.facts, folder, compared, path), indent=2))
     else:
         print(_text(results, loaded.facts, config, folder, compared, path))
     return 0
+
+
+def _refinement(own: argparse.Namespace) -> Refinement:
+    check_at_least(0, refine_steps=own.refine_steps, visible_tests=own.visible_tests)
+    return Refinement(own.refine_steps, own.visible_tests or None)
 
 
 def _source(config: GiFTConfig, model: ModelConfig, own: argparse.Namespace) -> ModelSource:
@@ -116,6 +126,21 @@ def _folder(given: str | None, source: ModelSource) -> Path | None:
     return folder
 
 
+def _decided_in_sight(fit: Fitted) -> list[str]:
+    """What weakens the figures of refinements, a line for each set."""
+    if not fit.settings.refine_steps:
+        return []
+    counts = {
+        name: sum(visible_tests(task, fit.settings.visible_tests) == task.all_tests for task in tasks)
+        for name, tasks in fit.sets.items()
+    }
+    return [
+        f"warning: of {plural(count, 'task')} of {name} all tests are visible, so refinements see what decides."
+        for name, count in counts.items()
+        if count
+    ]
+
+
 def _other_lengths(earlier: Mapping[str, EarlierSet], settings: EvaluationSettings, path: str) -> list[str]:
     now = settings.max_completion_length
     lengths = {found.max_completion_length for found in earlier.values()} - {None, now}
@@ -141,6 +166,7 @@ def _record(
         ("left_out", {name: list(result.left_out) for name, result in results.items()}),
         ("outcomes", {name: result.outcomes for name, result in results.items()}),
         ("tokens", {name: result.tokens for name, result in results.items()}),
+        ("refinement_tokens", {name: result.refinement_tokens for name, result in results.items()}),
         ("seconds", {name: result.seconds for name, result in results.items()}),
         ("comparison", {name: {"with": path, **found.to_record()} for name, found in compared.items()}),
     ):
@@ -171,27 +197,34 @@ def _set_lines(name: str, result: Evaluation, config: GiFTConfig) -> list[str]:
     metrics = result.metrics()
     lines = [f"{name}: {plural(int(metrics['num_tasks']), 'task')}, 95 % intervals"]
     names = [key for key in metrics if f"{key}_low" in metrics]
+    width = max(16, *map(len, names))
     for key in names:
         low, high = metrics[f"{key}_low"], metrics[f"{key}_high"]
         how = (
             "greedy"
-            if key == "pass@1"
+            if key.endswith("pass@1") and "sampled" not in key
             else f"{plural(config.eval_num_generations, 'sample')} a task, temperature {config.eval_temperature:g}"
         )
-        lines.append(f"  {key:<16} {metrics[key]:.1%} [{low:.1%}, {high:.1%}]  {how}")
+        if key.startswith("refined_"):
+            how += f", then at most {plural(result.refine_steps, 'refinement')}"
+        lines.append(f"  {key:<{width}} {metrics[key]:.1%} [{low:.1%}, {high:.1%}]  {how}")
     outcomes = ", ".join(f"{count} {status}" for status, count in result.outcomes.items())
-    lines.append(f"  {'outcomes':<16} {outcomes}")
+    lines.append(f"  {'outcomes':<{width}} {outcomes}")
     if result.left_out:
         lines.append(
-            f"  {'left out':<16} {len(result.left_out)}, too long for the model's positions: {_names(result.left_out)}"
+            f"  {'left out':<{width}} {len(result.left_out)}, too long for the model's positions: {_names(result.left_out)}"
         )
     if result.infrastructure_failures:
         lines.append(
-            f"  {'':<16} {plural(result.infrastructure_failures, 'program')} could not be executed and "
+            f"  {'':<{width}} {plural(result.infrastructure_failures, 'program')} could not be executed and "
             f"{agree(result.infrastructure_failures, 'is', 'are')} in no figure"
         )
-    speed = f" ({result.tokens / result.seconds:,.0f} tokens/s)" if result.seconds > 0 else ""
-    lines.append(f"  {'cost':<16} {result.tokens:,} tokens, {result.seconds:.1f} s{speed}")
+    total = result.tokens + result.refinement_tokens
+    speed = f" ({total / result.seconds:,.0f} tokens/s)" if result.seconds > 0 else ""
+    lines.append(f"  {'cost':<{width}} {total:,} tokens, {result.seconds:.1f} s{speed}")
+    if result.refine_steps:
+        turns = sum(len(attempt.turns) for attempt in result.attempts)
+        lines.append(f"  {'':<{width}} {result.refinement_tokens:,} of these tokens for {plural(turns, 'refinement')}")
     return lines
 
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,11 @@ def run(argv: Sequence[str]) -> int:
     """Writes a program; the exit code says whether there is one that passes."""
     options = _parser().parse_args(argv)
     check_at_least(1, n=options.n, max_completion_length=options.max_completion_length)
-    check_at_least(0, temperature=options.temperature)
+    check_at_least(0, temperature=options.temperature, refine_steps=options.refine_steps)
+    if options.refine_steps and options.tests is None:
+        raise ConfigError(
+            f"--refine_steps {options.refine_steps}: nothing says that a program must be refined without tests; give --tests."
+        )
     if options.temperature == 0 and options.n > 1:
         raise ConfigError(
             f"--temperature 0: greedy decoding writes the same program {options.n} times; leave -n or --temperature out."
@@ -88,7 +92,8 @@ def _generate(options: argparse.Namespace) -> dict[str, Any]:
     elif options.load_in_4bit == "false":
         kinds["quantization_config"] = None
     loaded = load(source, config, **kinds)
-    attempts = write(loaded, task, options.n, options.temperature, config)
+    written = write(loaded, task, options.n, options.temperature, config, refine_steps=options.refine_steps)
+    attempts = [attempt.refined for attempt in written]
     if task.signature is None:
         attempts = [_whole(attempt) for attempt in attempts]
     best = next((attempt for attempt in attempts if attempt.passed), None)
@@ -102,6 +107,7 @@ def _generate(options: argparse.Namespace) -> dict[str, Any]:
         "isolation": best.isolation,
         "tried": next((place for place, attempt in enumerate(attempts, 1) if attempt.passed), len(attempts)),
         "programs": [{"program": attempt.code, "status": attempt.status} for attempt in attempts],
+        "refinements": [[asdict(turn) for turn in attempt.turns] for attempt in written],
         "measured": loaded.facts.to_record(),
     }
 
@@ -184,6 +190,13 @@ def _parser() -> LineParser:
     )
     parser.add_argument(
         "-n", type=int, default=1, help="write N programs; with --tests, the first that passes is shown"
+    )
+    parser.add_argument(
+        "--refine_steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="let the model write a program that fails the tests again, at most N times; it sees the program and its first failure",
     )
     parser.add_argument(
         "--temperature",

@@ -32,6 +32,7 @@ COMMANDS = {
     "show": "a run in the terminal: its table, its samples, a chain as a story",
     "report": "a run as one HTML page: figures, charts, a browser of its samples",
     "merge": "add a LoRA adapter to its unquantised base model",
+    "export": "a run's programs as preference pairs and other data sets for TRL's trainers",
     "validate": "run the references of a task set; find tests that cannot fail",
     "convert": "tasks of functions as tasks of standard input and output, for any language",
     "lintseq": "programs of an instruction dataset as edit sequences whose states lint clean",

@@ -2,7 +2,8 @@
 
 `trl_gift.inference` measures a model by its name.
 
-Public modules: `pass_at_k` (the estimators and their intervals), `code_metric` (the metric of the `evaluate` library).
+Public modules: `pass_at_k` (the estimators and their intervals), `code_metric` (the metric of the `evaluate` library),
+`refining` (programs that fail the visible tests are written again).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
     "evaluate_sets",
     "paired_difference",
     "pass_at_k",
+    "refining",
 ]
 
 if TYPE_CHECKING:

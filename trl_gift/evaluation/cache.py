@@ -38,7 +38,7 @@ _LIBRARIES = ("torch", "transformers", "peft", "tokenizers")
 # What a config says of where the weights come from, and not of what they do.
 _SAYS_NOTHING = ("_name_or_path", "transformers_version")
 _ADAPTER_PART = re.compile(r"\.(lora_|ia3_|modules_to_save|vera_|oft_|adaption_|trainable_tokens)")
-_SCHEMA_VERSION = 4
+_SCHEMA_VERSION = 5
 _SAVED_MODULE = re.compile(r"\.modules_to_save\.[^.]+\.")
 
 
@@ -79,8 +79,14 @@ def cached_evaluation(key: str) -> CachedEvaluation | None:
         content = json.loads(_path(key).read_text(encoding="utf-8"))
         if content["schema"] != _SCHEMA_VERSION:
             return None
-        attempts = tuple(Attempt(**attempt) for attempt in content["attempts"])
-        evaluation = Evaluation(attempts, tuple(content["k"]), content["convention"], float(content["seconds"]))
+        attempts = tuple(map(Attempt.from_record, content["attempts"]))
+        evaluation = Evaluation(
+            attempts,
+            tuple(content["k"]),
+            content["convention"],
+            float(content["seconds"]),
+            refine_steps=content["refine_steps"],
+        )
         return CachedEvaluation(evaluation, float(content["measured"]))
     except (OSError, ValueError, KeyError, TypeError):  # absent, torn or of another make: it is measured again
         return None
@@ -102,6 +108,7 @@ def keep_evaluation(key: str, evaluation: Evaluation) -> None:
                 "convention": evaluation.convention,
                 "k": list(evaluation.k),
                 "seconds": evaluation.seconds,
+                "refine_steps": evaluation.refine_steps,
                 "attempts": [attempt.to_record() for attempt in evaluation.attempts],
             },
         )
@@ -117,6 +124,8 @@ def evaluation_key(rollouts: Rollouts, tasks: Sequence[Task], settings: Evaluati
     drawn = asdict(replace(settings, k=()))
     if not settings.num_generations:  # greedy completions depend on neither
         del drawn["seed"], drawn["temperature"]
+    if not settings.refine_steps:
+        del drawn["visible_tests"], drawn["positions"]
     model = rollouts.model
     adapted = isinstance(model, PeftModel) and _is_effective(model)
     digest.update(_text([_SCHEMA_VERSION, [__version__, *(version(name) for name in _LIBRARIES)], run.engine, drawn,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from trl_gift.evaluation.attempts import Evaluation, EvaluationSettings, attempt_tasks
+from trl_gift.evaluation.refining import refiner_of
 from trl_gift.generation import Engine
 from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.rollouts import Rollouts, tokens_of
@@ -68,6 +69,7 @@ def _evaluate(
             settings,
             on_attempt=lambda attempt: progress.add(attempt.passed, tokens_of(engine) - before),
             on_step=lambda: progress.tick(tokens_of(engine) - before),
+            refiner=refiner_of(rollouts.prompts),
         )
     attempts = sorted(rollouts.gather(result.attempts), key=lambda item: (item.task_id, item.index))
     return replace(result, attempts=tuple(attempts), seconds=time.monotonic() - started)

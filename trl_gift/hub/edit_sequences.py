@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, DatasetCard, DatasetCardData, HfApi
+from huggingface_hub import DatasetCard, DatasetCardData
 
-from trl_gift.errors import ConfigError
 from trl_gift.hub.cards import render
-from trl_gift.hub.failures import HUB_ERRORS, UPLOAD_ERRORS, reason
+from trl_gift.hub.dataset_repository import create_dataset, fill_dataset
 from trl_gift.hub.files import CARD
 from trl_gift.hub.names import dataset_hub_name
 from trl_gift.lintseq import DIFF_TOKEN
@@ -34,14 +33,7 @@ def push_edit_sequences(
     Raises:
         ConfigError: if the Hub refuses, or cannot be reached. The file is kept.
     """
-    hub = HfApi()
-    try:
-        name = str(hub.create_repo(repository, repo_type="dataset", exist_ok=True, private=private).repo_id)
-    except HUB_ERRORS as error:
-        raise ConfigError(
-            f"cannot create the dataset {repository!r} on the Hub: {reason(error)} {file} is written; log in with "
-            "`hf auth login` or choose another name, and upload it."
-        ) from error
+    name = create_dataset(repository, private, file)
     data = f"data/train{file.suffix}"
     origin = dataset_hub_name(source)
     card_data = DatasetCardData(
@@ -60,15 +52,6 @@ def push_edit_sequences(
         facts=facts,
         token=DIFF_TOKEN,
     )
-    operations = [
-        CommitOperationAdd(data, file),
-        CommitOperationAdd(CARD, str(DatasetCard(text)).encode()),
-    ]
-    try:
-        hub.create_commit(name, operations, commit_message="Edit sequences", repo_type="dataset")
-    except UPLOAD_ERRORS as error:
-        raise ConfigError(
-            f"cannot push to the dataset {name!r} on the Hub: {reason(error)} {file} is written; upload it with "
-            f"`hf upload {name} {file} {data} --repo-type dataset`."
-        ) from error
+    files: dict[str, Path | bytes] = {data: file, CARD: str(DatasetCard(text)).encode()}
+    fill_dataset(name, files, "Edit sequences", file, f"{file} {data}")
     return name

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Evaluation, EvaluationSettings, evaluate_sets
 from trl_gift.generation import positions_of
 from trl_gift.inference.loading import LoadedModel, check_args, load, settings_of
@@ -34,6 +35,8 @@ def evaluate(
     processing_class: PreTrainedTokenizerBase | None = None,
     sandbox: Sandbox | None = None,
     base: str | None = None,
+    refine_steps: int = 0,
+    visible_tests: int | None = 1,
     **model_init_kwargs: Any,
 ) -> dict[str, Evaluation]: ...
 
@@ -46,6 +49,8 @@ def evaluate(
     processing_class: PreTrainedTokenizerBase | None = None,
     sandbox: Sandbox | None = None,
     base: str | None = None,
+    refine_steps: int = 0,
+    visible_tests: int | None = 1,
     **model_init_kwargs: Any,
 ) -> Evaluation: ...
 
@@ -57,6 +62,8 @@ def evaluate(
     processing_class: PreTrainedTokenizerBase | None = None,
     sandbox: Sandbox | None = None,
     base: str | None = None,
+    refine_steps: int = 0,
+    visible_tests: int | None = 1,
     **model_init_kwargs: Any,
 ) -> Evaluation | dict[str, Evaluation]:
     """pass@1 of greedy programs and, if asked for, the unbiased pass@k of sampled programs; needs no trainer.
@@ -72,13 +79,17 @@ def evaluate(
         processing_class: The tokenizer; loaded with the model if not given.
         sandbox: Runs the programs; a `LocalSandbox` with the options' limits if not given. A given sandbox is not closed.
         base: The base of an adapter; the one that the adapter names if not given.
+        refine_steps: How often the model may write a program again that fails the visible tests of its task. It sees the
+            program and its first failure on them. All tests, hidden ones too, decide about each program.
+        visible_tests: Of a task without hidden tests, how many of its tests are visible; None for all.
         model_init_kwargs: Arguments of `from_pretrained`, such as `dtype`, `revision` or `quantization_config`. The base of an
             adapter is loaded as in its training unless these say otherwise; `quantization_config=None` loads it unquantised.
             If no `dtype` is given or recorded, the weights are loaded as bfloat16 on a GPU that has it, else as float32.
 
     Returns:
-        All attempts; `metrics()` gives `pass@1` and `sampled_pass@k` with their 95 % intervals. For several sets, the
-        evaluation of each set by its name.
+        All attempts; `metrics()` gives `pass@1` and `sampled_pass@k` with their 95 % intervals, and with refinements
+        `refined_pass@1` and `refined_sampled_pass@k` of the whole procedure. For several sets, the evaluation of each set by
+        its name.
 
     Raises:
         TaskError: for a row that is not a valid task, or without any task.
@@ -99,7 +110,9 @@ def evaluate(
         else {"evaluating": tasks_from_rows(given, "tasks", split="test")}
     )
     args = check_args(args)
-    results = measure(load(model, args, processing_class, base, **model_init_kwargs), sets, args, sandbox)
+    refinement = Refinement(refine_steps, visible_tests)
+    loaded = load(model, args, processing_class, base, **model_init_kwargs)
+    results = measure(loaded, sets, args, sandbox, refinement)
     return results if several else results["evaluating"]
 
 
@@ -108,9 +121,35 @@ def measure(
     sets: Mapping[str, Sequence[Task]],
     args: GiFTConfig | None = None,
     sandbox: Sandbox | None = None,
+    refinement: Refinement | None = None,
 ) -> dict[str, Evaluation]:
     """Measures a loaded model on sets of tasks; the arguments and the result are those of `evaluate`."""
-    return measure_fitted(loaded, fitted(loaded, sets, args), args, sandbox)
+    return measure_fitted(loaded, fitted(loaded, sets, args, refinement), args, sandbox)
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """How programs that fail are written again.
+
+    Attributes:
+        steps: As `refine_steps` of `evaluate`.
+        visible_tests: As `visible_tests` of `evaluate`.
+
+    Raises:
+        ConfigError: for a number out of range.
+    """
+
+    steps: int = 0
+    visible_tests: int | None = 1
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ConfigError(f"refine_steps={self.steps!r} is out of range; use a number that is at least 0.")
+        if self.visible_tests is not None and self.visible_tests < 1:
+            raise ConfigError(
+                f"visible_tests={self.visible_tests!r} is out of range; without a visible test nothing says that a program "
+                "must be refined. Use a number that is at least 1."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +176,12 @@ def measure_fitted(
     return {name: replace(result, left_out=fit.left_out[name]) for name, result in found.items()}
 
 
-def fitted(loaded: LoadedModel, sets: Mapping[str, Sequence[Task]], args: GiFTConfig | None) -> Fitted:
+def fitted(
+    loaded: LoadedModel,
+    sets: Mapping[str, Sequence[Task]],
+    args: GiFTConfig | None,
+    refinement: Refinement | None = None,
+) -> Fitted:
     """The settings and the tasks that fit into the model's positions, as a run has them; what is left out is logged.
 
     Raises:
@@ -147,6 +191,10 @@ def fitted(loaded: LoadedModel, sets: Mapping[str, Sequence[Task]], args: GiFTCo
     settings = settings_of(args)
     if args is None or args.max_completion_length is None:
         settings = replace(settings, max_completion_length=default_length(positions))
+    if refinement is not None:
+        settings = replace(
+            settings, refine_steps=refinement.steps, visible_tests=refinement.visible_tests, positions=positions
+        )
     prompts = loaded.prompts(args)
     kept, omitted = {}, {}
     for name, tasks in sets.items():

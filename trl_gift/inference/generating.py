@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trl_gift import codetext
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation import Attempt, evaluate_sets
-from trl_gift.inference.evaluating import fitted
+from trl_gift.inference.evaluating import Refinement, fitted
 from trl_gift.inference.loading import LoadedModel, check_args, load
 from trl_gift.sandbox import Tests
 from trl_gift.tasks import Task, read_tests
@@ -39,6 +39,7 @@ def generate(
     processing_class: PreTrainedTokenizerBase | None = None,
     sandbox: Sandbox | None = None,
     base: str | None = None,
+    refine_steps: int = 0,
     **model_init_kwargs: Any,
 ) -> list[Attempt]:
     """Programs for a description, with the prompts of the training.
@@ -55,10 +56,12 @@ def generate(
         processing_class: As for `evaluate`.
         sandbox: As for `evaluate`.
         base: As for `evaluate`.
+        refine_steps: How often the model may write a program again that fails the tests, which it then sees.
         model_init_kwargs: As for `evaluate`.
 
     Returns:
-        The programs with their verdicts, in the order of sampling. Without tests, `status` is `"unverified"`.
+        The programs with their verdicts, in the order of sampling. Without tests, `status` is `"unverified"`. `refined` of
+        an attempt is what its refinements have made of it.
 
     Raises:
         ConfigError: for a signature or tests that cannot be used, and as `evaluate`.
@@ -77,7 +80,7 @@ def generate(
     if temperature is not None and temperature < 0:
         raise ConfigError(f"temperature={temperature!r} is out of range; use a number that is at least 0.")
     loaded = load(model, args, processing_class, base, **model_init_kwargs)
-    return write(loaded, task, num_generations, temperature, args, sandbox)
+    return write(loaded, task, num_generations, temperature, args, sandbox, refine_steps)
 
 
 def write(
@@ -87,11 +90,12 @@ def write(
     temperature: float | None = None,
     args: GiFTConfig | None = None,
     sandbox: Sandbox | None = None,
+    refine_steps: int = 0,
 ) -> list[Attempt]:
     """Lets a loaded model write programs for a task; the other arguments and the result are those of `generate`."""
     greedy = not temperature
     settings = replace(
-        fitted(loaded, {"generating": [task]}, args).settings,
+        fitted(loaded, {"generating": [task]}, args, Refinement(refine_steps, None)).settings,
         greedy=greedy,
         num_generations=num_generations - greedy,
         temperature=SAMPLING_TEMPERATURE if temperature is None else temperature,

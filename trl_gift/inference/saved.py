@@ -39,11 +39,18 @@ _EARLIER_WORDS = (
 )  # fmt: skip
 _JSON, _PARQUET = "evaluation.json", "evaluation.parquet"
 _LIBRARIES = ("torch", "transformers", "peft", "datasets")
+_TURN = pa.struct(
+    [
+        ("prompt", pa.string()), ("completion", pa.string()), ("code", pa.string()), ("status", pa.string()),
+        ("message", pa.string()), ("failing_test", pa.string()), ("trusted", pa.bool_()), ("isolation", pa.string()),
+        ("tokens", pa.int32()),
+    ]
+)  # fmt: skip
 _ATTEMPTS = pa.schema(
     [
         ("dataset", pa.string()), ("task_id", pa.string()), ("index", pa.int32()), ("completion", pa.string()),
         ("program", pa.string()), ("status", pa.string()), ("message", pa.string()), ("failing_test", pa.string()),
-        ("trusted", pa.bool_()), ("isolation", pa.string()), ("tokens", pa.int32()),
+        ("trusted", pa.bool_()), ("isolation", pa.string()), ("tokens", pa.int32()), ("turns", pa.list_(_TURN)),
     ],
     metadata={"trl_gift.schema": str(SCHEMA_VERSION)},
 )  # fmt: skip
@@ -132,6 +139,7 @@ def save_evaluation(
                     "left_out": list(found.left_out),
                     "outcomes": found.outcomes,
                     "tokens": found.tokens,
+                    "refinement_tokens": found.refinement_tokens,
                     "seconds": found.seconds,
                 }
                 for name, found in evaluations.items()
@@ -156,11 +164,16 @@ def read_evaluation(folder: str | Path) -> dict[str, Evaluation]:
         )
     attempts: dict[str, list[Attempt]] = {name: [] for name in content["sets"]}
     for row in pq.read_table(Path(folder) / _PARQUET).to_pylist():
-        attempts[row.pop("dataset")].append(Attempt(code=row.pop("program"), **row))
+        attempts[row.pop("dataset")].append(_attempt(row))
     k = tuple(content["options"]["k"])
     return {
         name: Evaluation(
-            tuple(attempts[name]), k, found["convention"], found["seconds"], tuple(found.get("left_out", ()))
+            tuple(attempts[name]),
+            k,
+            found["convention"],
+            found["seconds"],
+            tuple(found.get("left_out", ())),
+            content["options"].get("refine_steps", 0),
         )
         for name, found in content["sets"].items()
     }
@@ -303,6 +316,11 @@ def _of_run(root: Path, found: Mapping[str, Any], attempts: Mapping[str, Any]) -
             run["options"].get("max_completion_length"),
         )
     return sets
+
+
+def _attempt(row: Mapping[str, Any]) -> Attempt:
+    record = dict(row)
+    return Attempt.from_record({"code": record.pop("program"), **record})
 
 
 def _row(attempt: Attempt) -> dict[str, Any]:

@@ -18,18 +18,19 @@ examples for reading is an option (`num_description_examples`), because a model 
 """
 
 from trl_gift.prompts.base import BasePrompts
-from trl_gift.prompts.chat import ChatPrompts, ask_to_write, find_in_answer
+from trl_gift.prompts.chat import ChatPrompts, ask_to_write, fenced, find_in_answer, quoted
 from trl_gift.prompts.choosing import prompt_format
 from trl_gift.prompts.examples import load_examples
 from trl_gift.prompts.fingerprint import prompts_fingerprint
 from trl_gift.prompts.pinned import Pinned
-from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt, PromptFormat
+from trl_gift.prompts.protocol import Conversation, Example, Extraction, Hint, NoProgram, Prompt, PromptFormat
 from trl_gift.prompts.templates import prints_date
 from trl_gift.prompts.wording import clean_description, read_text, write_text
 
 __all__ = [
     "BasePrompts",
     "ChatPrompts",
+    "Conversation",
     "Example",
     "Extraction",
     "Hint",
@@ -39,11 +40,13 @@ __all__ = [
     "PromptFormat",
     "ask_to_write",
     "clean_description",
+    "fenced",
     "find_in_answer",
     "load_examples",
     "prints_date",
     "prompt_format",
     "prompts_fingerprint",
+    "quoted",
     "read_text",
     "thoughts",
     "write_text",

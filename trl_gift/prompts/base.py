@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trl_gift import codetext
 from trl_gift.prompts.border import BODY_BEGINNINGS, PROGRAM_BEGINNINGS, TEXT_BEGINNINGS, Border
 from trl_gift.prompts.pinned import Pinned
-from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt
+from trl_gift.prompts.protocol import Conversation, Example, Extraction, Hint, NoProgram, Prompt
 from trl_gift.prompts.tokens import end_token
 from trl_gift.prompts.wording import (
     CODE_STOPS,
@@ -22,6 +22,7 @@ from trl_gift.prompts.wording import (
     hint_text,
     program_text,
     read_text,
+    refine_text,
     write_text,
 )
 from trl_gift.sandbox.languages import naming
@@ -67,14 +68,17 @@ class BasePrompts:
         return f"prompts for base models, {self.pinned}"
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
+        if hint is not None and hint.code is not None:
+            return self.refine(task, description, hint.code, hint.text)
         if hint is not None:
             description = f"{description.strip()}\n\n{HINT_TITLES[hint.kind]}\n\n{_indented(hint_text(hint))}"
-        signature, examples = self.pinned.signature(task), self.pinned.examples(task)
-        if signature is None:
-            text = program_text(task.language, description, examples, task.opening)
-            return self._border.prompt(text, PROGRAM_BEGINNINGS, (*PROGRAM_STOPS, *self.stop))
-        text = write_text(signature, description, examples)
-        return self._border.prompt(text, BODY_BEGINNINGS, (*CODE_STOPS, *self.stop))
+        return self._write(task, description)
+
+    def refine(self, task: Task, description: str, code: str, feedback: str | None) -> Prompt:
+        return self._write(task, description, refine_text(task.language, code, feedback))
+
+    def conversation(self, task: Task, description: str) -> Conversation | None:
+        return None
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
         return self._border.prompt(read_text(code, examples), TEXT_BEGINNINGS, (*DESCRIPTION_STOPS, *self.stop))
@@ -105,6 +109,21 @@ class BasePrompts:
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)
         return before, [*after, end_token(self.tokenizer)]
+
+    def _write(self, task: Task, description: str, before: str = "") -> Prompt:
+        """The open function or program of a description.
+
+        Args:
+            task: The task.
+            description: The description.
+            before: Text that precedes it.
+        """
+        signature, examples = self.pinned.signature(task), self.pinned.examples(task)
+        if signature is None:
+            text = program_text(task.language, description, examples, task.opening)
+            return self._border.prompt(f"{before}{text}", PROGRAM_BEGINNINGS, (*PROGRAM_STOPS, *self.stop))
+        text = write_text(signature, description, examples)
+        return self._border.prompt(f"{before}{text}", BODY_BEGINNINGS, (*CODE_STOPS, *self.stop))
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = list(self.tokenizer(text)["input_ids"])

@@ -22,8 +22,8 @@ from trl_gift.errors import ConfigError
 from trl_gift.prompts import thoughts
 from trl_gift.prompts.border import ANSWER_BEGINNINGS, BODY_BEGINNINGS, TEXT_BEGINNINGS, Border
 from trl_gift.prompts.pinned import Pinned
-from trl_gift.prompts.protocol import Example, Extraction, Hint, NoProgram, Prompt
-from trl_gift.prompts.templates import PROBE, ChatTemplate, find_template, turn_end
+from trl_gift.prompts.protocol import Conversation, Example, Extraction, Hint, NoProgram, Prompt
+from trl_gift.prompts.templates import PROBE, ChatTemplate, Message, find_template, turn_end
 from trl_gift.prompts.tokens import special_tokens
 from trl_gift.prompts.wording import HINT_TITLES, clean_description, hint_text, with_examples, write_text
 from trl_gift.sandbox.languages import naming
@@ -111,10 +111,21 @@ class ChatPrompts:
         return f"prompts for chat models, {opened}, {self.pinned}"
 
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
-        signature = self.pinned.signature(task)
-        question = ask_to_write(signature, description, self.pinned.examples(task), task.language, task.opening)
+        if hint is not None and hint.code is not None:
+            return self.refine(task, description, hint.code, hint.text)
+        question = self._question(task, description)
         if hint is not None:
-            question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint), task.language)}"
+            question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{fenced(hint_text(hint), task.language)}"
+        return self._write(task, question)
+
+    def refine(self, task: Task, description: str, code: str, feedback: str | None) -> Prompt:
+        return self._write(
+            task, f"{self._question(task, description)}\n\n{_ask_to_refine(code, feedback, task.language)}"
+        )
+
+    def _write(self, task: Task, question: str) -> Prompt:
+        """The prompt of a question that is answered with a program of a task."""
+        signature = self.pinned.signature(task)
         if signature is not None and self.open_answer:
             text = f"{self._text(question)}{_opening(signature)}"
             return self._border.prompt(text, BODY_BEGINNINGS, (_CLOSING, *self.stop))
@@ -124,6 +135,12 @@ class ChatPrompts:
         if self._thinks or task.language != "python":  # a thought may hold fenced drafts
             fence = None
         return self._border.prompt(self._text(question), ANSWER_BEGINNINGS, self.stop, fence)
+
+    def conversation(self, task: Task, description: str) -> Conversation | None:
+        signature = self.pinned.signature(task)
+        opened = _opening(signature) if signature is not None and self.open_answer else ""
+        turns = self._template.turns(self._messages(self._question(task, description)))
+        return Conversation(tuple(turns), opened, self._no_thought)
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
         # As turns of the conversation, examples show what an answer is: a small model alone with the question writes code.
@@ -153,7 +170,7 @@ class ChatPrompts:
         if code is None:
             return NoProgram(found.kind, found.reason)
         thought = parts.thought if self.keep_thoughts and parts.thought else self._no_thought
-        target = f"{thought}{_fenced(code, task.language)}"
+        target = f"{thought}{fenced(code, task.language)}"
         return Extraction(code, target, verbatim=target == completion)
 
     def _extract_opened(self, task: Task, signature: str, completion: str) -> Extraction | NoProgram:
@@ -188,7 +205,7 @@ class ChatPrompts:
         if signature is not None and self.open_answer:
             body = target_of_opened(task, code, signature)
             return None if body is None else f"{body}{_CLOSING}"
-        return f"{self._no_thought}{_fenced(target_of_chat(task, code, signature), task.language)}"
+        return f"{self._no_thought}{fenced(target_of_chat(task, code, signature), task.language)}"
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)
@@ -205,10 +222,18 @@ class ChatPrompts:
             question: What the user asks.
             turns: Questions and answers that precede it.
         """
+        return self._template.render(self._messages(question, turns))
+
+    def _messages(self, question: str, turns: Sequence[tuple[str, str]] = ()) -> list[Message]:
         messages = [("system", self.system_prompt)] if self.system_prompt else []
         for asked, answered in turns:
             messages += [("user", asked), ("assistant", answered)]
-        return self._template.render([*messages, ("user", question)])
+        return [*messages, ("user", question)]
+
+    def _question(self, task: Task, description: str) -> str:
+        """The question that asks for a program of `description`."""
+        signature = self.pinned.signature(task)
+        return ask_to_write(signature, description, self.pinned.examples(task), task.language, task.opening)
 
     def _ids(self, text: str) -> list[int]:
         # The template has written all special tokens; the tokenizer must not add its own again.
@@ -252,7 +277,7 @@ def ask_to_write(
     if opening:
         return (
             f"Write the {title} function that begins as shown and solves the following task. Answer with one fenced code block "
-            f"that holds the whole function, without a main program.\n\n{_fenced(opening, language)}\n\n"
+            f"that holds the whole function, without a main program.\n\n{fenced(opening, language)}\n\n"
             f"{with_examples(description, examples)}"
         )
     if signature is None:
@@ -263,7 +288,19 @@ def ask_to_write(
     kind = "class" if codetext.opens_class(signature) else "function"
     return (
         f"Complete the following {title} {kind}. Answer with one fenced code block that holds the whole {kind}."
-        f"\n\n{_fenced(write_text(signature, description, examples).rstrip())}"
+        f"\n\n{fenced(write_text(signature, description, examples).rstrip())}"
+    )
+
+
+def _ask_to_refine(code: str, feedback: str | None, language: str) -> str:
+    if feedback is None:
+        return (
+            f"The following {naming(language).title} code passes its tests.\n\n{fenced(code, language)}\n\n"
+            "Correct it if it is wrong, else answer with the same code."
+        )
+    return (
+        f"The following {naming(language).title} code is wrong.\n\n{fenced(code, language)}\n\nIt fails:\n\n"
+        f"{quoted(feedback)}\n\nCorrect it. Keep what is right, unless another approach is needed."
     )
 
 
@@ -271,7 +308,7 @@ def _ask_to_read(code: str, language: str) -> str:
     shown = codetext.strip_docstrings(code) if language == "python" else code
     return (
         f"Describe what the following {naming(language).title} code does, precisely enough that another programmer could "
-        f"write it again from your description alone. Do not write any code.\n\n{_fenced(shown, language)}"
+        f"write it again from your description alone. Do not write any code.\n\n{fenced(shown, language)}"
     )
 
 
@@ -280,8 +317,13 @@ def _opening(signature: str) -> str:
     return f"```python\n{signature.rstrip()}\n"
 
 
-def _fenced(code: str, language: str = "python") -> str:
-    # A longer fence where the code holds one, as CommonMark has it.
-    longest = max((len(found) for found in _BACKTICKS.findall(code)), default=0)
+def fenced(code: str, language: str = "python") -> str:
+    """A program in a code block of its language."""
+    return quoted(code, naming(language).tags[0])
+
+
+def quoted(text: str, tag: str = "") -> str:
+    """A text in a code block, whose fence is longer than any fence in the text."""
+    longest = max((len(found) for found in _BACKTICKS.findall(text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{naming(language).tags[0]}\n{code}\n{fence}"
+    return f"{fence}{tag}\n{text}\n{fence}"

@@ -24,15 +24,18 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A hint shown with a task that the model could not solve (STaR).
+    """What a prompt shows of a task that the model could not solve: one of the three rescues of `trl_gift.sampling.hints`.
 
     Attributes:
-        kind: `"reference"` (the text is a correct program) or `"failing_test"` (a test that sampled programs failed).
-        text: The program or the test.
+        kind: `"reference"` (the text is a correct program), `"failing_test"` (a test that sampled programs failed) or
+            `"repair"` (the failure of a wrong program, in words).
+        text: The program, the test or the failure.
+        code: The wrong program of a repair; None for the others.
     """
 
     kind: str
     text: str
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,25 @@ class Prompt:
         if completion.startswith(self.left):
             return completion[len(self.left) :]
         return completion.partition(self.left)[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A prompt as the turns of a chat, for tools that render the chat template themselves.
+
+    Attributes:
+        turns: The role and the text of each turn before the answer.
+        opening: How the prompt has begun the answer; it precedes a target.
+        rendered: What a target may begin with because the template has opened a thought; such tools leave it out.
+    """
+
+    turns: tuple[tuple[str, str], ...]
+    opening: str = ""
+    rendered: str = ""
+
+    def answer(self, target: str) -> str:
+        """The whole answer that a training target stands for."""
+        return f"{self.opening}{target.removeprefix(self.rendered)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +134,17 @@ class PromptFormat(Protocol):
         """The prompt that asks for a program of `description` with the pinned signature of `task`.
 
         `extract` and `target` treat the completions of a prompt with a hint as those of a prompt without one.
+        """
+        ...
+
+    def conversation(self, task: Task, description: str) -> Conversation | None:
+        """The prompt of `write` as turns of a chat; None where prompts are plain text."""
+        ...
+
+    def refine(self, task: Task, description: str, code: str, feedback: str | None) -> Prompt:
+        """The prompt that shows a program of `description`, with its failure in words, and asks for a right one.
+
+        Without a failure (`feedback=None`) it says that the program passes its tests. `extract` and `target` treat its completions as those of `write`.
         """
         ...
 

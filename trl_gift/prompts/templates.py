@@ -57,10 +57,14 @@ class ChatTemplate:
         Raises:
             ConfigError: if the template cannot be rendered.
         """
+        return _rendered(self, self.turns(messages), add_generation_prompt)
+
+    def turns(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The messages as the template takes them: a system message precedes the first question if there is no such role."""
         if messages[0][0] == "system" and not self.system:
             (_, instructions), (role, question), *rest = messages
-            messages = [(role, f"{instructions}\n\n{question}"), *rest]
-        return _rendered(self, messages, add_generation_prompt)
+            return [(role, f"{instructions}\n\n{question}"), *rest]
+        return messages
 
 
 def find_template(

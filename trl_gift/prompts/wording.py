@@ -25,6 +25,12 @@ HINT_TITLES = {
     "failing_test": "A test that must pass:",
 }
 
+WRONG_PROGRAM, ITS_FAILURE, RIGHT_PROGRAM = "A wrong program:", "How it fails:", "The same task, solved correctly:"
+"""What a base model reads before a program that it must write again, before the failure, and before its own program."""
+
+PASSING_PROGRAM = "A program that passes its tests:"
+"""What a base model reads before a program that is right."""
+
 _SENTENCE_END = re.compile(r"[.!?:](?=\s|$)|\n")
 
 
@@ -66,6 +72,25 @@ def program_text(language: str, description: str, examples: Sequence[str] = (), 
     # Where a comment needs an end, so does an empty line's.
     words = (f"{called.comment} {line} {called.comment_end}" for line in lines)
     return "".join(f"{line.rstrip()}\n" for line in words)
+
+
+def refine_text(language: str, code: str, feedback: str | None) -> str:
+    """What precedes the base model's prompt to write a program again: the program and, as comments, its failure.
+
+    Args:
+        language: The language of the program.
+        code: The program.
+        feedback: Its failure, in words; None if it passes its tests.
+    """
+    called = naming(language)
+
+    def comments(*lines: str) -> str:
+        return "".join(f"{f'{called.comment} {line} {called.comment_end}'.rstrip()}\n" for line in lines)
+
+    if feedback is None:
+        return f"{comments(PASSING_PROGRAM)}{code.rstrip()}\n\n{comments(RIGHT_PROGRAM)}"
+    failure = comments(ITS_FAILURE, *codetext.lines_of(feedback))
+    return f"{comments(WRONG_PROGRAM)}{code.rstrip()}\n\n{failure}\n{comments(RIGHT_PROGRAM)}"
 
 
 def with_examples(description: str, examples: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
     output_dir/_gift/run.json                     schema, key, options, seeds, versions, fingerprints of the data
     output_dir/_gift/decontamination.json         the tasks that were left out, and what they overlap with
+    output_dir/_gift/prompts.jsonl                how the programs of each task are asked for in training
     output_dir/_gift/base.json                    the evaluation of the untrained model
     output_dir/_gift/pilot.json                   what the pilot of temperature="auto" found
     output_dir/_gift/curation.json                the measured pass rates of curate and step_allocation

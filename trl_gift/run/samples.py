@@ -17,7 +17,7 @@ from typing import Any
 
 from trl_gift import codetext
 from trl_gift.common.randomness import generator
-from trl_gift.sampling.records import COPIED, UNVERIFIED, CodeSample
+from trl_gift.sampling.records import CHAIN, COPIED, REPAIR, UNVERIFIED, CodeSample
 from trl_gift.sampling.store import read_samples
 
 
@@ -64,6 +64,9 @@ class Executions:
 class RoundSamples:
     """The samples that may be selected, and figures of the latest round.
 
+    What a teacher wrote, repairs included, counts apart (`repairs`, `repaired`) and among `tokens` and `executions`; all other
+    figures are those of the sampler.
+
     Attributes:
         eligible: Samples of all rounds that count, by task, in the order of round, step and index: those that passed, or
             all that hold a program if the run does not verify.
@@ -75,8 +78,10 @@ class RoundSamples:
         copied: Number of these that equal a reference which their chain has read.
         descriptions: Number of descriptions that were drawn for these.
         leaks: Number of these descriptions that gave away a program.
-        tokens: Number of tokens sampled for these, descriptions included.
-        executions: How these were executed.
+        tokens: Number of tokens sampled in the latest round, descriptions and repairs included.
+        executions: How the programs of the latest round were executed.
+        repairs: Number of programs that were written again, or written by a teacher.
+        repaired: Number of these that passed.
         mean_perplexity: Geometric mean of their perplexities; None if no perplexity is known.
         chain: The figures of each step.
         shown: Samples drawn uniformly from the latest round, in the order of task, step and index.
@@ -93,6 +98,8 @@ class RoundSamples:
     leaks: int = 0
     tokens: int = 0
     executions: Executions = field(default_factory=Executions)
+    repairs: int = 0
+    repaired: int = 0
     mean_perplexity: float | None = None
     chain: tuple[ChainStep, ...] = ()
     shown: tuple[CodeSample, ...] = ()
@@ -130,14 +137,26 @@ def read_rounds(folders: Sequence[Path], num_shown: int = 0, key: int = 0) -> Ro
     return latest.figures(eligible)
 
 
-def ends_of_chains(folders: Sequence[Path]) -> dict[str, CodeSample]:
-    """By task, the last program that a chain of these rounds continued from; the rounds are given in their order."""
-    ends = {}
+def ends_of_chains(folders: Sequence[Path], repairs_only: bool = False) -> dict[str, CodeSample]:
+    """By task, the program from which a chain of the next round may go on.
+
+    Args:
+        folders: The folders of the earlier rounds, in their order.
+        repairs_only: Whether only repaired programs count.
+
+    Returns:
+        The last program that a chain of these rounds continued from; a repaired program for a task whose chains have none.
+    """
+    ends: dict[str, CodeSample] = {}
+    solved: set[str] = set()
     for folder in folders:
         for sample in read_samples(folder):  # by step, so the last one stays
-            if sample.continues:
+            if sample.kind == CHAIN and sample.continues:
+                solved.add(sample.task_id)
                 ends[sample.task_id] = replace(sample, token_ids=(), completion="", outcome=None)
-    return ends
+            elif sample.kind == REPAIR and sample.continues and sample.task_id not in solved:
+                ends[sample.task_id] = replace(sample, token_ids=(), completion="", outcome=None)
+    return {task_id: end for task_id, end in ends.items() if not repairs_only or task_id not in solved}
 
 
 class RoundTally:
@@ -150,6 +169,7 @@ class RoundTally:
 
     def __init__(self, num_shown: int = 0, key: int = 0) -> None:
         self._steps: dict[int, _Tally] = {}
+        self._repairs = _Tally()
         self._solved_at: dict[str, int] = {}
         self._isolation: Counter[str] = Counter()
         self._trusted = 0
@@ -161,11 +181,17 @@ class RoundTally:
 
     def add(self, sample: CodeSample) -> None:
         """Counts one sample; those of a task come in the order of its steps."""
+        self._see(sample)
+        if sample.kind != CHAIN:
+            self._repairs.add(sample)
+            return
         self._steps.setdefault(sample.step, _Tally()).add(sample)
         if sample.code is None:
             self._no_code[str(sample.no_code_kind)] += 1
         if sample.passed:
             self._solved_at.setdefault(sample.task_id, sample.step)
+
+    def _see(self, sample: CodeSample) -> None:
         if sample.outcome:
             self._isolation[sample.outcome["isolation"]] += 1
             self._trusted += sample.outcome["trusted"]
@@ -185,7 +211,9 @@ class RoundTally:
         tallies = self._steps.values()
         return RoundSamples(
             eligible=eligible or {},
-            samples=self._count,
+            samples=sum(tally.samples for tally in tallies),
+            repairs=self._repairs.samples,
+            repaired=self._repairs.passed,
             passed=sum(tally.passed for tally in tallies),
             unverified=sum(tally.unverified for tally in tallies),
             no_code=self._no_code.total(),
@@ -193,7 +221,7 @@ class RoundTally:
             copied=sum(tally.copied for tally in tallies),
             descriptions=sum(tally.descriptions for tally in tallies),
             leaks=sum(tally.leaks for tally in tallies),
-            tokens=sum(tally.tokens for tally in tallies),
+            tokens=self._repairs.tokens + sum(tally.tokens for tally in tallies),
             executions=Executions(dict(self._isolation), self._trusted),
             mean_perplexity=_geometric_mean(
                 sum(tally.log_perplexity for tally in tallies), sum(tally.scored for tally in tallies)
@@ -227,7 +255,7 @@ class _Tally:
         self.passed += sample.passed
         self.unverified += sample.status == UNVERIFIED
         self.copied += sample.status == COPIED
-        self.tokens += len(sample.token_ids)
+        self.tokens += sample.num_tokens
         if sample.perplexity is not None:
             self.scored += 1
             self.log_perplexity += math.log(sample.perplexity)

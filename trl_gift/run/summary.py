@@ -87,6 +87,9 @@ class RoundSummary:
         references: Number of these that are references.
         too_long: Number of pairs that were left out because they exceed `max_length`.
         unfit: Number of pairs that were left out because their target gives no program, or one that fails.
+        repairs: Number of programs that were written again, or written by a teacher; they do not count among `samples`.
+        repaired: Number of these that passed.
+        lessons: Number of pairs that are lessons of a teacher.
         mean_perplexity: Geometric mean over this round's samples; None if no perplexity is known.
         chain: Figures of each step of the chains.
         verdicts: How the programs were executed.
@@ -116,6 +119,9 @@ class RoundSummary:
     references: int
     too_long: int
     unfit: int
+    repairs: int = 0
+    repaired: int = 0
+    lessons: int = 0
     max_tokens: int | None = None
     mean_perplexity: float | None = None
     no_code_kinds: Mapping[str, int] = field(default_factory=dict)
@@ -198,6 +204,8 @@ class RoundSummary:
                 f"{self.unverified} of {plural(self.samples, 'completion')} {agree(self.unverified, 'holds', 'hold')} a program; none was executed (verify=False), so it "
                 "is not known which are correct"
             )
+        if self.repairs:
+            found += f"; {self.repaired} of {plural(self.repairs, 'repair')} passed"
         references = f", {self.references} of them with a reference" if self.references else ""
         return f"round {self.round}: {found}; trained on {plural(self.pairs, 'pair')}{references}."
 
@@ -251,6 +259,9 @@ def summarise(
         references=pairs.num_references,
         too_long=pairs.num_too_long,
         unfit=pairs.num_unfit,
+        repairs=samples.repairs,
+        repaired=samples.repaired,
+        lessons=pairs.num_lessons,
         mean_perplexity=samples.mean_perplexity,
         chain=samples.chain,
         verdicts=samples.executions,

@@ -22,8 +22,9 @@ from trl_gift.prompts import Example, Extraction, Hint, NoProgram, Prompt, Promp
 from trl_gift.sampling.chain import Origin
 from trl_gift.sampling.hints import hint_for
 from trl_gift.sampling.leaks import gives_away, is_copy
-from trl_gift.sampling.records import COPIED, INFRASTRUCTURE, NO_CODE, PASSED, REFERENCE, UNVERIFIED, CodeSample
+from trl_gift.sampling.records import CHAIN, COPIED, INFRASTRUCTURE, NO_CODE, PASSED, REFERENCE, UNVERIFIED, CodeSample
 from trl_gift.sampling.scheduler import Execute, Generate, Pause, Score
+from trl_gift.sampling.writers import Writer, Written
 from trl_gift.sandbox import Outcome
 from trl_gift.tasks import Task
 
@@ -60,6 +61,7 @@ class ChainSettings:
         positions: Number of tokens that the model can take, completion included; None if that is not known.
         steps: By task, the steps of its chain.
         max_tokens: Tokens that the round samples, programs and descriptions together; None for as many as the steps cost.
+        kind: What the samples are, as in `CodeSample`.
     """
 
     sampler: str
@@ -79,6 +81,7 @@ class ChainSettings:
     positions: int | None = None
     steps: Mapping[str, int] = field(default_factory=dict)
     max_tokens: int | None = None
+    kind: str = CHAIN
 
     def steps_of(self, task: Task) -> int:
         """Number of steps of a task's chain."""
@@ -100,6 +103,7 @@ class ChainContext:
         append: Writes one sample into the store.
         earlier: By task, the program that its chain of an earlier round ended at, where a chain is to go on from it.
         budget: Who may draw a next step; None if the round's tokens are not limited.
+        writer: Writes the programs in the student's place; None for the student itself.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class ChainContext:
         append: Callable[[CodeSample], None],
         earlier: Mapping[str, CodeSample] = MappingProxyType({}),
         budget: TokenBudget | None = None,
+        writer: Writer | None = None,
     ) -> None:
         self._settings = settings
         self._prompts = prompts
@@ -120,6 +125,7 @@ class ChainContext:
         self._append = append
         self._earlier = earlier
         self._budget = budget
+        self._writer = writer
         self._failures_in_a_row = 0
         # By task, the indices of the samples of its step that are not yet on record.
         self._missing: dict[str, list[int]] = {}
@@ -177,6 +183,10 @@ class ChainContext:
         """The hint that the settings allow for a task that `tries` did not solve."""
         return hint_for(self._settings.hint, task, tries)
 
+    def fits(self, task: Task, origin: Origin) -> bool:
+        """Whether the prompt of an origin leaves the student room for a program; another model sees other prompts."""
+        return self._writer is not None or self._fits(self._write_prompt(task, origin), self._settings.code_params)
+
     def choose(self, task: Task, eligible: list[CodeSample], step: int) -> CodeSample | None:
         """One of the eligible samples, drawn uniformly by the stream of this step."""
         if len(eligible) < 2:
@@ -193,21 +203,50 @@ class ChainContext:
             self._append(replace(sample, continues=True) if chosen else sample)
 
     async def _sample(self, task: Task, origin: Origin, step: int, indices: Sequence[int]) -> list[CodeSample]:
+        keys = tuple(self._key(task, step, "code", index) for index in indices)
+        if self._writer is None:
+            written = await self._write(task, origin, step, keys)
+        else:
+            written = await self._writer.write(task, origin.description, origin.hint, step, keys)
+        outcomes = await self._execute(task, [one.found for one in written])
+        samples = [
+            self._draft(task, origin, step, index, one, outcome)
+            for index, one, outcome in zip(indices, written, outcomes, strict=True)
+        ]
+        return await self._with_perplexities(task, origin, samples)
+
+    async def _write(self, task: Task, origin: Origin, step: int, keys: tuple[int, ...]) -> list[Written]:
+        """What the student itself writes."""
         settings = self._settings
         prompt = self._write_prompt(task, origin)
-        keys = tuple(self._key(task, step, "code", index) for index in indices)
         params = replace(settings.code_params, stop=prompt.stop, fence=prompt.fence)
         request = GenerationRequest(
             ("write", task.task_id, step), prompt.ids, params, keys, priority=2 * (settings.steps_of(task) - step)
         )
-        completions = await Generate(request)
-        extractions = [self._prompts.extract(task, prompt.after(completion.text)) for completion in completions]
-        outcomes = await self._execute(task, extractions)
-        samples = [
-            self._draft(task, origin, step, index, prompt, completion, extraction, outcome)
-            for index, completion, extraction, outcome in zip(indices, completions, extractions, outcomes, strict=True)
-        ]
-        return await self._with_perplexities(task, origin, samples)
+        is_condition = settings.code_params.is_untouched and self._is_condition(task, origin)
+        return [self._written(task, prompt, completion, is_condition) for completion in await Generate(request)]
+
+    def _written(self, task: Task, prompt: Prompt, completion: Completion, is_condition: bool) -> Written:
+        found = self._prompts.extract(task, prompt.after(completion.text))
+        # The sampled tokens give the perplexity only if they, end token included, are exactly the program.
+        exact = (
+            isinstance(found, Extraction)
+            and found.verbatim
+            and completion.text.startswith(prompt.left)
+            and completion.finish_reason == "eos"
+            # Some models know several end tokens; a target ends with one.
+            and (self._end_id is None or self._end_id == completion.token_ids[-1])
+            and is_condition
+        )
+        return Written(
+            completion.text,
+            found,
+            hash_ids(prompt.ids),
+            len(completion.token_ids),
+            completion.finish_reason,
+            completion.token_ids,
+            completion.logprobs if exact else None,
+        )
 
     async def _execute(self, task: Task, extractions: Sequence[Extraction | NoProgram]) -> list[Outcome | None]:
         if not self._settings.verify:
@@ -230,30 +269,11 @@ class ChainContext:
         return outcomes
 
     def _draft(
-        self,
-        task: Task,
-        origin: Origin,
-        step: int,
-        index: int,
-        prompt: Prompt,
-        completion: Completion,
-        extraction: Extraction | NoProgram,
-        outcome: Outcome | None,
+        self, task: Task, origin: Origin, step: int, index: int, written: Written, outcome: Outcome | None
     ) -> CodeSample:
         settings = self._settings
-        program = extraction if isinstance(extraction, Extraction) else None
-        missing = extraction if isinstance(extraction, NoProgram) else None
-        # The sampled tokens give the perplexity only if they, end token included, are exactly the program.
-        exact = (
-            program is not None
-            and program.verbatim
-            and completion.text.startswith(prompt.left)
-            and completion.finish_reason == "eos"
-            # Some models know several end tokens; a target ends with one.
-            and (self._end_id is None or self._end_id == completion.token_ids[-1])
-            and settings.code_params.is_untouched
-            and self._is_condition(task, origin)
-        )
+        program = written.found if isinstance(written.found, Extraction) else None
+        missing = written.found if isinstance(written.found, NoProgram) else None
         return CodeSample(
             task_id=task.task_id,
             round=settings.round,
@@ -267,23 +287,25 @@ class ChainContext:
             description_tries=origin.tries,
             description_leaks=origin.leaks,
             read_reference=_read_reference(origin),
-            prompt_hash=hash_ids(prompt.ids),
-            completion=completion.text,
+            prompt_hash=written.prompt_hash,
+            completion=written.completion,
             code=program.code if program else None,
             target=program.target if program else None,
             no_code_kind=missing.kind if missing else None,
             no_code_reason=missing.reason if missing else None,
-            token_ids=completion.token_ids,
-            finish_reason=completion.finish_reason,
-            logprob_sum=sum(completion.logprobs) if exact else None,
-            num_scored=len(completion.logprobs) if exact else 0,
+            token_ids=written.token_ids,
+            finish_reason=written.finish_reason,
+            logprob_sum=None if written.logprobs is None else sum(written.logprobs),
+            num_scored=len(written.logprobs or ()),
             scored=False,
-            status=self._status(task, origin, extraction, outcome),
+            status=self._status(task, origin, written.found, outcome),
             outcome=_plain(outcome) if outcome else None,
             continues=False,
-            model_hash=settings.model_hash,
+            model_hash=settings.model_hash if self._writer is None else self._writer.name,
             seed=settings.seed,
             created=time.time(),
+            kind=settings.kind,
+            teacher_tokens=0 if self._writer is None else written.tokens,
         )
 
     def _status(self, task: Task, origin: Origin, extraction: Extraction | NoProgram, outcome: Outcome | None) -> str:
@@ -385,7 +407,7 @@ class ChainContext:
 
 def tokens_of_step(samples: Sequence[CodeSample]) -> int:
     """Tokens sampled in a step: its programs, and its description with those that were rejected before it."""
-    return samples[0].description_tokens + sum(len(sample.token_ids) for sample in samples)
+    return samples[0].description_tokens + sum(sample.num_tokens for sample in samples)
 
 
 def _read_reference(origin: Origin) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 NO_CODE = "no_code"
 """Status of a completion in which no program was found; all other statuses are those of the sandbox."""
 
@@ -23,6 +23,9 @@ COPIED = "copied"
 
 INFRASTRUCTURE = "infrastructure"
 PASSED = "passed"
+CHAIN, REPAIR, SOLUTION = "chain", "repair", "solution"
+"""Kinds of samples: drawn by the sampler; a failed program written again; written by a teacher from the task alone."""
+
 _LARGEST_EXPONENT = 700.0  # exp of more overflows
 REFERENCE = "reference"
 """The parent of a step whose description was read from the task's reference."""
@@ -37,9 +40,10 @@ class CodeSample:
         round: Self-training round, from 1.
         step: Step of the chain, from 0; its first step is a plain conditional sample.
         index: Index among the samples of the step.
-        parent: `sample_id` of the sample that the description was read from; `"reference"`; None for the task's own description.
+        parent: `sample_id` of the sample that the description was read from; of a repair, that of the program that failed;
+            `"reference"`; None for the task's own description.
         sampler: The sampler that asked for it.
-        hint: The hint that the prompt showed: `"reference"`, `"failing_test"`, or None for nothing.
+        hint: The hint that the prompt showed: `"reference"`, `"failing_test"`, `"repair"`, or None for nothing.
         description: The description that the program was written from, d in P(c | d).
         description_tokens: Number of tokens sampled for that description and for those that were rejected before it; 0
             for the task's own.
@@ -60,10 +64,13 @@ class CodeSample:
         status: A status of the sandbox; `"no_code"`; `"unverified"` for a program that was not executed; `"copied"` for a
             passing program that equals a reference which its chain has read.
         outcome: The outcome of the execution as a dictionary; None where nothing ran.
-        continues: Whether the chain continued from this sample.
-        model_hash: Fingerprint of the trainable weights that wrote it.
+        continues: Whether the chain continued from this sample; of a repair, whether a chain of the next round may.
+        model_hash: Fingerprint of the trainable weights that wrote it, or the name of the teacher that did.
         seed: The run's `samples_seed`.
         created: Time of the verdict, in seconds since the epoch.
+        kind: `"chain"` for what the sampler drew; `"repair"` for a failed program that was written again; `"solution"` for a
+            teacher's program from the task alone.
+        teacher_tokens: Number of tokens that another model than the student wrote for it; their ids are not recorded.
     """
 
     task_id: str
@@ -95,6 +102,13 @@ class CodeSample:
     model_hash: str
     seed: int
     created: float
+    kind: str = CHAIN
+    teacher_tokens: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens that were sampled for the program."""
+        return len(self.token_ids) + self.teacher_tokens
 
     @property
     def sample_id(self) -> str:

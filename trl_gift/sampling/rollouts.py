@@ -30,7 +30,7 @@ from trl_gift.sampling.context import ChainContext, ChainSettings
 from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.scheduler import Scheduler
-from trl_gift.sampling.store import OtherProcesses, SampleIndex, SampleStore
+from trl_gift.sampling.store import SAMPLES, OtherProcesses, SampleIndex, SampleStore
 from trl_gift.sampling.workers import default_sandbox_workers
 from trl_gift.sandbox import Limits, LocalSandbox, Sandbox
 from trl_gift.tasks import Task
@@ -143,15 +143,12 @@ class Rollouts:
         heading = f"round {settings.round}: sampling"
         # Every process reads what all processes left before any process writes more.
         with (
-            SampleIndex(folder) as recorded,
+            SampleIndex(folder, (SAMPLES,)) as recorded,
             SamplingProgress(heading, total, self.quiet, settings.verify) as progress,
         ):
             progress.skip(len(recorded))
             others = OtherProcesses(folder, self._accelerator.process_index)
-            # What a process wrote that was killed; another number of processes has other shares.
-            for mark in folder.glob(f"wave-*-{self._accelerator.process_index}.json"):
-                mark.unlink()
-            self._accelerator.wait_for_everyone()
+            self.begin_waves(folder)
             with self.engine() as engine:
 
                 def tick() -> None:
@@ -159,12 +156,12 @@ class Rollouts:
                         progress.skip(others.new())
 
                 def exchange(wave: int, spent: Spent) -> list[Spent]:
-                    return self._exchange(folder, wave, spent, lambda: progress.skip(others.new()))
+                    return self.exchange(folder, wave, spent, lambda: progress.skip(others.new()))
 
                 budget = token_budget(tasks, settings, exchange)
                 self._run_chains(mine, settings, examples, earlier, folder, engine, recorded, progress, tick, budget)
                 tokens = engine.tokens_generated
-            self._wait_for_all_shares(folder, lambda: progress.skip(others.new()))
+            self.wait_for_all_shares(folder, lambda: progress.skip(others.new()))
         return tokens
 
     def _run_chains(
@@ -197,7 +194,13 @@ class Rollouts:
             while budget is not None and not budget.is_over:  # the waves of processes whose chains are longer
                 next_wave()
 
-    def _exchange(self, folder: Path, wave: int, spent: Spent, on_wait: Callable[[], None]) -> list[Spent]:
+    def begin_waves(self, folder: Path) -> None:
+        """Removes what a process left that was killed; another number of processes has other shares. Then all go on."""
+        for mark in folder.glob(f"wave-*-{self.rank}.json"):
+            mark.unlink()
+        self._accelerator.wait_for_everyone()
+
+    def exchange(self, folder: Path, wave: int, spent: Spent, on_wait: Callable[[], None]) -> list[Spent]:
         """What a wave has cost in each process, once it has ended in all; through files, for the reason given below."""
         ranks = range(self._accelerator.num_processes)
         marks = [folder / f"wave-{wave}-{rank}.json" for rank in ranks]
@@ -207,7 +210,7 @@ class Rollouts:
             time.sleep(_POLL_INTERVAL_S)
         return [Spent(**json.loads(mark.read_text(encoding="utf-8"))) for mark in marks]
 
-    def _wait_for_all_shares(self, folder: Path, on_wait: Callable[[], None]) -> None:
+    def wait_for_all_shares(self, folder: Path, on_wait: Callable[[], None]) -> None:
         """Waits until every process has sampled its share, however long the slowest process takes.
 
         The processes meet through files, because a collective that is pending for half an hour counts as a dead process.
@@ -313,6 +316,16 @@ class Rollouts:
     def is_main(self) -> bool:
         """Whether this is the first of all processes; its items come first in what `gather` returns."""
         return bool(self._accelerator.is_main_process)
+
+    @property
+    def rank(self) -> int:
+        """Index of this process among all."""
+        return int(self._accelerator.process_index)
+
+    @property
+    def device(self) -> str:
+        """Where the model computes: `"cpu"`, `"cuda:0"` and others."""
+        return str(self._accelerator.device)
 
     @property
     def quiet(self) -> bool:

@@ -44,6 +44,17 @@ class Execute:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """Waits for futures that somebody else completes, such as the answers of a teacher; awaits a list of their results."""
+
+    futures: tuple[Future[Any], ...]
+
+    def __await__(self) -> Generator[Any, Any, list[Any]]:
+        results: list[Any] = yield self
+        return results
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """Asks for log-probabilities of completions; awaits one tuple of numbers for each pair."""
 
@@ -109,9 +120,15 @@ class Scheduler:
         self._ready: deque[tuple[Chain, Any]] = deque()
         self._generating: dict[Any, Chain] = {}
         self._asking: list[tuple[Chain, Execute]] = []
-        self._executing: dict[Chain, list[Future[Outcome]]] = {}
+        self._executing: dict[Chain, list[Future[Any]]] = {}
         self._scoring: list[tuple[Chain, Score]] = []
         self._pausing: list[Chain] = []
+        self._every: list[Chain] = []
+
+    def add(self, chain: Chain) -> None:
+        """Runs one more chain, beside the chain that calls this."""
+        self._every.append(chain)
+        self._ready.append((chain, None))
 
     def run(self, chains: Iterable[Chain]) -> None:
         """Runs all chains; returns when the last has ended.
@@ -119,8 +136,8 @@ class Scheduler:
         An exception that a chain raises propagates from here, after all chains have been closed.
         """
         started = time.perf_counter()
-        every = list(chains)
-        self._ready.extend((chain, None) for chain in every)
+        for chain in list(chains):
+            self.add(chain)
         try:
             with _existing_objects_frozen():
                 while self._is_busy or self._pausing:
@@ -137,7 +154,7 @@ class Scheduler:
                     self._resume()
         finally:
             self.times.total += time.perf_counter() - started
-            for chain in every:
+            for chain in self._every:
                 chain.close()
             for futures in self._executing.values():
                 for future in futures:
@@ -158,6 +175,8 @@ class Scheduler:
                 self._engine.submit(request)
             case Execute():
                 self._asking.append((chain, ask))
+            case Wait(futures):
+                self._executing[chain] = list(futures)
             case Score():
                 self._scoring.append((chain, ask))
             case Pause():
@@ -183,7 +202,7 @@ class Scheduler:
         self._ready.extend((chain, [next(scores) for _ in ask.pairs]) for chain, ask in waiting)
 
     def _collect(self) -> None:
-        """Resumes chains whose programs have all run; waits for one only when there is nothing else to do."""
+        """Resumes chains whose programs have all run, or whose answers are there; waits only when there is nothing else to do."""
         if not self._executing:
             return
         if not self._ready and not self._generating:
@@ -219,5 +238,5 @@ def _existing_objects_frozen() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _unfinished(groups: Iterable[Sequence[Future[Outcome]]]) -> list[Future[Outcome]]:
+def _unfinished(groups: Iterable[Sequence[Future[Any]]]) -> list[Future[Any]]:
     return [future for futures in groups for future in futures if not future.done()]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from types import TracebackType
 from trl_gift.common.files import whole_file
 from trl_gift.sampling.records import INFRASTRUCTURE, PASSED, CodeSample
 
+SAMPLES, REPAIRS = "samples", "repairs"
 _PARQUET = "samples.parquet"
 _ROW_GROUP = 4096
 _BATCH = 512
@@ -30,11 +31,13 @@ class SampleStore:
     Args:
         folder: The round's folder; made if absent.
         rank: Index of this process; each writes a file of its own.
+        name: Begins the file's name: what the sampler drew is in `samples-RANK.jsonl`, what a teacher wrote in
+            `repairs-RANK.jsonl`.
     """
 
-    def __init__(self, folder: Path, rank: int = 0) -> None:
+    def __init__(self, folder: Path, rank: int = 0, name: str = SAMPLES) -> None:
         self._folder = folder
-        self._path = folder / f"samples-{rank}.jsonl"
+        self._path = folder / f"{name}-{rank}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(self._path)
         self._file = self._path.open("a", encoding="utf-8")
@@ -63,11 +66,13 @@ class OtherProcesses:
     Args:
         folder: The round's folder.
         rank: Index of this process.
+        name: As for `SampleStore`.
     """
 
-    def __init__(self, folder: Path, rank: int) -> None:
+    def __init__(self, folder: Path, rank: int, name: str = SAMPLES) -> None:
         self._folder = folder
-        self._own = f"samples-{rank}.jsonl"
+        self._name = name
+        self._own = f"{name}-{rank}.jsonl"
         self._places = {path: path.stat().st_size for path in self._paths()}
 
     def new(self) -> int:
@@ -83,7 +88,7 @@ class OtherProcesses:
         return count
 
     def _paths(self) -> list[Path]:
-        return [path for path in self._folder.glob("samples-*.jsonl") if path.name != self._own]
+        return [path for path in self._folder.glob(f"{self._name}-*.jsonl") if path.name != self._own]
 
 
 class SampleIndex:
@@ -92,10 +97,14 @@ class SampleIndex:
     One pass over the lines puts (task, step, index) and the line's place into a temporary database on disk. Torn last
     lines and samples whose execution failed for want of a sandbox are left out; of two lines for one sample the first
     counts.
+
+    Args:
+        folder: The round's folder.
+        names: As `name` of `SampleStore`: which files to read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._paths = sorted(folder.glob("samples-*.jsonl"))
+    def __init__(self, folder: Path, names: Sequence[str] = (SAMPLES, REPAIRS)) -> None:
+        self._paths = [path for name in names for path in sorted(folder.glob(f"{name}-*.jsonl"))]
         self._files = [path.open("rb") for path in self._paths]
         self._database = sqlite3.connect("")  # on disk, private, gone when closed
         self._database.execute(
@@ -273,6 +282,8 @@ def _parquet_schema() -> object:
             ("model_hash", pa.string()),
             ("seed", pa.int64()),
             ("created", pa.float64()),
+            ("kind", pa.string()),
+            ("teacher_tokens", pa.int32()),
             ("perplexity", pa.float64()),
         ]
     )

@@ -3,7 +3,7 @@
 Public modules: `filters`, `decontamination` and `overlap` (which tasks are left out), `references` (which references fail, and
 which reading of a row is right), `sources` (rows of files and of the Hub, each with its place), `stdio` (functions as whole
 programs), `targets` (what a model would write for a program), `testcode` (test files as tests), `validate` (whether the tests of
-a task can be trusted).
+a task can be trusted), `visible` (which tests may be seen while a task is being solved).
 """
 
 from trl_gift.tasks.loaders import filter_tasks, is_task_sets, load_tasks, task_sets, tasks_from_rows
@@ -30,4 +30,5 @@ __all__ = [
     "tasks_from_rows",
     "testcode",
     "validate",
+    "visible",
 ]

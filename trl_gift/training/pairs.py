@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from trl_gift.prompts import PromptFormat
+from trl_gift.distillation import Lesson
+from trl_gift.prompts import Prompt, PromptFormat
 from trl_gift.tasks import Task
 from trl_gift.training.selection import SelectedSample
 from trl_gift.training.targets import Target
@@ -33,11 +34,12 @@ class TrainingPairs:
     """The examples of a round and what was left out.
 
     Attributes:
-        pairs: The examples: the tasks' references first, then the selected samples.
+        pairs: The examples: the tasks' references first, then the selected samples, then the lessons of a teacher.
         num_references: How many are references.
         num_selected: How many are selected samples, repeated draws counted.
         num_too_long: How many did not fit `max_length`.
         num_unfit: How many have a target that gives no program, or one that fails.
+        num_lessons: How many are lessons of a teacher.
     """
 
     pairs: list[TrainingPair]
@@ -45,6 +47,7 @@ class TrainingPairs:
     num_selected: int
     num_too_long: int
     num_unfit: int
+    num_lessons: int = 0
 
     def columns(self) -> dict[str, list[list[int]]]:
         """The pre-tokenised columns that `SFTTrainer` documents."""
@@ -62,8 +65,9 @@ def training_pairs(
     train_on_references: bool,
     completion_only: bool = True,
     unfit: Container[Target] = (),
+    lessons: Iterable[Lesson] = (),
 ) -> TrainingPairs:
-    """The pairs of a round: each reference once, each selected sample as often as it was drawn.
+    """The pairs of a round: each reference once, each selected sample as often as it was drawn, each lesson once.
 
     Args:
         tasks: The tasks of the run.
@@ -73,6 +77,7 @@ def training_pairs(
         train_on_references: Whether the tasks' references are learned, too.
         completion_only: Whether only the completion and the end token are learned, and not the prompt.
         unfit: Targets that must not be learned, as `failing_targets` finds them.
+        lessons: The lessons of a teacher.
     """
     by_id: Mapping[str, Task] = {task.task_id: task for task in tasks}
     pairs: list[TrainingPair] = []
@@ -102,12 +107,28 @@ def training_pairs(
             pairs.extend([pair] * item.count)
         else:
             too_long += item.count
-    return TrainingPairs(pairs, num_references, len(pairs) - num_references, too_long, num_unfit)
+    num_selected = len(pairs) - num_references
+    for lesson in lessons:
+        task_id, target = lesson.sample.task_id, lesson.sample.target
+        if target is None or (task_id, target) in unfit:
+            num_unfit += 1
+            continue
+        pair = _pair(lesson.prompt(by_id[task_id], prompts), target, prompts, completion_only)
+        if _fits(pair, max_length):
+            pairs.append(pair)
+        else:
+            too_long += 1
+    num_lessons = len(pairs) - num_references - num_selected
+    return TrainingPairs(pairs, num_references, num_selected, too_long, num_unfit, num_lessons)
 
 
 def make_pair(task: Task, target: str, prompts: PromptFormat, completion_only: bool = True) -> TrainingPair:
     """The prompt of `task` followed by `target` and the end token; only the latter two are learned, or all tokens."""
-    prompt, completion = prompts.encode(prompts.write(task, task.description), target)
+    return _pair(prompts.write(task, task.description), target, prompts, completion_only)
+
+
+def _pair(asked: Prompt, target: str, prompts: PromptFormat, completion_only: bool) -> TrainingPair:
+    prompt, completion = prompts.encode(asked, target)
     ids = [*prompt, *completion]
     return TrainingPair(ids, [IGNORED] * len(prompt) + completion if completion_only else ids)
 

@@ -1,0 +1,66 @@
+"""What happens to one task: its failed programs are written again, or the task is solved anew.
+
+Coroutines for the scheduler, as the chains are. Each program is drawn by a key of its own, which names the task and a step
+after those of its chain.
+"""
+
+from __future__ import annotations
+
+from trl_gift.distillation.plan import Job, TeachingSettings
+from trl_gift.sampling.chain import Origin
+from trl_gift.sampling.context import ChainContext
+from trl_gift.sampling.hints import hint_for
+from trl_gift.sampling.records import CodeSample
+from trl_gift.sampling.writers import TeacherSpent
+
+
+async def work(job: Job, settings: TeachingSettings, context: ChainContext, reads_reference: bool = False) -> None:
+    """Works on a task until a program passes, or its turns or what may be spent are over.
+
+    Args:
+        job: The task with its failed programs.
+        settings: What the teacher is asked for.
+        context: Prompts, engine, sandbox and record.
+        reads_reference: Whether the teacher sees the reference of the task.
+    """
+    shown = reads_reference and job.task.reference is not None
+    try:
+        if job.failed:
+            await _repair(job, settings, context, shown)
+        else:
+            await _solve(job, settings, context, shown)
+    except TeacherSpent:  # what is on record stays; the rest was not asked for
+        return
+
+
+async def _repair(job: Job, settings: TeachingSettings, context: ChainContext, reads_reference: bool) -> None:
+    """Rewrites each failed program for some turns; a turn without a program asks for the same one again."""
+    for attempt, failed in enumerate(job.failed):
+        wrong: CodeSample = failed
+        for turn in range(settings.turns):
+            hint = hint_for("repair", job.task, [wrong])
+            if hint is None:  # what is wrong now fails a hidden test alone
+                break
+            origin = Origin(job.task.description, wrong.sample_id, hint=hint, read_reference=reads_reference)
+            number = attempt * settings.turns + turn + 1
+            sample = await _write(job, context, origin, number)
+            if sample is None or sample.passed:
+                return
+            wrong = wrong if sample.code is None else sample
+
+
+async def _solve(job: Job, settings: TeachingSettings, context: ChainContext, reads_reference: bool) -> None:
+    origin = Origin(job.task.description, read_reference=reads_reference)
+    for number in range(1, settings.attempts + 1):
+        sample = await _write(job, context, origin, number)
+        if sample is None or sample.passed:
+            return
+
+
+async def _write(job: Job, context: ChainContext, origin: Origin, number: int) -> CodeSample | None:
+    """The program of one turn, on record; None if the budget or the model's positions do not allow it."""
+    if not context.fits(job.task, origin) or not await context.affords(job.task, number):
+        return None
+    (sample,) = await context.write(job.task, origin, context.steps(job.task) + number - 1)
+    context.record([sample], sample if sample.passed else None)
+    return sample
