@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.trained import make_run
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -76,3 +78,12 @@ def test_a_part_of_the_gpu_benchmark_runs_on_a_cpu(run, tmp_path, part, keys):
     options = "--shape tiny --cpu --prompts 2 --tokens 4 --generate-sizes 4 --workers 1"
     run("gpu.py", "--out", str(tmp_path), *options.split(), "--part", part)
     assert keys <= json.loads((tmp_path / f"{part}.json").read_text()).keys()
+
+
+def test_the_benchmark_of_refinements_compares_with_the_run(run, tmp_path):
+    make_run(tmp_path / "out", peft_config=None, num_generations=4, prompt_tests=1)
+    arguments = ["--repeats", "1", "--tasks", "4", "--refine-steps", "1", "--epochs", "1", "--json"]
+    answer = json.loads(run("refining.py", "--run", str(tmp_path / "out"), *arguments).splitlines()[-1])
+    assert answer["ratios"].keys() == {"plain", "repairs"}
+    assert answer["pairs"] > 0
+    assert all(len(found) == 1 for found in answer["results"].values())

@@ -59,6 +59,7 @@ def test_refined_until_the_visible_tests_pass_or_the_steps_are_used_up(steps, co
     (attempt,) = measure(counting, asked, refine_steps=steps)[0].attempts
     assert (attempt.code, attempt.status) == ("c0", "failed")
     assert [turn.code for turn in attempt.turns] == codes
+    assert {turn.status for turn in attempt.turns} <= {"failed"}, "c2 passes the visible tests alone"
     assert [turn.prompt for turn in attempt.turns] == [f"better than {code}" for code in ["c0", *codes][: len(codes)]]
     assert attempt.refined.code == (codes or ["c0"])[-1]
     assert attempt.refined.turns == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import evaluation, generation, options, perplexity, sampling, texts, training
+from tests.mutants import evaluation, generation, options, perplexity, refining, sampling, texts, training
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -12,5 +12,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *texts.MUTANTS,
     *generation.MUTANTS,
     *evaluation.MUTANTS,
+    *refining.MUTANTS,
     *options.MUTANTS,
 )

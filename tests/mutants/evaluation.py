@@ -61,9 +61,8 @@ MUTANTS = (
     ),
     _attempts(
         name="no_code attempts dropped",
-        old="            attempts.append(_attempt(task, index, completion, extraction, outcome))\n",
-        new="            if isinstance(extraction, NoProgram):\n                continue\n"
-        "            attempts.append(_attempt(task, index, completion, extraction, outcome))\n",
+        old="            else:\n                keep(made)\n",
+        new="            elif made.code is not None:\n                keep(made)\n",
         breaks="a completion without a program does not count as a failure",
         test=f"{_ATTEMPTS}::test_a_completion_without_code_is_a_failed_attempt",
     ),

@@ -263,6 +263,29 @@ LAWS = (
         ),
     ),
     Law(
+        "refinement",
+        "A program is refined only if it fails the visible tests, and their first failure is all that the prompt shows; all tests "
+        "decide about each program. Plain figures do not change. Each refinement has a stream of its own.",
+        "[Personalised Distillation](https://huggingface.co/papers/2310.18628), multi-step inference",
+        (
+            "tests/evaluation/test_refining.py::test_the_hidden_tests_decide_and_are_never_shown",
+            "tests/evaluation/test_refining.py::test_plain_figures_stay_and_those_of_the_procedure_stand_beside_them",
+            "tests/evaluation/test_refining.py::test_each_refinement_has_a_stream_of_its_own_whatever_the_order",
+            "tests/cli/test_refining.py::test_beside_the_plain_figures_and_whatever_the_batch",
+        ),
+    ),
+    Law(
+        "preference pairs",
+        "A pair is a program that passed and one that was executed and failed, of one task. Programs of one step come first, then "
+        "the smallest edit distance. Prompts and tokens are those of the training.",
+        "",
+        (
+            "tests/export/test_pairs.py::test_a_pair_is_absent_only_if_nearer_ones_have_used_up_its_programs",
+            "tests/export/test_exporting.py::test_a_pair_is_a_passing_and_a_failing_program_of_one_task",
+            "tests/export/test_exporting.py::test_in_plain_text_the_tokens_are_those_of_the_training",
+        ),
+    ),
+    Law(
         "options",
         "Every option arrives at its stage with the value that was given.",
         "",

@@ -273,11 +273,12 @@ def attempt_tasks(
             if isinstance(extraction, NoProgram):
                 turns.append(_turn(prompt, _attempt(task, made.index, completion, extraction, None)))
                 break
-            verdict, seen = await Execute(((extraction.code, task.all_tests), (extraction.code, visible)))
+            program = extraction.code
+            verdict, seen = await Execute(((program, task.all_tests), (program, visible)))
             turns.append(_turn(prompt, _attempt(task, made.index, completion, extraction, verdict)))
-            if extraction.code == code and params.temperature == 0:
+            if program == code and params.temperature == 0:
                 break  # the next one would be the same
-            code = extraction.code
+            code = program
         keep(replace(made, turns=tuple(turns)))
 
     def keep(made: Attempt) -> None:
