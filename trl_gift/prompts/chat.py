@@ -114,7 +114,7 @@ class ChatPrompts:
         signature = self.pinned.signature(task)
         question = ask_to_write(signature, description, self.pinned.examples(task), task.language, task.opening)
         if hint is not None:
-            question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{_fenced(hint_text(hint), task.language)}"
+            question = f"{question}\n\n{HINT_TITLES[hint.kind]}\n\n{fenced(hint_text(hint), task.language)}"
         if signature is not None and self.open_answer:
             text = f"{self._text(question)}{_opening(signature)}"
             return self._border.prompt(text, BODY_BEGINNINGS, (_CLOSING, *self.stop))
@@ -152,8 +152,8 @@ class ChatPrompts:
         code = found.code
         if code is None:
             return NoProgram(found.kind, found.reason)
-        thought = parts.thought if self.keep_thoughts and parts.thought else self._no_thought
-        target = f"{thought}{_fenced(code, task.language)}"
+        thought = parts.thought if self.keep_thoughts and parts.thought else self.no_thought
+        target = f"{thought}{fenced(code, task.language)}"
         return Extraction(code, target, verbatim=target == completion)
 
     def _extract_opened(self, task: Task, signature: str, completion: str) -> Extraction | NoProgram:
@@ -188,15 +188,21 @@ class ChatPrompts:
         if signature is not None and self.open_answer:
             body = target_of_opened(task, code, signature)
             return None if body is None else f"{body}{_CLOSING}"
-        return f"{self._no_thought}{_fenced(target_of_chat(task, code, signature), task.language)}"
+        return f"{self.no_thought}{fenced(target_of_chat(task, code, signature), task.language)}"
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)
         return before, [*after, self._turn_end]
 
     @property
-    def _no_thought(self) -> str:
+    def no_thought(self) -> str:
+        """What an answer without a thought begins with: the end of a thought that the template has opened, or nothing."""
         return _NO_THOUGHT if self._opens_thought else ""
+
+    def answer(self, completion: str) -> str | None:
+        """A completion without its thoughts; None if the last one does not end."""
+        parts = thoughts.split(completion, self._opens_thought)
+        return None if parts is None else parts.answer
 
     def _text(self, question: str, turns: Sequence[tuple[str, str]] = ()) -> str:
         """The prompt as text, up to where the model's own text begins.
@@ -252,7 +258,7 @@ def ask_to_write(
     if opening:
         return (
             f"Write the {title} function that begins as shown and solves the following task. Answer with one fenced code block "
-            f"that holds the whole function, without a main program.\n\n{_fenced(opening, language)}\n\n"
+            f"that holds the whole function, without a main program.\n\n{fenced(opening, language)}\n\n"
             f"{with_examples(description, examples)}"
         )
     if signature is None:
@@ -263,7 +269,7 @@ def ask_to_write(
     kind = "class" if codetext.opens_class(signature) else "function"
     return (
         f"Complete the following {title} {kind}. Answer with one fenced code block that holds the whole {kind}."
-        f"\n\n{_fenced(write_text(signature, description, examples).rstrip())}"
+        f"\n\n{fenced(write_text(signature, description, examples).rstrip())}"
     )
 
 
@@ -271,7 +277,7 @@ def _ask_to_read(code: str, language: str) -> str:
     shown = codetext.strip_docstrings(code) if language == "python" else code
     return (
         f"Describe what the following {naming(language).title} code does, precisely enough that another programmer could "
-        f"write it again from your description alone. Do not write any code.\n\n{_fenced(shown, language)}"
+        f"write it again from your description alone. Do not write any code.\n\n{fenced(shown, language)}"
     )
 
 
@@ -280,7 +286,8 @@ def _opening(signature: str) -> str:
     return f"```python\n{signature.rstrip()}\n"
 
 
-def _fenced(code: str, language: str = "python") -> str:
+def fenced(code: str, language: str = "python") -> str:
+    """A program in a fenced block of its language."""
     # A longer fence where the code holds one, as CommonMark has it.
     longest = max((len(found) for found in _BACKTICKS.findall(code)), default=0)
     fence = "`" * max(3, longest + 1)
