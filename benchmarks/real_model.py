@@ -167,7 +167,7 @@ def run(
             model, args, tasks, peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
         )
         if arm == "references":
-            pairs = training_pairs(trainer.tasks, [], trainer.prompts, args.max_length, True)
+            pairs = training_pairs(trainer.tasks, [], args.targets(trainer.prompts), args.max_length, True)
             trainer.train_round(1, pairs, None)
             figures = {"pairs": len(pairs.pairs), "tokens": 0}
         else:

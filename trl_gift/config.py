@@ -38,6 +38,7 @@ from trl_gift.sandbox import Limits
 from trl_gift.tasks.decontamination import CleaningSettings
 from trl_gift.training.selection import SelectionSettings
 from trl_gift.training.sft_fields import SFT_FIELDS, check_sft_fields
+from trl_gift.training.targets import Targets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -349,6 +350,14 @@ class GiFTConfig(SFTConfig):
     train_on_references: Annotated[bool, Stage("Training")] = True
     """Train on each task's reference solution once, besides the selected programs."""
 
+    target_format: Literal["code", "edits"] = "code"
+    """What a model learns to write: whole programs ('code'), or programs as edits each of whose states lints clean ('edits',
+    LintSeq). Edits have a token of their own, which is added to the tokenizer and to the model. Python only."""
+
+    num_edit_sequences: Annotated[int, Bounds(low=1)] = 1
+    """With target_format='edits', the number of edit sequences that are learned for each draw of a program and for each
+    reference."""
+
     train_on_thinking: bool = False
     """Include the <think>...</think> before a sampled program in the training target and in the perplexity."""
 
@@ -485,6 +494,7 @@ class GiFTConfig(SFTConfig):
 
     def _check_training(self) -> None:
         self._check_best_metric()
+        self._check_target_format()
         if self.loss_weighting == "example" and self.per_device_train_batch_size != 1:
             raise ConfigError(
                 f"loss_weighting='example' with per_device_train_batch_size={self.per_device_train_batch_size}: the loss of "
@@ -505,6 +515,17 @@ class GiFTConfig(SFTConfig):
                 raise ConfigError(
                     f"{name}={getattr(self, name)!r} needs push_samples=True; set it, or leave this out."
                 )
+
+    def _check_target_format(self) -> None:
+        if self.target_format == "code" and self.num_edit_sequences != 1:
+            raise ConfigError(
+                f"num_edit_sequences={self.num_edit_sequences} needs target_format='edits'; set it, or leave this out."
+            )
+        if self.target_format == "edits" and self.train_on_thinking:
+            raise ConfigError(
+                "train_on_thinking=True with target_format='edits': a program that is written anew as edits has no thought; leave one "
+                "of them out."
+            )
 
     def _check_best_metric(self) -> None:
         """Transformers would miss the metric only once a round is sampled, at the first evaluation within its training."""
@@ -817,6 +838,15 @@ class GiFTConfig(SFTConfig):
             seed=self.sampling_seed,
             round=round_index,
         )
+
+    def targets(self, prompts: PromptFormat) -> Targets:
+        """What is learned for a program.
+
+        Args:
+            prompts: The prompts of the model.
+        """
+        edits = self.num_edit_sequences if self.target_format == "edits" else 0
+        return Targets(prompts, edits, self.sampling_seed)
 
     def evaluation_settings(self) -> EvaluationSettings:
         """The options of the evaluation stage."""

@@ -42,6 +42,7 @@ from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
 from trl_gift.generation import choose_engine, default_dtype, end_ids
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
+from trl_gift.lintseq import check_language
 from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
 from trl_gift.report import report_of
 from trl_gift.run.ending import best_round, run_text, unmeasured_line
@@ -90,7 +91,8 @@ from trl_gift.training.checks import (
     check_vocabulary,
     load_config,
 )
-from trl_gift.training.modalities import freeze_other_modalities, load_tokenizer, text_tokenizer
+from trl_gift.training.edits import add_edit_row, add_edit_token, ready_for_fused_loss, training_edit_token
+from trl_gift.training.modalities import freeze_other_modalities, load_to_train, load_tokenizer, text_tokenizer
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
 from trl_gift.training.rounds import RoundCheckpoint, RoundTrainer, check_sharded, end_checkpoint
@@ -228,6 +230,14 @@ class GiFTTrainer(RoundTrainer):
         set_seed(args.seed)
         peft_config = without_fused(peft_config, _model_type(model, args))
         # SFTTrainer wants data at construction; each round brings its own in this same pre-tokenised form.
+        init_kwargs = args.model_init_kwargs
+        if args.target_format == "edits":
+            given = model
+            model, peft_config = _with_edits(
+                model, processing_class, args, self.tasks, quantization_config, peft_config
+            )
+            if model is not given:  # then these have been used
+                quantization_config = args.model_init_kwargs = None
         placeholder = Dataset.from_dict({"input_ids": [[0, 0]], "labels": [[-100, 0]]})
         with no_dataset_bars():
             super().__init__(
@@ -241,6 +251,8 @@ class GiFTTrainer(RoundTrainer):
                 peft_config=peft_config,
                 **others,
             )
+        args.model_init_kwargs = init_kwargs
+        ready_for_fused_loss(self.model)
         if args.loss_weighting == "example":
             # Then transformers does not count the tokens of a step: the loss is a mean over those of each batch of one.
             self.model_accepts_loss_kwargs = False
@@ -980,8 +992,8 @@ class GiFTTrainer(RoundTrainer):
         if self.rollouts.is_main:
             references = self.args.train_on_references
             taught = [SelectedSample(lesson.sample, 1.0, 1) for lesson in self._lessons(round_index)]
-            learned = [*selected, *taught]
-            failing = failing_targets(self.tasks, learned, self.prompts, self.rollouts.sandbox, references)
+            targets = self.args.targets(self.prompts)
+            failing = failing_targets(self.tasks, [*selected, *taught], targets, self.rollouts.sandbox, references)
         self._write(name, {"failing": [[*target, reason] for target, reason in failing.items()]})
         if failing:
             self.say(
@@ -996,7 +1008,7 @@ class GiFTTrainer(RoundTrainer):
         return training_pairs(
             self.tasks,
             selected,
-            self.prompts,
+            args.targets(self.prompts),
             args.max_length,
             args.train_on_references,
             completion_only=args.completion_only_loss is not False,
@@ -1099,6 +1111,30 @@ def _model_type(model: Any, args: GiFTConfig) -> str:
     options = args.model_init_kwargs or {}
     trusts = bool(options.get("trust_remote_code", args.trust_remote_code))
     return str(load_config(model, options.get("revision"), trusts).model_type)
+
+
+def _with_edits(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    args: GiFTConfig,
+    tasks: Sequence[Task],
+    quantization_config: BitsAndBytesConfig | None,
+    peft_config: PeftConfig | None,
+) -> tuple[Any, PeftConfig | None]:
+    """The model and the adapter with the token of edits, which the tokenizer gets; unchanged where the tokenizer had it."""
+    for language in sorted({task.language for task in tasks}):
+        check_language(language)
+    if not add_edit_token(tokenizer):
+        return model, peft_config
+    if isinstance(model, str):
+        options = dict(args.model_init_kwargs or {})
+        if quantization_config is not None:
+            options["quantization_config"] = quantization_config
+        model = load_to_train(
+            model, options, args.trust_remote_code, bool(args.use_cpu), args.distributed_state.distributed_type != "NO"
+        )
+    add_edit_row(model, tokenizer)
+    return model, training_edit_token(peft_config, model, tokenizer)
 
 
 def _make_output_dir(args: GiFTConfig) -> None:

@@ -14,7 +14,7 @@ from trl_gift.prompts import BasePrompts, ChatPrompts, Extraction
 from trl_gift.sandbox import AssertTests, Case, LocalSandbox, Status, StdioTests
 from trl_gift.tasks import Task
 from trl_gift.training.selection import SelectedSample
-from trl_gift.training.targets import failing_targets
+from trl_gift.training.targets import Targets, failing_targets
 
 KINDS = ("base", "opened", "closed")
 PASSES, UNFIT, NONE = "passes", "unfit", "none"
@@ -280,7 +280,7 @@ def test_the_references_pass(tasks, sandbox):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_target_passes_or_is_reported(kind, prompts, tasks, sandbox):
-    failing = failing_targets(tasks, [], prompts[kind], sandbox, train_on_references=True)
+    failing = failing_targets(tasks, [], Targets(prompts[kind]), sandbox, train_on_references=True)
     found = {}
     for task in tasks:
         target = prompts[kind].target(task, task.reference)
@@ -328,13 +328,13 @@ def test_selected_samples_run_only_where_their_target_gives_another_program(prom
     ]
     for status, expected in ((Status.FAILED, {("t", other)}), (Status.PASSED, set()), (Status.INFRASTRUCTURE, set())):
         sandbox = InstantSandbox(lambda program, tests, status=status: status)
-        assert set(failing_targets([TASK], drawn, prompts["base"], sandbox, True)) == expected
+        assert set(failing_targets([TASK], drawn, Targets(prompts["base"]), sandbox, True)) == expected
         assert [program for program, _ in sandbox.submitted] == [f"{TASK.signature}\n{other}"]
 
 
 def test_a_target_that_gives_no_program_is_reported_without_a_run(prompts):
     sandbox = InstantSandbox()
-    found = failing_targets([TASK], [selected(CODE, "\n")], prompts["base"], sandbox, False)
+    found = failing_targets([TASK], [selected(CODE, "\n")], Targets(prompts["base"]), sandbox, False)
     assert found == {("t", "\n"): "the completion holds no statement of the function"}
     assert sandbox.submitted == []
 
@@ -342,5 +342,5 @@ def test_a_target_that_gives_no_program_is_reported_without_a_run(prompts):
 def test_hidden_tests_count_too(prompts, sandbox):
     task = replace(TASK, reference=CODE, hidden_tests=AssertTests("assert solve([1, 2]) == 3", "solve"))
     drawn = [selected(CODE, "    return xs[0]")]
-    (failed,) = failing_targets([task], drawn, prompts["base"], sandbox, True)
+    (failed,) = failing_targets([task], drawn, Targets(prompts["base"]), sandbox, True)
     assert failed == ("t", "    return xs[0]")

@@ -11,7 +11,10 @@ has opened it. Programs and descriptions are looked for in the answer alone.
 Not covered: other marks of thoughts than `<think>`. A tokenizer that treats these marks as special tokens, which decoding
 drops, is refused.
 
-Public module: `thoughts` (a thought before an answer).
+A model that has learned to write edits (`trl_gift.lintseq`) has their token in its tokenizer. Its prompts are those of its kind,
+and an answer that begins with the token is resolved to its program.
+
+Public modules: `thoughts` (a thought before an answer), `edits` (answers in the form of edits).
 
 Source: GiFT (arXiv 2502.11466), section 3 and appendix; the wordings are ours. Departure: the number of in-context
 examples for reading is an option (`num_description_examples`), because a model that was trained to read needs none.
@@ -20,6 +23,7 @@ examples for reading is an option (`num_description_examples`), because a model 
 from trl_gift.prompts.base import BasePrompts
 from trl_gift.prompts.chat import ChatPrompts, ask_to_write, fenced, find_in_answer, quoted
 from trl_gift.prompts.choosing import prompt_format
+from trl_gift.prompts.edits import EditPrompts
 from trl_gift.prompts.examples import load_examples
 from trl_gift.prompts.fingerprint import prompts_fingerprint
 from trl_gift.prompts.pinned import Pinned
@@ -31,6 +35,7 @@ __all__ = [
     "BasePrompts",
     "ChatPrompts",
     "Conversation",
+    "EditPrompts",
     "Example",
     "Extraction",
     "Hint",
@@ -40,6 +45,7 @@ __all__ = [
     "PromptFormat",
     "ask_to_write",
     "clean_description",
+    "edits",
     "fenced",
     "find_in_answer",
     "load_examples",

@@ -67,6 +67,15 @@ class BasePrompts:
     def convention(self) -> str:
         return f"prompts for base models, {self.pinned}"
 
+    @property
+    def no_thought(self) -> str:
+        """What a completion without a thought begins with: nothing."""
+        return ""
+
+    def answer(self, completion: str) -> str | None:
+        """A completion without its thoughts, of which a base model has none."""
+        return completion
+
     def write(self, task: Task, description: str, hint: Hint | None = None) -> Prompt:
         if hint is not None and hint.code is not None:
             return self.refine(task, description, hint.code, hint.text)

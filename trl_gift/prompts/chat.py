@@ -140,7 +140,7 @@ class ChatPrompts:
         signature = self.pinned.signature(task)
         opened = _opening(signature) if signature is not None and self.open_answer else ""
         turns = self._template.turns(self._messages(self._question(task, description)))
-        return Conversation(tuple(turns), opened, self._no_thought)
+        return Conversation(tuple(turns), opened, self.no_thought)
 
     def read(self, task: Task, code: str, examples: Sequence[Example] = ()) -> Prompt:
         # As turns of the conversation, examples show what an answer is: a small model alone with the question writes code.
@@ -169,7 +169,7 @@ class ChatPrompts:
         code = found.code
         if code is None:
             return NoProgram(found.kind, found.reason)
-        thought = parts.thought if self.keep_thoughts and parts.thought else self._no_thought
+        thought = parts.thought if self.keep_thoughts and parts.thought else self.no_thought
         target = f"{thought}{fenced(code, task.language)}"
         return Extraction(code, target, verbatim=target == completion)
 
@@ -205,15 +205,21 @@ class ChatPrompts:
         if signature is not None and self.open_answer:
             body = target_of_opened(task, code, signature)
             return None if body is None else f"{body}{_CLOSING}"
-        return f"{self._no_thought}{fenced(target_of_chat(task, code, signature), task.language)}"
+        return f"{self.no_thought}{fenced(target_of_chat(task, code, signature), task.language)}"
 
     def encode(self, prompt: Prompt, target: str) -> tuple[list[int], list[int]]:
         before, after = self._border.split(prompt, target)
         return before, [*after, self._turn_end]
 
     @property
-    def _no_thought(self) -> str:
+    def no_thought(self) -> str:
+        """What an answer without a thought begins with: the end of a thought that the template has opened, or nothing."""
         return _NO_THOUGHT if self._opens_thought else ""
+
+    def answer(self, completion: str) -> str | None:
+        """A completion without its thoughts; None if the last one does not end."""
+        parts = thoughts.split(completion, self._opens_thought)
+        return None if parts is None else parts.answer
 
     def _text(self, question: str, turns: Sequence[tuple[str, str]] = ()) -> str:
         """The prompt as text, up to where the model's own text begins.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trl_gift.errors import ConfigError
 from trl_gift.prompts.base import BasePrompts
 from trl_gift.prompts.chat import ChatPrompts
+from trl_gift.prompts.edits import EditPrompts, writes_edits
 from trl_gift.prompts.pinned import Pinned
 from trl_gift.prompts.protocol import PromptFormat
 from trl_gift.prompts.templates import find_template, turn_end
@@ -39,7 +40,7 @@ def prompt_format(
     rename_entry_point: bool = False,
     date: datetime.date | None = None,
 ) -> PromptFormat:
-    """The prompts for a model.
+    """The prompts for a model; those of edits if its tokenizer has the token of edits.
 
     Args:
         tokenizer: The model's tokenizer.
@@ -75,7 +76,7 @@ def prompt_format(
     if kind != "base" and tokenizer.chat_template:
         end = turn_end(find_template(tokenizer, template_kwargs or {}, date, system_prompt), system_prompt)
         if end in (end_ids if end_ids is not None else {end_token(tokenizer)}):
-            return ChatPrompts(
+            chat = ChatPrompts(
                 tokenizer,
                 system_prompt,
                 template_kwargs or {},
@@ -86,6 +87,7 @@ def prompt_format(
                 rename_entry_point,
                 date,
             )
+            return EditPrompts(chat) if writes_edits(tokenizer) else chat
         name = tokenizer.convert_ids_to_tokens(end)
         if kind == "auto":
             logger.warning(
@@ -109,4 +111,5 @@ def prompt_format(
                 f"{option}={value!r} needs a chat model, and {tokenizer.name_or_path!r} is prompted as a base model; "
                 "leave the option out, or use prompt_format='chat' with the eos_token of its chat template."
             )
-    return BasePrompts(tokenizer, stop, pinned)
+    base = BasePrompts(tokenizer, stop, pinned)
+    return EditPrompts(base) if writes_edits(tokenizer) else base

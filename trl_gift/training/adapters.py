@@ -120,7 +120,7 @@ class Vocabulary:
         revision: Of the adapter on the Hub.
 
     Attributes:
-        size: Rows of these layers in the adapter; None if it does not hold any of them.
+        size: Rows that the adapter needs of these layers; None if it changes none of them.
     """
 
     def __init__(self, adapter: str, model: Any, revision: str | None = None) -> None:
@@ -130,20 +130,25 @@ class Vocabulary:
         self._model = model
         self._is_untied = False
         self._layers = [named[id(layer)] for layer in (model.get_input_embeddings(), model.get_output_embeddings())]
-        self.size: int | None = next(filter(None, map(self._rows, weights.items())), None)
+        held = next(filter(None, map(self._rows, weights.items())), None)
+        self._holds_layers = held is not None
+        added = _added_rows(read_adapter(adapter, revision))
+        self.size: int | None = held or added
 
     def fit(self) -> None:
-        """Gives the base as many rows as the adapter has: it was trained with a resized vocabulary."""
-        if self.size not in (None, self._model.get_input_embeddings().weight.shape[0]):
+        """Gives the base as many rows as the adapter needs: it was trained with a resized vocabulary."""
+        rows = self._model.get_input_embeddings().weight.shape[0]
+        if self.size is not None and (self.size > rows or (self._holds_layers and self.size != rows)):
             self._model.resize_token_embeddings(self.size, mean_resizing=False)
 
     def untie(self) -> None:
         """Gives the output layer weights of its own if they are those of the embedding and the adapter changes one of them.
 
-        Merged into shared weights, what is meant for one layer would change both.
+        Merged into shared weights, what is meant for one layer would change both. Single tokens that an adapter trains are meant
+        for both.
         """
         head, embedding = self._model.get_output_embeddings(), self._model.get_input_embeddings()
-        if self.size is not None and head.weight is embedding.weight:
+        if self._holds_layers and head.weight is embedding.weight:
             head.weight = torch.nn.Parameter(head.weight.detach().clone())
             self._say_tied(False)
             self._is_untied = True
@@ -168,3 +173,10 @@ class Vocabulary:
             if key.endswith(f".{layer}.lora_embedding_A"):
                 return int(weight.shape[1])
         return None
+
+
+def _added_rows(settings: Any) -> int | None:
+    """Rows that a layer needs for the single tokens that an adapter trains; None if it trains none."""
+    indices = settings.trainable_token_indices if isinstance(settings, LoraConfig) else None
+    lists = indices.values() if isinstance(indices, dict) else [indices or ()]
+    return max((place + 1 for places in lists for place in places), default=None)

@@ -20,6 +20,8 @@ from transformers import AutoConfig
 
 from trl_gift.common.files import whole_file
 from trl_gift.errors import ConfigError
+from trl_gift.lintseq import DIFF_TOKEN
+from trl_gift.prompts.edits import writes_edits
 from trl_gift.training.adapters import Vocabulary, adapter_tokenizer, check_adapter_folder, read_adapter
 from trl_gift.training.modalities import auto_class
 
@@ -89,7 +91,8 @@ def merge_adapter(
     vocabulary.fit()
     vocabulary.untie()
     adapted = PeftModel.from_pretrained(model, adapter).eval()
-    ids = torch.tensor([tokenizer(_PROBE)["input_ids"]]).clamp(max=model.get_input_embeddings().weight.shape[0] - 1)
+    probe = f"{_PROBE}{DIFF_TOKEN}" if writes_edits(tokenizer) else _PROBE
+    ids = torch.tensor([tokenizer(probe)["input_ids"]]).clamp(max=model.get_input_embeddings().weight.shape[0] - 1)
     wanted = _logits(adapted, ids)
     merged = adapted.merge_and_unload(safe_merge=True)
     vocabulary.tie()

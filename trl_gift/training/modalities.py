@@ -7,6 +7,7 @@ are neither used nor trained.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from peft import PeftModel
@@ -19,6 +20,7 @@ from transformers import (
 )
 
 from trl_gift.errors import ConfigError
+from trl_gift.training.checks import load_config
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -69,6 +71,26 @@ def load_tokenizer(name: str, revision: str | None = None, trust_remote_code: bo
             "processing_class."
         ) from error
     return text_tokenizer(loaded)
+
+
+def load_to_train(
+    name: str, options: Mapping[str, Any], trust_remote_code: bool, on_cpu: bool, parallel: bool
+) -> PreTrainedModel:
+    """Loads a model as TRL would, for what has to be done to it before there is an adapter.
+
+    Args:
+        name: A folder, or a name on the Hub.
+        options: The arguments of `from_pretrained`.
+        trust_remote_code: Whether code of the repository may run, if the options do not say.
+        on_cpu: Whether the training is on the CPU.
+        parallel: Whether several processes train, each on a device of its own.
+    """
+    given = {"trust_remote_code": trust_remote_code, "device_map": None if on_cpu else "auto", **options}
+    if parallel:
+        given["device_map"] = None
+    config = load_config(name, given.get("revision"), bool(given["trust_remote_code"]))
+    model: PreTrainedModel = auto_class(config).from_pretrained(name, **given)
+    return model
 
 
 def freeze_other_modalities(model: PreTrainedModel) -> int:

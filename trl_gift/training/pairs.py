@@ -15,7 +15,7 @@ from trl_gift.distillation import Lesson
 from trl_gift.prompts import Prompt, PromptFormat
 from trl_gift.tasks import Task
 from trl_gift.training.selection import SelectedSample
-from trl_gift.training.targets import Target
+from trl_gift.training.targets import Target, Targets
 
 IGNORED = -100
 """The label that the loss leaves out, as in PyTorch and transformers."""
@@ -60,7 +60,7 @@ class TrainingPairs:
 def training_pairs(
     tasks: Sequence[Task],
     selected: Iterable[SelectedSample],
-    prompts: PromptFormat,
+    targets: Targets,
     max_length: int | None,
     train_on_references: bool,
     completion_only: bool = True,
@@ -69,10 +69,12 @@ def training_pairs(
 ) -> TrainingPairs:
     """The pairs of a round: each reference once, each selected sample as often as it was drawn, each lesson once.
 
+    Edits multiply both: every draw of a program gives as many pairs as it has edit sequences.
+
     Args:
         tasks: The tasks of the run.
         selected: The selected samples, in order.
-        prompts: The prompts of the model.
+        targets: What is learned for a program.
         max_length: The most tokens of a pair; None for any number.
         train_on_references: Whether the tasks' references are learned, too.
         completion_only: Whether only the completion and the end token are learned, and not the prompt.
@@ -81,43 +83,41 @@ def training_pairs(
     """
     by_id: Mapping[str, Task] = {task.task_id: task for task in tasks}
     pairs: list[TrainingPair] = []
-    too_long = num_unfit = num_references = 0
+    too_long = num_unfit = 0
+
+    def add(task: Task, texts: Sequence[str], wanted: int, asked: Prompt) -> None:
+        nonlocal too_long, num_unfit
+        num_unfit += wanted - len(texts)
+        made: dict[str, TrainingPair] = {}
+        for text in texts:
+            if (task.task_id, text) in unfit:
+                num_unfit += 1
+                continue
+            if text not in made:
+                made[text] = _pair(asked, text, targets.prompts, completion_only)
+            if _fits(made[text], max_length):
+                pairs.append(made[text])
+            else:
+                too_long += 1
+
+    def own(task: Task) -> Prompt:
+        return targets.prompts.write(task, task.description)
+
+    each = targets.num_edit_sequences or 1
     for task in tasks if train_on_references else ():
-        if task.reference is None:
-            continue
-        target = prompts.target(task, task.reference)
-        if target is None or (task.task_id, target) in unfit:
-            num_unfit += 1
-            continue
-        pair = make_pair(task, target, prompts, completion_only)
-        if _fits(pair, max_length):
-            pairs.append(pair)
-            num_references += 1
-        else:
-            too_long += 1
+        if task.reference is not None:
+            add(task, targets.of_reference(task), each, own(task))
+    num_references = len(pairs)
     for item in selected:
         # Samples of tasks that are no longer in the dataset stay on record but are not trained on.
-        if item.count == 0 or item.sample.task_id not in by_id or item.sample.target is None:
-            continue
-        if (item.sample.task_id, item.sample.target) in unfit:
-            num_unfit += item.count
-            continue
-        pair = make_pair(by_id[item.sample.task_id], item.sample.target, prompts, completion_only)
-        if _fits(pair, max_length):
-            pairs.extend([pair] * item.count)
-        else:
-            too_long += item.count
+        if item.count and item.sample.task_id in by_id and item.sample.target is not None:
+            task = by_id[item.sample.task_id]
+            add(task, targets.of_sample(task, item), item.count * each, own(task))
     num_selected = len(pairs) - num_references
     for lesson in lessons:
-        task_id, target = lesson.sample.task_id, lesson.sample.target
-        if target is None or (task_id, target) in unfit:
-            num_unfit += 1
-            continue
-        pair = _pair(lesson.prompt(by_id[task_id], prompts), target, prompts, completion_only)
-        if _fits(pair, max_length):
-            pairs.append(pair)
-        else:
-            too_long += 1
+        task = by_id[lesson.sample.task_id]
+        texts = targets.of_sample(task, SelectedSample(lesson.sample, 1.0, 1))
+        add(task, texts, each, lesson.prompt(task, targets.prompts))
     num_lessons = len(pairs) - num_references - num_selected
     return TrainingPairs(pairs, num_references, num_selected, too_long, num_unfit, num_lessons)
 

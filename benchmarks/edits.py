@@ -1,0 +1,201 @@
+"""Training on edits (LintSeq) against training on whole programs, at equal optimizer steps, in pairs over seeds.
+
+    python benchmarks/edits.py --seeds 5
+
+Both arms start from the playground's model, which was trained on whole programs, and train all its weights on the same pairs of a
+description and a program, drawn from the part of the playground that no task is from. One arm writes each program as it is, the
+other as one edit sequence, whose token and headers it has to learn. Then both sample programs for the tasks of the split "test".
+Prints pass@1 and pass@10 of the sampled programs, pass@1 of the greedy one, and the number of distinct programs among the samples
+of a task (all, and passing ones); for each the mean of the arms, and the mean difference with its 95 % t-interval over the
+seeds. With `--json` the last line is one JSON object whose `ratios` maps names to numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from learning import interval
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from trl_gift import Task, codetext
+from trl_gift.common.randomness import stream_key
+from trl_gift.evaluation import Evaluation, EvaluationSettings, attempt_tasks
+from trl_gift.generation.compact import CompactEngine
+from trl_gift.lintseq import sample_edit_sequences, to_text
+from trl_gift.playground import model_path, playground_tasks
+from trl_gift.playground.world import (
+    WORDING_PROBABILITY,
+    describe,
+    sample_idiom,
+    sample_intention,
+    signature,
+    split_of,
+    write_code,
+)
+from trl_gift.prompts import prompt_format
+from trl_gift.prompts.edits import MALFORMED_EDITS, EditPrompts, is_edit_text
+from trl_gift.sandbox import Limits, LocalSandbox
+from trl_gift.training.edits import add_edit_row, add_edit_token
+from trl_gift.training.pairs import IGNORED, TrainingPair, make_pair
+
+ARMS = ("programs", "edits")
+WARM_UP = 20
+POOLED = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5, help="2 to 10")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=300, help="optimizer steps of each arm")
+    parser.add_argument("--batch", type=int, default=32, help="programs of a step")
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--tasks", type=int, default=200, help="tasks to measure on, at most 400")
+    parser.add_argument("--samples", type=int, default=10, help="sampled programs of each task, at least 10")
+    parser.add_argument("--max-tokens", type=int, default=320, help="longest completion")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--verbose", action="store_true", help="print the loss of every 20th step")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if not 2 <= options.seeds <= 10:
+        parser.error(f"--seeds {options.seeds}: an interval needs 2 to 10 seeds")
+    if options.samples < 10:
+        parser.error(f"--samples {options.samples}: pass@10 needs at least 10")
+    torch.set_num_threads(options.threads)
+    tasks = playground_tasks("test", options.tasks)
+    results: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        for arm in ARMS:
+            found = run(arm, seed, tasks, options)
+            results[arm].append(found)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            print(f"seed {seed}, {arm}: {shown}", flush=True)
+    ratios = report(results)
+    if options.json:
+        print(json.dumps({"seeds": options.seeds, "steps": options.steps, "arms": results, "ratios": ratios}))
+
+
+def run(arm: str, seed: int, tasks: Sequence[Task], options: argparse.Namespace) -> dict[str, float]:
+    """Trains one arm and measures it."""
+    tokenizer = AutoTokenizer.from_pretrained(model_path())
+    model = AutoModelForCausalLM.from_pretrained(model_path())
+    if arm == "edits":
+        add_edit_token(tokenizer)
+        add_edit_row(model, tokenizer)
+    prompts = prompt_format(tokenizer)
+    started = time.process_time()
+    tokens = train(model, pairs(arm, seed, prompts), int(tokenizer.pad_token_id or 0), options)
+    seconds = time.process_time() - started
+    settings = EvaluationSettings(options.max_tokens, options.samples, (1, 10), 1.0, seed)
+    with LocalSandbox(num_workers=1, limits=Limits(cpu_s=5, wall_s=60)) as sandbox:
+        engine = CompactEngine(model.eval(), tokenizer)
+        measured = attempt_tasks(tasks, engine, sandbox, prompts, settings)
+    return {**figures(measured), "trained tokens": tokens, "training seconds": seconds}
+
+
+def practice(seed: int) -> Iterator[Task]:
+    """Tasks without tests, each with its program, from the part of the playground that no task of a split is from."""
+    rng = random.Random(f"edits {seed}")
+    while True:
+        intention = sample_intention(rng)
+        if split_of(intention) != "practice":
+            continue
+        wording = rng.choices(range(len(WORDING_PROBABILITY)), WORDING_PROBABILITY)[0]
+        code = write_code(intention, sample_idiom(rng, wording))
+        yield Task("practice", describe(intention, wording), None, signature(intention), code)
+
+
+def pairs(arm: str, seed: int, prompts: object) -> Iterator[TrainingPair]:
+    """The examples of an arm, in the same order for both arms."""
+    for number, task in enumerate(practice(seed)):
+        if isinstance(prompts, EditPrompts):
+            code = prompts.program(task, str(task.reference))
+            (sequence,) = sample_edit_sequences(code, 1, seed=stream_key("edits", seed, number))
+            yield make_pair(task, prompts.edit_target(to_text(sequence)), prompts)
+        else:
+            yield make_pair(task, str(prompts.target(task, str(task.reference))), prompts)
+
+
+def train(model: torch.nn.Module, examples: Iterator[TrainingPair], pad: int, options: argparse.Namespace) -> int:
+    """Trains all weights, with a linear decay of the learning rate; returns the number of tokens that were learned."""
+    optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    model.train()
+    learned = 0
+    order = random.Random(0)
+    batches: list[list[TrainingPair]] = []
+    for step in range(options.steps):
+        rate = min((step + 1) / WARM_UP, (options.steps - step) / max(options.steps - WARM_UP, 1))
+        for group in optimizer.param_groups:
+            group["lr"] = options.learning_rate * rate
+        if not batches:
+            # Batches of similar lengths need little padding.
+            pool = sorted(
+                (next(examples) for _ in range(POOLED * options.batch)), key=lambda pair: len(pair.input_ids)
+            )
+            batches = [pool[start : start + options.batch] for start in range(0, len(pool), options.batch)]
+            order.shuffle(batches)
+        batch = batches.pop()
+        longest = max(len(pair.input_ids) for pair in batch)
+        ids = torch.tensor([pair.input_ids + [pad] * (longest - len(pair.input_ids)) for pair in batch])
+        labels = torch.tensor([pair.labels + [IGNORED] * (longest - len(pair.labels)) for pair in batch])
+        # Padding is on the right, so that no token attends to it.
+        loss = model(input_ids=ids, labels=labels, use_cache=False).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        learned += int((labels != IGNORED).sum())
+        if options.verbose and (step + 1) % 20 == 0:
+            print(f"  step {step + 1}: loss {loss.item():.3f}", flush=True)
+    return learned
+
+
+def figures(measured: Evaluation) -> dict[str, float]:
+    """What is reported of one arm and seed."""
+    metrics = measured.metrics()
+    sampled = [attempt for attempt in measured.attempts if attempt.index >= 0]
+    programs: dict[str, set[str]] = {attempt.task_id: set() for attempt in sampled}
+    passing: dict[str, set[str]] = {attempt.task_id: set() for attempt in sampled}
+    for attempt in sampled:
+        if attempt.code is not None:
+            normal = codetext.normalise(attempt.code)
+            programs[attempt.task_id].add(normal)
+            if attempt.passed:
+                passing[attempt.task_id].add(normal)
+    edits = [attempt for attempt in sampled if is_edit_text(attempt.completion)]
+    return {
+        "pass@1": metrics["sampled_pass@1"],
+        "pass@10": metrics["sampled_pass@10"],
+        "greedy pass@1": metrics["pass@1"],
+        "distinct programs": sum(map(len, programs.values())) / len(programs),
+        "distinct passing programs": sum(map(len, passing.values())) / len(passing),
+        "answers in edits": len(edits) / len(sampled),
+        MALFORMED_EDITS: sum(attempt.code is None for attempt in edits) / len(sampled),
+        "tokens of a sample": sum(attempt.tokens for attempt in sampled) / len(sampled),
+    }
+
+
+def report(results: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+    """Prints means and paired differences; returns edits / programs of each figure."""
+    count = len(results["edits"])
+    print(f"\nmean over {count} seeds: programs, edits; difference of edits to programs [95 %]")
+    ratios = {}
+    for name in results["edits"][0]:
+        values = {arm: [found[name] for found in items] for arm, items in results.items()}
+        means = {arm: sum(numbers) / count for arm, numbers in values.items()}
+        mean, half = interval([a - b for a, b in zip(values["edits"], values["programs"], strict=True)])
+        print(
+            f"  {name:<26} {means['programs']:10.3f} {means['edits']:10.3f}   {mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
+        )
+        if means["programs"]:
+            ratios[f"{name}, edits/programs"] = means["edits"] / means["programs"]
+    return ratios
+
+
+if __name__ == "__main__":
+    main()

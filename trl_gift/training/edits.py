@@ -1,0 +1,147 @@
+"""Training on edits (LintSeq, arXiv 2410.02749): the token of edits in tokenizer and model, and targets in the form of edits.
+
+The token is added once, before there is an adapter. Its embedding begins as the mean of all others. It is trained with all
+weights, or beside a LoRA adapter as one trainable token, which peft saves with the adapter, loads, and merges.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel
+from peft.utils import TrainableTokensWrapper
+from transformers import AddedToken
+
+from trl_gift.common.randomness import stream_key
+from trl_gift.errors import ConfigError
+from trl_gift.lintseq import DIFF_TOKEN, ProgramError, sample_edit_sequences, to_text
+from trl_gift.prompts import EditPrompts
+from trl_gift.prompts.edits import check_edits, writes_edits
+from trl_gift.tasks import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def add_edit_token(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Adds the token of edits to a tokenizer; returns whether it was new.
+
+    It is no special token: decoding would drop it.
+
+    Raises:
+        ConfigError: for a tokenizer that does not give back texts of edits as they were.
+    """
+    is_new = not writes_edits(tokenizer)
+    if is_new:
+        tokenizer.add_tokens([AddedToken(DIFF_TOKEN, special=False, normalized=False)])
+    check_edits(tokenizer)
+    return is_new
+
+
+@torch.no_grad()
+def add_edit_row(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Gives a model a row for the token of edits, in the embedding and in the output layer: the mean of the rows of all tokens.
+
+    Args:
+        model: A model without an adapter.
+        tokenizer: Its tokenizer, to which the token has just been added.
+
+    Raises:
+        ConfigError: for a model with an adapter, or whose embedding is sharded.
+    """
+    if isinstance(model, PeftModel):
+        raise ConfigError(
+            "target_format='edits' adds a token, and the model has an adapter already; give the base model and peft_config."
+        )
+    place = int(tokenizer.convert_tokens_to_ids(DIFF_TOKEN))
+    rows = model.get_input_embeddings().weight.shape[0]
+    if rows == 0:
+        raise ConfigError(
+            "target_format='edits' adds a token, and DeepSpeed ZeRO-3 has sharded the embedding already; use ZeRO-2, FSDP or DDP, or a "
+            "model whose tokenizer has the token."
+        )
+    if rows <= place:
+        model.resize_token_embeddings(place + 1, mean_resizing=False)
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    # Tied weights are one parameter; an output layer may have a bias besides.
+    weights = {id(weight): weight for layer in layers for weight in layer.parameters(recurse=False)}
+    for weight in weights.values():
+        weight[place] = weight[:place].float().mean(dim=0).to(weight.dtype)
+
+
+def training_edit_token(
+    adapter: PeftConfig | None, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> PeftConfig | None:
+    """The adapter with the token of edits among what it trains; unchanged where embedding and output layer are trained anyway.
+
+    Args:
+        adapter: What the user has given; None to train all weights.
+        model: The model, which has a row for the token.
+        tokenizer: Its tokenizer.
+
+    Raises:
+        ConfigError: for an adapter that is not LoRA, or an output layer with a bias.
+    """
+    if adapter is None:
+        return None
+    if not isinstance(adapter, LoraConfig):
+        raise ConfigError(
+            f"target_format='edits' adds a token, and peft trains single tokens beside LoRA alone, not beside {type(adapter).__name__}; "
+            "use a LoraConfig."
+        )
+    named = {id(module): name for name, module in model.named_modules()}
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if "bias" in dict(head.named_parameters(recurse=False)):
+        raise ConfigError(
+            "target_format='edits' adds a token, and peft cannot train single tokens of an output layer that has a bias, as that of "
+            f"{type(model).__name__}; train all weights."
+        )
+    # peft lets tied layers share what it trains.
+    layers = [embedding] if head.weight is embedding.weight else [embedding, head]
+    targets = [adapter.target_modules] if isinstance(adapter.target_modules, str) else adapter.target_modules or ()
+    trained = {name.rpartition(".")[2] for name in (*targets, *(adapter.modules_to_save or ()))}
+    place = int(tokenizer.convert_tokens_to_ids(DIFF_TOKEN))
+    given = adapter.trainable_token_indices or {}
+    indices = dict(given) if isinstance(given, dict) else {named[id(embedding)]: list(given)}
+    for layer in layers:
+        name = named[id(layer)]
+        if name.rpartition(".")[2] not in trained:
+            known = next((key for key in indices if name.endswith(key)), name)
+            indices[known] = [*indices.get(known, ()), place]
+    fitting = copy.copy(adapter)
+    fitting.trainable_token_indices = indices or None
+    return fitting
+
+
+def ready_for_fused_loss(model: torch.nn.Module) -> None:
+    """Gives output layers of which single tokens are trained the attribute `bias`, which TRL's loss reads and peft's wrapper lacks.
+
+    Args:
+        model: The model as TRL has prepared it. Output layers with a bias are refused before.
+    """
+    for module in model.modules():
+        if isinstance(module, TrainableTokensWrapper) and isinstance(module.original_module, torch.nn.Linear):
+            module.bias = None
+
+
+def edit_targets(prompts: EditPrompts, task: Task, code: str, num_targets: int, seed: int) -> tuple[str, ...]:
+    """Targets in the form of edits, each of which resolves to exactly `code`.
+
+    Args:
+        prompts: The prompts of the model.
+        task: The task.
+        code: The program.
+        num_targets: How many; each is an edit sequence of its own.
+        seed: The run's; with the task and the program it decides all draws.
+
+    Returns:
+        The targets; none for a program that has no edit sequences, because it does not compile or is too long.
+    """
+    own = stream_key("edit sequences", seed, task.task_id, code)
+    try:
+        sequences = sample_edit_sequences(code, num_targets, own)
+    except ProgramError:
+        return ()
+    return tuple(prompts.edit_target(to_text(sequence)) for sequence in sequences)
