@@ -21,6 +21,8 @@ from tests.support.prompts import CHATML, FENCED, TASK
 from tests.support.tiny_runs import DESCRIPTIONS, SMALL, TinyRun, training_tasks
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.common.randomness import stream_key
+from trl_gift.distillation.limits import Prices
+from trl_gift.generation import SamplingParams
 from trl_gift.prompts import BasePrompts, ChatPrompts
 from trl_gift.sandbox import LocalSandbox
 from trl_gift.training.selection import SelectionSettings, select
@@ -28,6 +30,7 @@ from trl_gift.training.selection import SelectionSettings, select
 CPU = {"use_cpu": True, "bf16": False, "report_to": "none"}
 NOT_OURS = {"output_dir"} | {item.name for item in fields(SFTConfig)}
 EXAMPLES = str(Path(__file__).parent / "support" / "description_examples.jsonl")
+QUESTIONS = str(Path(__file__).parent / "support" / "questions")
 OPTIONS = {item.name: item for item in fields(GiFTConfig) if item.name not in NOT_OURS}
 
 
@@ -55,6 +58,17 @@ class Elsewhere:
     """An option that tests of a room follow; their file names it."""
 
     file: str
+
+
+def in_teacher(value, found, expected=MISSING):
+    given = {"distillation": "persd", "teacher": "openai:m", "teacher_base_url": "http://localhost:1/v1",
+             "teacher_prices": [1.0, 2.0]}  # fmt: skip
+    return Row(value, found, expected, given=given)
+
+
+def made(config):
+    """The teacher that a config makes."""
+    return config.make_teacher(Path("answers-of-the-run"), SamplingParams(8))
 
 
 def in_run(name, value, found, expected=MISSING):
@@ -228,6 +242,27 @@ ROWS: dict[str, Row | Elsewhere] = {
         "changed", ["\nSTOP"],
         lambda run: the("\nSTOP" in request.params.stop for request in run.requests), True,
     ),
+    # Distillation
+    "distillation": Elsewhere("tests/distillation/test_runs.py"),
+    "teacher": Elsewhere("tests/distillation/test_runs.py"),
+    "teacher_budget": Elsewhere("tests/distillation/test_runs.py"),
+    "repair_attempts": Elsewhere("tests/distillation/test_runs.py"),
+    "max_refine_steps": Elsewhere("tests/distillation/test_runs.py"),
+    "teacher_temperature": Elsewhere("tests/distillation/test_runs.py"),
+    "teacher_max_tokens": Elsewhere("tests/distillation/test_runs.py"),
+    "teacher_base_url": Elsewhere("tests/distillation/test_runs.py"),
+    "teacher_key_variable": Elsewhere("tests/distillation/test_runs.py"),
+    "teacher_fields": Elsewhere("tests/distillation/test_runs.py"),
+    "teacher_concurrency": Elsewhere("tests/distillation/test_runs.py"),
+    "right_share": in_teacher(0.2, lambda config: config.right_share),
+    "teacher_reference": in_teacher(True, lambda config: made(config).questions.shows_reference),
+    "teacher_questions": in_teacher(QUESTIONS, lambda config: made(config).questions.templates["solve.txt"], "{{ description }}\n"),
+    "teacher_requests_per_minute": in_teacher(7.0, lambda config: made(config).options.requests_per_minute),
+    "teacher_retries": in_teacher(2, lambda config: made(config).options.retries),
+    "teacher_timeout": in_teacher(3.0, lambda config: made(config).options.timeout_s),
+    "teacher_prices": in_teacher([3.0, 4.0], lambda config: made(config).options.prices, Prices(3.0, 4.0)),
+    "teacher_max_cost": in_teacher(5.0, lambda config: made(config).options.most_cost),
+    "teacher_cache": in_teacher("answers", lambda config: str(made(config).options.folder)),
     # Execution
     "verify": in_run(
         "unverified", False, lambda run: bool(run.sandbox.submitted) or run.trainer.args.chain_settings(1, "").verify
@@ -362,7 +397,7 @@ def test_an_option_arrives_at_its_stage(option, runs):
     assert row.value != default_of(option), (
         "with the default value the test would not notice that the option is ignored"
     )
-    seen = runs(row.run) if row.run else GiFTConfig("out", **CPU, **row.given, **{option: row.value})
+    seen = runs(row.run) if row.run else GiFTConfig("out", **CPU, **{**row.given, option: row.value})
     assert row.found(seen) == (row.value if row.expected is MISSING else row.expected)
 
 

@@ -136,7 +136,7 @@ def test_a_value_gets_the_form_of_its_type(given, found):
 
 def test_a_single_value_is_a_list_of_one_in_every_option_that_takes_a_list():
     lists = {name for name, option in OPTIONS.items() if "list[" in str(option.type)}
-    assert lists == {"decontaminate_against", "stop", "eval_k"}
+    assert lists == {"decontaminate_against", "stop", "eval_k", "teacher_prices"}
     made = config(stop="END", eval_k=4, eval_num_generations=4, decontaminate_against="mbpp")
     assert (made.stop, made.eval_k, made.decontaminate_against) == (["END"], [4], ["mbpp"])
 
@@ -188,7 +188,7 @@ def test_every_option_of_a_run_has_a_stage_and_a_text():
         assert f"    {name} (" in (GiFTConfig.__doc__ + TaskArguments.__doc__), name
     stages = [option.stage for option in OPTIONS.values()]
     assert [stage for place, stage in enumerate(stages) if stage not in stages[:place]] == [
-        "Rounds", "Tasks", "Sampling", "Prompts", "Execution", "Selection", "Training", "Evaluation", "Tracking", "Hub",
+        "Rounds", "Tasks", "Sampling", "Prompts", "Distillation", "Execution", "Selection", "Training", "Evaluation", "Tracking", "Hub",
         "Engine",
     ]  # fmt: skip
 
@@ -226,6 +226,8 @@ def test_only_options_that_no_sample_depends_on_may_change():
         "vllm_server_base_url", "vllm_server_timeout", "vllm_gpu_memory_utilization", "server_command", "server_model",
         "server_port", "server_request_timeout", "server_patience", "engine_batch_size", "engine_token_budget",
         "cache_base_evaluation", "keep_best_round", "learning_rate", "loss_weighting", "num_train_epochs", "gradient_checkpointing",
+        "teacher_key_variable", "teacher_concurrency", "teacher_requests_per_minute", "teacher_retries", "teacher_timeout",
+        "teacher_prices", "teacher_max_cost", "teacher_cache",
     }  # fmt: skip
 
 

@@ -26,7 +26,9 @@ FLAGS = ["--model_name_or_path", "playground", "--dataset_name", "playground", "
 
 
 def test_the_presets_of_the_method_and_its_relatives():
-    assert preset_names() == ("gift", "gift-paper", "rest-em", "rft", "rft+rd", "rft-paper", "ssd", "star")
+    assert preset_names() == (
+        "gift", "gift-paper", "persd", "rest-em", "rft", "rft+rd", "rft-paper", "self-repair", "ssd", "star",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -64,12 +66,12 @@ def test_the_documented_table_is_what_the_files_say():
 def test_equal_budgets():
     sampled = {name: GiFTConfig.from_preset(name, "out", **CPU) for name in preset_names()}
     budget = {name: config.num_steps * config.num_generations for name, config in sampled.items()}
-    assert budget.pop("ssd") == 1
+    assert budget.pop("ssd") == budget.pop("persd") == 1
     assert set(budget.values()) == {60}
     training = ("num_selected", "selection_with_replacement", "train_on_references", "num_train_epochs", "learning_rate",
                 "warmup_steps", "weight_decay", "max_grad_norm", "loss_weighting", "per_device_train_batch_size",
                 "gradient_accumulation_steps", "adam_epsilon", "temperature", "top_k", "pin_imports")  # fmt: skip
-    for name, like in (("rft", "gift"), ("rft+rd", "gift"), ("rft-paper", "gift-paper")):
+    for name, like in (("rft", "gift"), ("rft+rd", "gift"), ("self-repair", "gift"), ("rft-paper", "gift-paper")):
         assert [getattr(sampled[name], item) for item in training] == [
             getattr(sampled[like], item) for item in training
         ], "arms that are compared train alike, on equally many pairs"

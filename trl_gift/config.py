@@ -787,7 +787,7 @@ class GiFTConfig(SFTConfig):
             num_processes: Processes that share the limits of an endpoint.
 
         Raises:
-            ConfigError: if an endpoint cannot be reached with these options.
+            ConfigError: if `teacher_questions` holds no question.
         """
         if self.teacher == "self":
             return TheStudent()
@@ -821,7 +821,6 @@ class GiFTConfig(SFTConfig):
             most_cost=self.teacher_max_cost,
             fields=fields,
         )
-        options.check()
         questions = load_questions(self.teacher_questions, pinned, self.teacher_reference)
         return ChatEndpoint(options, questions, num_processes)
 

@@ -35,12 +35,12 @@ from trl_gift.common.models import as_model
 from trl_gift.common.randomness import stream_key
 from trl_gift.common.words import agree, plural
 from trl_gift.config import GiFTConfig
-from trl_gift.distillation import Lesson
+from trl_gift.distillation import Lesson, Teacher
 from trl_gift.distillation.sets import ALONE, lessons
 from trl_gift.distillation.stage import teach
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
-from trl_gift.generation import choose_engine, default_dtype, end_ids
+from trl_gift.generation import SamplingParams, choose_engine, default_dtype, end_ids
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.lintseq import check_language
 from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
@@ -284,6 +284,8 @@ class GiFTTrainer(RoundTrainer):
         self.run = RunFolder(args.output_dir)
         if args.prompt_date is None and prints_date(self.processing_class):
             args.prompt_date = self.run.option("prompt_date") or datetime.date.today().isoformat()
+        if args.distillation != "none":
+            self._teacher(args.chain_settings(1, "").code_params).check()
         self.prompts = args.prompts(self.processing_class, end_ids(model_now, self.processing_class))
         if self.tasks:
             ids = self.prompts.write(self.tasks[0], self.tasks[0].description).ids
@@ -948,9 +950,12 @@ class GiFTTrainer(RoundTrainer):
             self.tasks,
             chain,
             folder,
-            args.make_teacher(self.run.root / "teacher", chain.code_params, self.accelerator.num_processes),
+            self._teacher(chain.code_params),
             args.teaching_settings(),
         )
+
+    def _teacher(self, params: SamplingParams) -> Teacher:
+        return self.args.make_teacher(self.run.root / "teacher", params, self.accelerator.num_processes)
 
     def _lessons(self, round_index: int) -> list[Lesson]:
         """What is learned of what the teacher wrote, in all rounds that count."""

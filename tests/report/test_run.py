@@ -127,7 +127,7 @@ def test_samples_that_cannot_be_read_are_told_in_one_line(tmp_path, damage):
     else:
         (first / "samples.parquet").unlink()
         lines = (first / "samples-0.jsonl").read_text().splitlines(keepends=True)
-        lines[0] = "{\n" if damage.startswith("a line") else lines[0].replace('"schema": 4', '"schema": 3')
+        lines[0] = "{\n" if damage.startswith("a line") else lines[0].replace('"schema": 5', '"schema": 4')
         (first / "samples-0.jsonl").write_text("".join(lines))
     with pytest.raises(ConfigError, match="round-1 cannot be read") as raised:
         load_run(folder).samples

@@ -116,6 +116,10 @@ class ChatEndpoint:
         """Whether its questions show references."""
         return self.questions.shows_reference
 
+    def check(self) -> None:
+        """As `EndpointOptions.check`."""
+        self.options.check()
+
     @contextmanager
     def opened(
         self, student: Engine, prompts: PromptFormat, device: str, rank: int

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trl_gift import codetext
+from trl_gift.errors import ConfigError
 from trl_gift.generation import (
     Completion,
     Engine,
@@ -51,6 +52,14 @@ class Teacher(Protocol):
         """Whether it sees the references of tasks."""
         ...
 
+    def check(self) -> None:
+        """Refuses, before anything is sampled, what cannot work here.
+
+        Raises:
+            ConfigError: if a package or a key is missing.
+        """
+        ...
+
     def opened(
         self, student: Engine, prompts: PromptFormat, device: str, rank: int
     ) -> AbstractContextManager[tuple[Writer | None, Engine]]:
@@ -71,6 +80,9 @@ class TheStudent:
 
     name: str = "self"
     reads_reference: bool = False
+
+    def check(self) -> None:
+        """Nothing can be missing."""
 
     @contextmanager
     def opened(
@@ -101,6 +113,18 @@ class LocalModel:
     token_budget: int | None = None
     trust_remote_code: bool = False
     reads_reference: bool = False
+
+    def check(self) -> None:
+        """Finds the model's config, which costs nothing."""
+        from transformers import AutoConfig
+
+        try:
+            AutoConfig.from_pretrained(self.name, trust_remote_code=self.trust_remote_code)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(
+                f"teacher={self.name!r} is no model ({reason}); give 'self', a model's name or path, or 'openai:MODEL'."
+            ) from None
 
     @contextmanager
     def opened(
