@@ -921,12 +921,16 @@ class GiFTTrainer(RoundTrainer):
             if self.accelerator.is_main_process:
                 write_parquet(folder)
             self.accelerator.wait_for_everyone()
-        first = 1 if args.accumulate_samples else round_index
-        folders = [self.run.round(index) for index in range(first, round_index + 1)]
+        folders = self._counting(round_index)
         samples = read_rounds(folders, args.num_logged_samples, stream_key(args.sampling_seed, "logged", round_index))
         if line := unspent_line(args.max_tokens_per_round, samples.tokens, args.num_steps):
             self.say(f"round {round_index}: {line}")
         return samples
+
+    def _counting(self, round_index: int) -> list[Path]:
+        """The folders of the rounds from whose samples a round learns."""
+        first = 1 if self.args.accumulate_samples else round_index
+        return [self.run.round(index) for index in range(first, round_index + 1)]
 
     def _starts(self, round_index: int) -> dict[str, CodeSample]:
         """By task, the program from which its chain of a round goes on.
@@ -962,8 +966,7 @@ class GiFTTrainer(RoundTrainer):
         args = self.args
         if args.distillation == "none":
             return []
-        first = 1 if args.accumulate_samples else round_index
-        rounds = [read_samples(self.run.round(index)) for index in range(first, round_index + 1)]
+        rounds = [read_samples(folder) for folder in self._counting(round_index)]
         key = stream_key(args.sampling_seed, round_index, "right programs")
         return lessons(args.distillation, rounds, self.tasks, args.right_share, key)
 

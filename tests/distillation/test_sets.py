@@ -9,6 +9,7 @@ from trl_gift.distillation.sets import SETS, lessons
 from trl_gift.prompts import BasePrompts
 from trl_gift.sampling.records import REPAIR, SOLUTION
 from trl_gift.training.pairs import IGNORED, training_pairs
+from trl_gift.training.targets import Targets
 
 TASKS = [task("a"), task("b"), task("c")]
 WRONG, STILL, FIXED = (f"def add(a, b):\n    return {text}" for text in ("b", "3", "b + a"))
@@ -69,7 +70,7 @@ def test_self_repair_keeps_what_is_right_in_a_set_share():
 def test_lessons_become_pairs(tokenizer):
     prompts = BasePrompts(tokenizer)
     taught = lessons("persd-combined", [iter(ROUND)], TASKS, 0.5, 0)
-    made = training_pairs(TASKS, [], prompts, None, True, lessons=taught)
+    made = training_pairs(TASKS, [], Targets(prompts), None, True, lessons=taught)
     assert (len(made.pairs), made.num_lessons, made.num_selected, made.num_references) == (2, 2, 0, 0)
     texts = [tokenizer.decode(pair.input_ids) for pair in made.pairs]
     assert "A wrong program" not in texts[0]
@@ -78,6 +79,8 @@ def test_lessons_become_pairs(tokenizer):
         learned = tokenizer.decode([label for label in pair.labels if label != IGNORED])
         assert "return b + a" in learned
         assert "it returned 0" not in learned
-    unfit = training_pairs(TASKS, [], prompts, None, True, unfit={("a", taught[0].sample.target)}, lessons=taught)
+    unfit = training_pairs(
+        TASKS, [], Targets(prompts), None, True, unfit={("a", taught[0].sample.target)}, lessons=taught
+    )
     assert (len(unfit.pairs), unfit.num_unfit) == (0, 2)
-    assert training_pairs(TASKS, [], prompts, 5, True, lessons=taught).num_too_long == 2
+    assert training_pairs(TASKS, [], Targets(prompts), 5, True, lessons=taught).num_too_long == 2

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.mutants import evaluation, generation, options, perplexity, refining, sampling, texts, training
+from tests.mutants import (
+    distillation,
+    evaluation,
+    generation,
+    options,
+    perplexity,
+    refining,
+    sampling,
+    texts,
+    training,
+)
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -13,5 +23,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *generation.MUTANTS,
     *evaluation.MUTANTS,
     *refining.MUTANTS,
+    *distillation.MUTANTS,
     *options.MUTANTS,
 )

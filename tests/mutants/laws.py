@@ -73,8 +73,8 @@ LAWS = (
     ),
     Law(
         "hints",
-        "A hint is shown only for a task that the first half of its steps, rounded up, did not solve. It is the reference, or "
-        "the first test that the latest try failed; never a hidden test.",
+        "A hint is shown only for a task that the first half of its steps, rounded up, did not solve. It is the reference, "
+        "the first test that the latest try failed, or the failed program that came furthest with its failure; never a hidden test.",
         "[STaR](https://huggingface.co/papers/2203.14465), section 3.2",
         (
             f"{_LAWS}::test_a_hint_is_given_only_where_plain_tries_fail",
@@ -272,6 +272,43 @@ LAWS = (
             "tests/evaluation/test_refining.py::test_plain_figures_stay_and_those_of_the_procedure_stand_beside_them",
             "tests/evaluation/test_refining.py::test_each_refinement_has_a_stream_of_its_own_whatever_the_order",
             "tests/cli/test_refining.py::test_beside_the_plain_figures_and_whatever_the_batch",
+        ),
+    ),
+    Law(
+        "repair",
+        "A failed program is told its first failure in a visible test; one that fails a hidden test alone is not repaired. The "
+        "programs that came furthest are repaired first, of the tasks that were solved least often first. A repair has a stream "
+        "of its own, so a budget changes no program that is drawn, and a chain of the next round may begin with it.",
+        "[Personalised Distillation](https://huggingface.co/papers/2310.18628), section 3; departures: several turns, the order",
+        (
+            "tests/distillation/test_plan.py::test_a_failure_in_a_hidden_test_is_never_told",
+            "tests/distillation/test_plan.py::test_the_tasks_of_each_distillation",
+            "tests/distillation/test_plan.py::test_tasks_with_few_passes_come_first_then_first_turns",
+            "tests/distillation/test_runs.py::test_a_budget_goes_to_unsolved_tasks_and_the_student_repairs_itself",
+            "tests/distillation/test_runs.py::test_chains_of_the_next_round_begin_with_repaired_programs",
+        ),
+    ),
+    Law(
+        "what is learned of a teacher",
+        "Only programs that pass all tests are learned. The wrong program of a lesson is the student's own. `self-repair` keeps "
+        "right programs as they are in a set share.",
+        "[Personalised Distillation](https://huggingface.co/papers/2310.18628), section 3",
+        (
+            "tests/distillation/test_sets.py::test_what_each_set_holds",
+            "tests/distillation/test_sets.py::test_self_repair_keeps_what_is_right_in_a_set_share",
+            "tests/distillation/test_runs.py::test_rectified_programs_have_a_lineage_and_are_learned",
+        ),
+    ),
+    Law(
+        "cost of a teacher",
+        "No answer of an endpoint is paid for twice, whenever the run is killed; what answers cost never exceeds its limit; the "
+        "key is in no file and no message.",
+        "",
+        (
+            "tests/distillation/test_endpoint.py::test_no_answer_is_paid_for_twice",
+            "tests/distillation/test_endpoint.py::test_money_is_never_spent_beyond_its_limit",
+            "tests/distillation/test_endpoint.py::test_a_refusal_is_told_at_once_and_without_the_key",
+            "tests/distillation/test_runs.py::test_a_killed_run_pays_for_nothing_twice_and_its_key_is_nowhere",
         ),
     ),
     Law(

@@ -276,14 +276,14 @@ MUTANTS = (
     ),
     _trainer(
         name="accumulate_samples ignored",
-        old="first = 1 if args.accumulate_samples else round_index",
+        old="first = 1 if self.args.accumulate_samples else round_index",
         new="first = 1",
         breaks="accumulate_samples=False selects from the pools of all rounds",
         test=f"{_ROUNDS}::test_or_of_one_round_alone",
     ),
     _trainer(
         name="pools of other rounds ignored",
-        old="first = 1 if args.accumulate_samples else round_index",
+        old="first = 1 if self.args.accumulate_samples else round_index",
         new="first = round_index",
         breaks="a round selects from its own samples alone",
         test=f"{_ROUNDS}::test_the_pool_is_of_all_rounds_so_far",
@@ -306,8 +306,8 @@ MUTANTS = (
     ),
     _trainer(
         name="continue_chains ignored",
-        old="if args.continue_chains else []",
-        new="if False else []",
+        old="not (args.continue_chains or args.distillation in",
+        new="not (args.distillation in",
         breaks="a later round's chains begin with the tasks' own words",
         law="options",
         test="tests/test_config_options.py::test_an_option_arrives_at_its_stage[continue_chains]",
