@@ -20,7 +20,7 @@ pytest.importorskip("openai")
 
 from tests.support.chat_server import KEY, serve
 from tests.support.run_trainer import make_trainer
-from tests.support.whole_runs import REPOSITORY
+from tests.support.whole_runs import REPOSITORY, finish, finish_together
 from trl_gift.errors import ConfigError
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.sampling.records import CHAIN, REPAIR, SOLUTION
@@ -155,6 +155,23 @@ def test_a_budget_goes_to_unsolved_tasks_and_the_student_repairs_itself(tmp_path
     solved = Counter(sample.task_id for sample in some if sample.kind == CHAIN and sample.passed)
     assert all(not solved[sample.task_id] for sample in limited)
     assert all(sample.model_hash == some[0].model_hash and sample.teacher_tokens == 0 for sample in limited)
+
+
+def test_two_processes_repair_what_one_does(tmp_path):
+    given = {
+        "num_rounds": 1,
+        "num_steps": 1,
+        "distillation": "self-repair",
+        "repair_attempts": 2,
+        "teacher_budget": 120,
+    }
+    arguments = [f"{name}={value!r}" for name, value in given.items()]
+    one, two = finish(tmp_path / "one", *arguments)[0], finish_together(tmp_path / "two", *arguments)[0]
+    seen = ("kind", "parent", "code", "status")
+    assert any(record["kind"] == REPAIR for record in one.values())
+    for first, second in ((one, two), (two, one)):
+        for name, record in first.items():
+            assert [record[key] for key in seen] == [second[name][key] for key in seen]
 
 
 def test_another_local_model(tmp_path):
