@@ -203,7 +203,7 @@ def _origin(sample: CodeSample) -> str:
 
 def _heading(sample: CodeSample) -> str:
     perplexity = f", perplexity {sample.perplexity:.2f}" if sample.perplexity is not None else ""
-    return f"[{sample.index}] {sample.status}{perplexity}, {plural(len(sample.token_ids), 'token')}"
+    return f"[{sample.index}] {sample.status}{perplexity}, {plural(sample.num_tokens, 'token')}"
 
 
 def _body(sample: CodeSample) -> list[str]:

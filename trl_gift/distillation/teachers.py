@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trl_gift import codetext
@@ -148,8 +149,10 @@ class LocalModel:
             engine = CompactEngine(model, tokenizer, self.batch_size, self.token_budget)
         else:
             engine = GenerateEngine(model, tokenizer, self.batch_size)
+        # A record may be published: of a folder it holds the last name alone.
+        name = Path(self.name).name if Path(self.name).is_dir() else self.name
         yield (
-            EngineWriter(self.name, own, prompts, self.params, positions_of(model.config)),
+            EngineWriter(name, own, prompts, self.params, positions_of(model.config)),
             TwoModels(engine, student),
         )
 

@@ -32,10 +32,12 @@ PUBLISHED = {
     "round": "self-training round, from 1",
     "step": "step of the chain, from 0; the first is a plain sample from the task's own description",
     "index": "index among the samples of the step",
-    "parent": "`sample_id` of the program that `description` was read from; `reference` for the task's reference "
+    "kind": "`chain` for what the sampler drew, `repair` for a failed program that was written again, `solution` for a "
+    "teacher's program from the task alone",
+    "parent": "`sample_id` of the program that `description` was read from, or of the one that was repaired; `reference` for the task's reference "
     "solution; null for the task's own description",
     "sampler": "how the programs were sampled; `gibbs` is the chain",
-    "hint": "the hint that the prompt showed: `reference`, `failing_test`, or null for none",
+    "hint": "the hint that the prompt showed: `reference`, `failing_test`, `repair`, or null for none",
     "description": "the description that the program was written from",
     "description_tokens": "number of tokens sampled for that description and for those that were rejected before it",
     "description_tries": "number of descriptions drawn for the step; 0 if it starts from the task's own words",
@@ -46,7 +48,8 @@ PUBLISHED = {
     "target": "the completion that gives `code`: what a model would be trained to write",
     "no_code_kind": "why the completion holds no program: the kind of the reason; null if it holds one",
     "no_code_reason": "the same in words",
-    "token_ids": "the sampled tokens, end token included",
+    "token_ids": "the sampled tokens, end token included; empty where another model wrote the program",
+    "teacher_tokens": "number of tokens that another model than the student wrote for it",
     "finish_reason": "`eos`, `stop` or `length`; `context` where the context of a server cut the completion",
     "logprob_sum": "log-probability of the tokens under the model that wrote them, in nats",
     "num_scored": "number of tokens in that sum",
@@ -62,7 +65,7 @@ PUBLISHED = {
     "trusted": "whether the verdict was decided where the program could not reach it",
     "continues": "whether the chain continued from this program",
     "prompt_hash": "hash of the prompt's token ids",
-    "model_hash": "fingerprint of the trainable weights that wrote the program",
+    "model_hash": "fingerprint of the trainable weights that wrote the program, or the name of the teacher that did",
     "seed": "random seed of the run's sampling",
 }
 # `outcome` contains messages; `created` and `scored` describe the machine and the engine.

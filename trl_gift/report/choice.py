@@ -84,7 +84,7 @@ def entry_of(sample: CodeSample, draws: tuple[tuple[int, int], ...] = ()) -> Ent
         message=cut(sample.message),
         failed_test=outcome.get("first_failure"),
         perplexity=sample.perplexity,
-        tokens=len(sample.token_ids),
+        tokens=sample.num_tokens,
         continues=sample.continues,
         draws=draws,
     )

@@ -33,9 +33,9 @@ BASE = 0
 """The round of what the untrained model did."""
 
 _ROWS = 4096
-_CATEGORIES = ("task_id", "sampler", "hint", "status", "finish_reason", "isolation", "model_hash")
+_CATEGORIES = ("task_id", "kind", "sampler", "hint", "status", "finish_reason", "isolation", "model_hash")
 _SAMPLE_COLUMNS = (
-    "sample_id", "task_id", "round", "step", "index", "parent", "sampler", "hint", "description", "completion", "code",
+    "sample_id", "task_id", "round", "step", "index", "kind", "parent", "sampler", "hint", "description", "completion", "code",
     "status", "passed", "message", "first_failure", "perplexity", "num_tokens", "finish_reason", "continues",
     "read_reference", "cpu_s", "isolation", "trusted", "model_hash", "created",
 )  # fmt: skip
@@ -312,7 +312,7 @@ def _sample_row(sample: CodeSample) -> dict[str, Any]:
         **sample.to_record(),
         "passed": sample.passed,
         "message": sample.message or None,
-        "num_tokens": len(sample.token_ids),
+        "num_tokens": sample.num_tokens,
         **{name: outcome.get(name) for name in ("first_failure", "cpu_s", "isolation", "trusted")},
     }
 
