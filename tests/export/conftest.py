@@ -52,7 +52,7 @@ def run_of(prompts_of, tmp_path_factory):
     made = {}
 
     def get(kind="base", **options):
-        key = (kind, *sorted(options.items()))
+        key = repr((kind, sorted(options.items())))
         if key not in made:
             recorded = Recorded(tasks=TASKS, program=lambda *place: f"def add(a, b):\n{body(*place)}", **options)
             recorded.prompts = prompts_of[kind]

@@ -111,6 +111,18 @@ def test_as_turns_of_a_chat_the_text_is_that_of_the_training(run_of, prompts_of)
         assert text == f"{trained}\n"
 
 
+def test_arguments_of_the_template_are_in_a_column_that_trl_reads(run_of, tmp_path):
+    given = {"enable_thinking": False, "level": 2}
+    folder = run_of("chat", options={"chat_template_kwargs": given})
+    exported = export_run(folder, "dpo")
+    assert all(row["chat_template_kwargs"] == given for row in exported.dataset)
+    loaded = datasets.load_dataset(
+        str(exported.save(tmp_path / "new")), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert loaded.to_list() == exported.dataset.to_list()
+    assert "chat_template_kwargs" not in export_run(folder, "dpo", format="text").dataset.column_names
+
+
 def test_no_row_holds_what_the_task_keeps_to_itself(run_of):
     prompts = (RunFolder(run_of()).root / "prompts.jsonl").read_text()
     assert "assert add" not in prompts
