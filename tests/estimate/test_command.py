@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from trl_gift.cli import estimate as command
 from trl_gift.errors import ConfigError, UserError
@@ -44,6 +45,26 @@ def test_json_with_calibration(tmp_path, run_yaml, capsys):
     )
     assert content["device"]["kind"] == "cpu"
     assert not (tmp_path / "out").exists(), "an estimate leaves no files"
+
+
+def test_a_pilot_says_whether_it_will_help(tmp_path, run_yaml, capsys):
+    arguments = ["--config", str(run_yaml), "--no-calibration", "--pilot", "2"]
+    assert command.run([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    forecast = json.loads(captured.out)["forecast"]
+    assert "pilot: temperatures, 2 tasks" in captured.err
+    assert (forecast["tasks"], forecast["round_programs"], forecast["references"]) == (2, 4, 0)
+    assert forecast["verdict"] in ("worth it", "rather a teacher", "not worth it")
+    assert not (tmp_path / "out").exists()
+    assert command.run(arguments) == 0
+    text = capsys.readouterr().out
+    assert "will it help? a pilot of 2 tasks" in text
+    assert text.rstrip().endswith(forecast["sentence"])
+    with pytest.raises(ConfigError, match="--pilot 1: must be at least 2"):
+        command.run([*arguments[:-1], "1"])
+    if not torch.accelerator.is_available():
+        with pytest.raises(ConfigError, match="--pilot 2 runs the model, and this machine has no GPU"):
+            command.run([*arguments, "--memory-gb", "24"])
 
 
 def test_text_of_a_card_that_is_too_small(run_yaml, capsys):

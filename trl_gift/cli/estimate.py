@@ -38,13 +38,16 @@ from trl_gift.estimate import (
     GIB,
     Calibration,
     Device,
+    Forecast,
     RunEstimate,
     RunParts,
     calibrate,
     calibration_config,
     estimate_run,
     estimate_text,
+    forecast_text,
     given_device,
+    run_forecast,
     this_device,
 )
 from trl_gift.generation import default_dtype, positions_of
@@ -74,10 +77,15 @@ def run(argv: Sequence[str]) -> int:
         parse("estimate", ["--help-all"])
     if options.memory_gb is not None and options.memory_gb <= 0:
         raise ConfigError(f"--memory-gb {options.memory_gb:g}: must be above zero; give the card's memory in GiB.")
+    check_at_least(2, pilot=options.pilot)
     check_at_least(1, calibration_tasks=options.calibration_tasks, calibration_seconds=options.calibration_seconds)
     calibration_tasks = 0 if options.no_calibration else options.calibration_tasks
     if options.memory_gb is not None and not torch.accelerator.is_available():
         # The user asks about a card of another machine: here the options are only read, and nothing can be measured.
+        if options.pilot is not None:
+            raise ConfigError(
+                f"--pilot {options.pilot} runs the model, and this machine has no GPU; leave --memory-gb out and give --use_cpu true."
+            )
         rest += ["--use_cpu", "true"]
         calibration_tasks = 0
     arguments, config, model, _ = parse("estimate", rest, parser.names)
@@ -90,9 +98,34 @@ def run(argv: Sequence[str]) -> int:
             calibration_tasks=calibration_tasks,
             calibration_seconds=options.calibration_seconds,
         )
-    print(json.dumps(estimate.to_dict()) if options.json else estimate_text(estimate))
+        # A model that does not fit is not loaded.
+        pilot = options.pilot if options.pilot and estimate.fits else None
+        forecast = None if pilot is None else forecast_from_arguments(arguments, config, model, pilot)
+    if options.json:
+        found = {} if forecast is None else {"forecast": forecast.to_record()}
+        print(json.dumps({**estimate.to_dict(), **found}))
+    else:
+        print("\n\n".join([estimate_text(estimate), *([] if forecast is None else [forecast_text(forecast)])]))
     refuse_too_large(estimate)
     return 0
+
+
+def forecast_from_arguments(
+    arguments: TaskArguments, config: GiFTConfig, model: ModelConfig, num_tasks: int
+) -> Forecast:
+    """The forecast for the run that `trl-gift train` would start with these arguments.
+
+    Args:
+        arguments: The tasks.
+        config: The run's options; not changed.
+        model: The model.
+        num_tasks: Tasks of the pilot.
+    """
+    parts = parts_from_arguments(arguments, config, model, on_gpu=False if config.use_cpu else None)
+    _say(f"pilot: loading the weights of {parts.name}")
+    with tempfile.TemporaryDirectory(prefix="trl-gift-pilot-") as folder:
+        trainer = make_trainer(calibration_config(parts.config, Path(folder)), model, parts.tasks, None, AS_PYTHON)
+        return run_forecast(trainer, num_tasks, _say)
 
 
 def refuse_too_large(estimate: RunEstimate) -> None:
@@ -199,13 +232,14 @@ def _end_ids(name: str, revision: str | None, tokenizer: PreTrainedTokenizerBase
 
 
 def _calibration(parts: RunParts, model: ModelConfig, num_tasks: int, seconds: float) -> Calibration:
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    say(f"calibration: loading the weights of {parts.name}")
+    _say(f"calibration: loading the weights of {parts.name}")
     with tempfile.TemporaryDirectory(prefix="trl-gift-estimate-") as folder:
         config = calibration_config(parts.config, Path(folder))
-        return calibrate(make_trainer(config, model, parts.tasks, None, AS_PYTHON), num_tasks, seconds, say)
+        return calibrate(make_trainer(config, model, parts.tasks, None, AS_PYTHON), num_tasks, seconds, _say)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def names() -> dict[str, str]:
@@ -216,7 +250,7 @@ def names() -> dict[str, str]:
 def _parser() -> LineParser:
     parser = LineParser(
         prog="trl-gift estimate",
-        usage="trl-gift estimate --config run.yaml [--json] [--memory-gb N] [--no-calibration] [options of train]",
+        usage="trl-gift estimate --config run.yaml [--json] [--pilot N] [--memory-gb N] [--no-calibration] [options of train]",
         description="Tokens, programs, hours, memory and disk of a run, before it starts. The options of the run are those of\n"
         "`trl-gift train`, which `trl-gift train --help` describes.",
         epilog="example:\n  trl-gift estimate --model_name_or_path Qwen/Qwen2.5-Coder-1.5B --use_peft --dataset_name mbpp "
@@ -227,6 +261,9 @@ def _parser() -> LineParser:
     parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
     parser.add_argument("--help-all", action="store_true", help="show this and all options of the run, and exit")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--pilot", type=int, metavar="N", help="will it help? about 50 programs for each of N tasks, and a sentence"
+    )
     parser.add_argument("--memory-gb", type=float, metavar="N", help="ask about a card of N GiB instead of this one")
     parser.add_argument(
         "--no-calibration", action="store_true", help="load no weights; assume lengths and give no hours"

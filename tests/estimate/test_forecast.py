@@ -1,0 +1,132 @@
+"""The forecast: its extrapolation against known worlds, its sentence at every bound, and a pilot of a tiny model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from tests.support.tiny_runs import TinyRun
+from trl_gift.errors import ConfigError
+from trl_gift.estimate import Estimated, Forecast, Verdict, forecast_text, run_forecast
+from trl_gift.estimate.forecast import verdict_of
+from trl_gift.estimate.headroom import extrapolated_pass_at_k
+from trl_gift.evaluation.pass_at_k import pass_at_k
+from trl_gift.sampling.pilot import PilotResult
+
+
+def world(a, b, tasks, drawn):
+    random = np.random.default_rng(0)
+    rates = random.beta(a, b, size=tasks)
+    return rates, random.binomial(drawn, rates).tolist()
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.3, 1.5), (1.0, 1.0), (0.2, 6.0)])
+@pytest.mark.parametrize("k", [1, 16, 60])
+def test_many_tasks_give_the_truth(a, b, k):
+    rates, passed = world(a, b, 3000, 16)
+    value, (low, high) = extrapolated_pass_at_k(passed, 16, k)
+    assert value == pytest.approx(fmean(1 - (1 - rates) ** k), abs=0.02)
+    assert low <= value <= high < low + 0.1
+    if k <= 16:
+        assert value == pytest.approx(fmean(pass_at_k(16, count, k) for count in passed), abs=0.02)
+
+
+def test_few_tasks_have_an_interval_that_covers():
+    covered = 0
+    for number in range(12):
+        random = np.random.default_rng(number)
+        passed = random.binomial(16, random.beta(0.5, 1.5, size=40)).tolist()
+        _, (low, high) = extrapolated_pass_at_k(passed, 16, 60)
+        covered += low <= 0.838 <= high  # 1 - B(0.5, 61.5) / B(0.5, 1.5)
+    assert covered >= 10
+
+
+def test_what_is_never_and_what_is_always_solved():
+    assert extrapolated_pass_at_k([0] * 20, 16, 60)[0] < 0.05
+    assert extrapolated_pass_at_k([16] * 20, 16, 1)[0] > 0.95
+    with pytest.raises(ValueError, match="at least one task"):
+        extrapolated_pass_at_k([], 16, 60)
+
+
+def found(alone=0.2, best=0.5, solved=0.6, between=0.4, fidelity=0.8, references=0, gap=None, chains=0.0):
+    at = lambda value: Estimated(value, value, value)  # noqa: E731
+    return Forecast(
+        tasks=20, temperatures=(PilotResult(1.0, 80, 16, 9, 12),), temperature=1.0,
+        pass_at={1: at(alone), 4: at(alone), 16: at(best)}, round_programs=60, solved=at(solved), in_between=at(between),
+        fidelity=fidelity, fidelity_programs=30, chain_solved=at(chains), descriptions=12, leaks=1, plain_distinct=2.0, chain_distinct=3.0,
+        references=references, hint_gap=None if gap is None else at(gap), programs=1000,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("forecast", "verdict", "words"),
+    [
+        (found(), Verdict.WORTH_IT, "the chain should suit it"),
+        (found(fidelity=0.1), Verdict.WORTH_IT, "take plain sampling (--preset rft)"),
+        (found(fidelity=None), Verdict.WORTH_IT, "take plain sampling (--preset rft)"),
+        (found(references=20, gap=0.3), Verdict.WITH_REFERENCES, "which the tasks have"),
+        (found(alone=0.95, best=1.0, solved=1.0), Verdict.NOT, "take harder ones"),
+        (found(alone=0.0, best=0.0, solved=0.02, between=0.0), Verdict.TEACHER, "are needed to begin"),
+        (found(0.0, 0.0, 0.02, 0.0, None, 20, 0.3), Verdict.WITH_REFERENCES, "+30 points of its programs pass"),
+        (found(0.0, 0.0, 0.02, 0.0, None, 20, 0.05), Verdict.TEACHER, "the references do not change that"),
+        (found(0.0, 0.0, 0.02, 0.0, None, 20, 0.0, 0.1), Verdict.WITH_REFERENCES, "begin from references solve 10%"),
+        (found(0.0, 0.0, 0.02, 0.0, None, 20, 0.0, 0.09), Verdict.TEACHER, "the references do not change that"),
+        (found(0.0, 0.0, 0.02, 0.0, None, 0, None, 0.1), Verdict.TEACHER, "are needed to begin"),
+    ],
+)
+def test_the_sentence_follows_what_was_found(forecast, verdict, words):
+    given, sentence = verdict_of(forecast)
+    assert given == verdict
+    assert sentence.lower().startswith(verdict)
+    assert words in sentence
+    assert forecast_text(forecast).endswith(sentence)
+
+
+def test_fidelity_is_compared_with_what_the_model_does_on_tasks_that_it_solves():
+    # One program in 0.2/0.5 = 40 % of those that it solves at all; half of that is well read.
+    assert found(fidelity=0.2).relative_fidelity == pytest.approx(0.5)
+    assert "the chain should suit it" in verdict_of(found(fidelity=0.2))[1]
+    assert "plain sampling" in verdict_of(found(fidelity=0.19))[1]
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory, tokenizer):
+    return TinyRun(tmp_path_factory.mktemp("pilot"), tokenizer, num_rounds=1, temperature="auto").trainer
+
+
+def test_a_pilot_measures_and_leaves_nothing(trainer):
+    before = sorted(trainer.run.root.rglob("*"))
+    forecast = run_forecast(trainer, 3)
+    assert sorted(trainer.run.root.rglob("*")) == before
+    assert (forecast.tasks, forecast.round_programs) == (3, 6)
+    assert 2 <= forecast.references <= 3  # a reference that fails its own tests is none
+    # 5 temperatures x 4, 16, 4 steps x 3, 4 with a hint.
+    assert forecast.programs == 3 * (20 + 16 + 12) + 4 * forecast.references
+    assert forecast.descriptions >= 3
+    assert 0 < forecast.pass_at[1].value < forecast.pass_at[16].value
+    assert forecast.fidelity is not None
+    assert forecast.hint_gap is not None
+    assert forecast.temperature in {one.temperature for one in forecast.temperatures}
+    assert run_forecast(trainer, 3) == forecast
+    record = forecast.to_record()
+    assert (record["verdict"], record["sentence"]) == verdict_of(forecast)
+    assert run_forecast(trainer, 99).tasks == 4
+
+
+def test_a_limit_of_the_run_s_tokens_is_none_of_the_pilot_s(trainer, monkeypatch):
+    whole = run_forecast(trainer, 3)
+    monkeypatch.setattr(trainer.args, "max_tokens_per_round", 1)
+    assert run_forecast(trainer, 3) == whole
+    monkeypatch.setattr(trainer.args, "verify", False)
+    with pytest.raises(ConfigError, match="--pilot counts programs that pass"):
+        run_forecast(trainer, 3)
+
+
+def test_without_references_there_is_no_hint(trainer, monkeypatch):
+    monkeypatch.setattr(trainer, "tasks", [replace(task, reference=None) for task in trainer.tasks])
+    forecast = run_forecast(trainer, 2)
+    assert (forecast.references, forecast.hint_gap) == (0, None)
+    assert "no references" in forecast_text(forecast)

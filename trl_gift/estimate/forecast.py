@@ -1,0 +1,322 @@
+"""`trl-gift estimate --pilot N`: will a run help? What the untrained model does with N of the tasks, and a sentence.
+
+The pilot draws, for each of N tasks drawn at random:
+
+1. four programs at each temperature of `trl_gift.sampling.pilot`: the pass rate by temperature;
+2. sixteen programs at the run's temperature: pass@k without bias, and extrapolated to the programs of a round; the share of tasks
+   that the model solves sometimes, which is what it can learn to do reliably;
+3. a chain of four steps with three programs each: do programs that are written from a read-back description pass
+   (fidelity), how many tasks it solves, which with references begins from these, how many descriptions give a program away (leaks),
+   how many distinct programs come from 1,000 tokens;
+4. where there are references, four programs with the reference as a hint: self-distillation gains about in proportion to the gap
+   between a model with a hint and without one.
+
+No sample is recorded, and no stream is one of the run's. The sentence follows fixed bounds (`verdict_of`), which come from the
+experiments in the docs: the gain is bounded by what sampling can reach; references pay most where the model alone does not
+begin; a model that reads its programs back poorly gets more from plain sampling.
+
+Not covered: how much of the headroom a round turns into greedy pass@1, which depends on the training; see the docs for what it
+was in some runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from statistics import fmean
+from typing import Any
+
+from trl_gift import codetext
+from trl_gift.common.randomness import generator, stream_key
+from trl_gift.common.words import plural
+from trl_gift.errors import ConfigError
+from trl_gift.estimate.headroom import extrapolated_pass_at_k
+from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k
+from trl_gift.generation import Engine, GenerationRequest
+from trl_gift.prompts import Extraction, Hint
+from trl_gift.sampling.chain import SAMPLERS
+from trl_gift.sampling.context import ChainContext, ChainSettings, tokens_of_step
+from trl_gift.sampling.pilot import PilotResult, best_temperature, draw, try_temperatures
+from trl_gift.sampling.records import PASSED, REFERENCE, CodeSample
+from trl_gift.sampling.scheduler import Execute, Generate, Scheduler
+from trl_gift.tasks import Task
+from trl_gift.trainer import GiFTTrainer
+
+_DRAWN = 16
+_HINTED = 4
+_CHAIN_STEPS, _CHAIN_WIDTH = 4, 3
+_NEARLY_ALL = 0.9  # pass@1 above which little is left
+_LITTLE = 0.05  # headroom, or share of tasks in between, below which the model does not begin by itself
+_REFERENCE_HELPS = 0.1  # what a reference has to add, as a hint to the pass rate or as a start to the tasks solved
+_READS_WELL = 0.5  # pass rate of what is written from read-back descriptions, relative to that from the task's own
+
+
+class Verdict(StrEnum):
+    """Whether a run should help."""
+
+    WORTH_IT = "worth it"
+    WITH_REFERENCES = "worth it with references"
+    TEACHER = "rather a teacher"
+    NOT = "not worth it"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """A mean over tasks with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimated:
+        """The mean of one value a task, with its bootstrap interval over the tasks."""
+        return cls(fmean(values), *bootstrap_interval(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a pilot has found.
+
+    Attributes:
+        tasks: Number of tasks of the pilot.
+        temperatures: What each temperature gave.
+        temperature: The temperature of all that follows: the run's, or the best of these for `"auto"`.
+        pass_at: pass@k without bias, for k of 1, 4 and 16.
+        round_programs: Programs of a task in a round.
+        solved: pass@k extrapolated to that number: the share of tasks that a round of plain sampling should solve.
+        in_between: Share of the tasks of which some programs pass, and not all.
+        fidelity: Pass rate of programs written from descriptions of the model's own passing programs; None if there was none.
+        fidelity_programs: Number of these programs.
+        chain_solved: Share of the tasks that the short chains solve, which begin from the references where there are any.
+        descriptions: Number of descriptions drawn.
+        leaks: Number of these that gave a program away.
+        plain_distinct: Distinct passing programs from 1,000 tokens of plain sampling.
+        chain_distinct: The same of the chains.
+        references: Number of tasks of the pilot with a reference.
+        hint_gap: Pass rate with the reference as a hint less that without one, over these; None without references.
+        programs: Number of programs that the pilot has drawn.
+    """
+
+    tasks: int
+    temperatures: tuple[PilotResult, ...]
+    temperature: float
+    pass_at: dict[int, Estimated]
+    round_programs: int
+    solved: Estimated
+    in_between: Estimated
+    fidelity: float | None
+    fidelity_programs: int
+    chain_solved: Estimated
+    descriptions: int
+    leaks: int
+    plain_distinct: float
+    chain_distinct: float
+    references: int
+    hint_gap: Estimated | None
+    programs: int
+
+    @property
+    def headroom(self) -> float:
+        """What a round's sampling should solve less what one program does."""
+        return self.solved.value - self.pass_at[1].value
+
+    @property
+    def relative_fidelity(self) -> float | None:
+        """`fidelity` as a share of the pass rate of tasks that have a passing program; None where it is not known."""
+        alone = self.pass_at[1].value / self.pass_at[_DRAWN].value if self.pass_at[_DRAWN].value else 0.0
+        return None if self.fidelity is None or not alone else self.fidelity / alone
+
+    def to_record(self) -> dict[str, Any]:
+        """A JSON object."""
+        verdict, sentence = verdict_of(self)
+        return {**asdict(self), "headroom": self.headroom, "verdict": str(verdict), "sentence": sentence}
+
+
+def verdict_of(forecast: Forecast) -> tuple[Verdict, str]:
+    """Whether a run should help, and why in one sentence."""
+    alone, hint = forecast.pass_at[1].value, forecast.hint_gap
+    if alone >= _NEARLY_ALL:
+        return Verdict.NOT, f"Not worth it: one program already solves {alone:.0%} of the tasks; take harder ones."
+    reach = f"{forecast.solved.value:.0%} of the tasks with {forecast.round_programs} programs, {alone:.0%} with one"
+    if forecast.headroom < _LITTLE or forecast.in_between.value < _LITTLE:
+        begun = forecast.chain_solved.value - forecast.pass_at[_DRAWN].value
+        if forecast.references and begun >= _REFERENCE_HELPS:
+            return Verdict.WITH_REFERENCES, (
+                f"Worth it with references: the model alone solves {reach}, but chains that begin from references solve "
+                f"{forecast.chain_solved.value:.0%}."
+            )
+        if hint is not None and hint.value >= _REFERENCE_HELPS:
+            return Verdict.WITH_REFERENCES, (
+                f"Worth it with references: the model alone solves {reach}, but {100 * hint.value:+.0f} points of its programs pass "
+                "with the reference as a hint."
+            )
+        if forecast.references:
+            return Verdict.TEACHER, (
+                f"Rather a teacher: the model solves {reach}, and the references do not change that; programs of a "
+                "stronger model, or training on the references alone, should help more."
+            )
+        return Verdict.TEACHER, (
+            f"Rather a teacher: the model solves {reach}; references, or programs of a stronger model, are needed to begin."
+        )
+    reads = forecast.relative_fidelity
+    sampler = (
+        "the chain should suit it"
+        if reads is not None and reads >= _READS_WELL
+        else "it reads programs back poorly, so take plain sampling (--preset rft)"
+    )
+    if forecast.references:
+        return (
+            Verdict.WITH_REFERENCES,
+            f"Worth it with references, which the tasks have: the model solves {reach}; {sampler}.",
+        )
+    return Verdict.WORTH_IT, f"Worth it: the model solves {reach}; {sampler}."
+
+
+def run_forecast(trainer: GiFTTrainer, num_tasks: int, say: Callable[[str], None] = lambda line: None) -> Forecast:
+    """Draws the pilot's programs with the model, the prompts, the engine and the sandbox of a trainer.
+
+    Args:
+        trainer: Has the untrained model; nothing is trained or recorded.
+        num_tasks: Tasks of the pilot, at least 2; all of them if the trainer has fewer.
+        say: Gets a line for people before each part.
+
+    Raises:
+        ConfigError: if the run does not verify its programs.
+        IsolationUnavailable: if programs cannot be isolated on this machine.
+    """
+    args = trainer.args
+    if not args.verify:
+        raise ConfigError("--pilot counts programs that pass, but with verify=False nothing is run; leave it out.")
+    places = generator(stream_key(args.sampling_seed, "forecast")).permutation(len(trainer.tasks))[:num_tasks]
+    tasks = [trainer.tasks[place] for place in sorted(places)]
+    settings = replace(args.chain_settings(1, ""), steps={}, max_tokens=None)
+    with trainer.rollouts.executing(), trainer.rollouts.engine() as engine:
+        say(f"pilot: temperatures, {plural(len(tasks), 'task')}")
+        sandbox = trainer.rollouts.sandbox
+        temperatures = try_temperatures(tasks, engine, sandbox, trainer.prompts, settings)
+        chosen = best_temperature(temperatures) if isinstance(args.temperature, str) else args.temperature
+        settings = replace(settings, code_params=replace(settings.code_params, temperature=chosen))
+        say(f"pilot: {_DRAWN} programs of each task")
+        before = engine.tokens_generated
+        plain = _plain(trainer, tasks, engine, settings)
+        plain_tokens = engine.tokens_generated - before
+        say(f"pilot: chains of {_CHAIN_STEPS} steps")
+        chains = _chains(trainer, tasks, engine, settings)
+        referenced = [task for task in tasks if task.reference is not None]
+        if referenced:
+            say("pilot: references as hints")
+        hinted = _hinted(trainer, referenced, engine, settings)
+    counts = {task_id: sum(passed for _, passed in found) for task_id, found in plain.items()}
+    round_programs = args.num_steps * args.num_generations
+    passed = list(counts.values())
+    solved, interval = extrapolated_pass_at_k(passed, _DRAWN, round_programs)
+    read_back = [one for one in chains if one.parent not in (None, REFERENCE)]
+    steps: dict[tuple[str, int], list[CodeSample]] = {}
+    for one in chains:
+        steps.setdefault((one.task_id, one.step), []).append(one)
+    chain_tokens = sum(map(tokens_of_step, steps.values()))
+    return Forecast(
+        tasks=len(tasks),
+        temperatures=tuple(temperatures),
+        temperature=chosen,
+        pass_at={k: Estimated.of([pass_at_k(_DRAWN, count, k) for count in passed]) for k in (1, 4, _DRAWN)},
+        round_programs=round_programs,
+        solved=Estimated(solved, *interval),
+        in_between=Estimated.of([float(0 < count < _DRAWN) for count in passed]),
+        fidelity=fmean(one.passed for one in read_back) if read_back else None,
+        fidelity_programs=len(read_back),
+        chain_solved=Estimated.of(
+            [float(any(one.passed for one in chains if one.task_id == name)) for name in counts]
+        ),
+        descriptions=sum(group[0].description_tries for group in steps.values()),
+        leaks=sum(group[0].description_leaks for group in steps.values()),
+        plain_distinct=_per_1000(
+            {(name, codetext.normalise(code)) for name, found in plain.items() for code, ok in found if ok},
+            plain_tokens,
+        ),
+        chain_distinct=_per_1000(
+            {(one.task_id, codetext.normalise(one.code or "")) for one in chains if one.passed}, chain_tokens
+        ),
+        references=len(referenced),
+        hint_gap=Estimated.of([rate - counts[name] / _DRAWN for name, rate in hinted.items()]) if hinted else None,
+        programs=sum(result.samples for result in temperatures)
+        + _DRAWN * len(tasks)
+        + len(chains)
+        + _HINTED * len(referenced),
+    )
+
+
+def forecast_text(forecast: Forecast) -> str:
+    """The forecast as lines to read."""
+    rates = ", ".join(f"{one.passed / one.samples:.0%} at {one.temperature:g}" for one in forecast.temperatures)
+    rows = {
+        "pass rate by temperature": rates,
+        **{f"pass@{k}": _shown(value) for k, value in forecast.pass_at.items()},
+        f"pass@{forecast.round_programs}, extrapolated": _shown(forecast.solved),
+        "tasks solved sometimes": _shown(forecast.in_between),
+        "read-back programs that pass": "no program to read"
+        if forecast.fidelity is None
+        else f"{forecast.fidelity:.0%} of {forecast.fidelity_programs:,}",
+        f"tasks solved by {_CHAIN_STEPS * _CHAIN_WIDTH} of chains": _shown(forecast.chain_solved),
+        "descriptions with a leak": f"{forecast.leaks:,} of {forecast.descriptions:,}",
+        "distinct in 1,000 tokens": f"{forecast.plain_distinct:.1f} plain, {forecast.chain_distinct:.1f} by chains",
+        "the reference as a hint": "no references"
+        if forecast.hint_gap is None
+        else f"{100 * forecast.hint_gap.value:+.0f} points [{100 * forecast.hint_gap.low:+.0f}, {100 * forecast.hint_gap.high:+.0f}]",
+    }
+    heading = (
+        f"will it help? a pilot of {plural(forecast.tasks, 'task')}, {forecast.programs:,} programs, temperature "
+        f"{forecast.temperature:g}, 95 % intervals over the tasks"
+    )
+    return "\n".join([heading, *(f"  {name:<30} {value}" for name, value in rows.items()), verdict_of(forecast)[1]])
+
+
+def _shown(value: Estimated) -> str:
+    return f"{value.value:.0%} [{value.low:.0%}, {value.high:.0%}]"
+
+
+def _per_1000(programs: set[tuple[str, str]], tokens: int) -> float:
+    return 1000 * len(programs) / tokens if tokens else 0.0
+
+
+def _plain(
+    trainer: GiFTTrainer, tasks: Sequence[Task], engine: Engine, settings: ChainSettings
+) -> dict[str, list[tuple[str, bool]]]:
+    """Programs of each task from its own description, and whether each passed."""
+    found: dict[str, list[tuple[str, bool]]] = {}
+
+    async def attempt(task: Task) -> None:
+        keys = tuple(stream_key(settings.seed, "forecast", task.task_id, index) for index in range(_DRAWN))
+        found[task.task_id] = await draw(task, trainer.prompts, settings.code_params, ("forecast", task.task_id), keys)
+
+    Scheduler(engine, trainer.rollouts.sandbox).run(map(attempt, tasks))
+    return {task.task_id: found[task.task_id] for task in tasks}
+
+
+def _chains(trainer: GiFTTrainer, tasks: Sequence[Task], engine: Engine, settings: ChainSettings) -> list[CodeSample]:
+    """The samples of short chains, whatever sampler the run has. No round is numbered 0, so no stream is one of the run's."""
+    samples: list[CodeSample] = []
+    settings = replace(settings, sampler="gibbs", round=0, num_steps=_CHAIN_STEPS, num_generations=_CHAIN_WIDTH)
+    context = ChainContext(settings, trainer.prompts, trainer.examples, lambda task_id, step: [], samples.append)
+    Scheduler(engine, trainer.rollouts.sandbox).run(SAMPLERS["gibbs"](task, context) for task in tasks)
+    return samples
+
+
+def _hinted(trainer: GiFTTrainer, tasks: Sequence[Task], engine: Engine, settings: ChainSettings) -> dict[str, float]:
+    """The pass rate of each task with its reference as a hint."""
+    rates: dict[str, float] = {}
+
+    async def attempt(task: Task) -> None:
+        prompt = trainer.prompts.write(task, task.description, Hint("reference", task.reference or ""))
+        params = replace(settings.code_params, stop=prompt.stop, fence=prompt.fence)
+        keys = tuple(stream_key(settings.seed, "forecast", task.task_id, "hint", index) for index in range(_HINTED))
+        completions = await Generate(GenerationRequest(("hint", task.task_id), prompt.ids, params, keys))
+        found = [trainer.prompts.extract(task, prompt.after(completion.text)) for completion in completions]
+        jobs = tuple((one.code, task.all_tests) for one in found if isinstance(one, Extraction))
+        outcomes = await Execute(jobs) if jobs else []
+        rates[task.task_id] = sum(str(outcome.status) == PASSED for outcome in outcomes) / _HINTED
+
+    Scheduler(engine, trainer.rollouts.sandbox).run(map(attempt, tasks))
+    return {task.task_id: rates[task.task_id] for task in tasks}
