@@ -197,6 +197,7 @@ def test_the_page_holds_the_hand_computed_figures(plan, tmp_path):
                     "sampled_pass@2": 0.7,
                     "tokens": 700,
                     "passed": 3,
+                    "pairs": 9,
                     "solved_tasks": 2,
                     "distinct_programs": 4,
                     "steps": [step],
@@ -215,7 +216,7 @@ def test_the_page_holds_the_hand_computed_figures(plan, tmp_path):
     assert text.startswith(f"before\n{BEGIN}\n")
     assert text.endswith(f"\n{END}\nafter\n")
     assert "of another run" not in text
-    assert "| `gift` | 700 | 3 | 2 | 4 | 55.0 | 55.0 | 70.0 |" in text
+    assert "| `gift` | 700 | 3 | 2 | 4 | 9 | 55.0 | 55.0 | 70.0 |" in text
     # Differences 10, 12, 11 points: mean 11, standard deviation 1, half an interval 4.3027 / √3 = 2.48.
     assert "| `gift` − `rft` | 3 | +11.0 [+8.5, +13.5] |" in text
     assert "The chain against plain sampling, with references: it helps greedy pass@1 (+11.0 [+8.5, +13.5])" in text

@@ -72,9 +72,9 @@ class Bench:
             return trainer, {}
         samples = RoundSamples({}) if arm.samples == NONE else self._samples(arm)
         selected = select(samples.eligible, trainer.args.selection_settings(1))
-        pairs = training_pairs(
-            trainer.tasks, selected, trainer.prompts, trainer.args.max_length, trainer.args.train_on_references
-        )
+        args = trainer.args
+        targets = args.targets(trainer.prompts)
+        pairs = training_pairs(trainer.tasks, selected, targets, args.max_length, args.train_on_references)
         trainer.train_round(1, pairs, None)
         return trainer, {**_counts(samples), "tokens": samples.tokens, "pairs": len(pairs.pairs)}
 

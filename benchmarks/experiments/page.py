@@ -17,6 +17,7 @@ from trl_gift.errors import ConfigError
 BEGIN, END = "<!-- experiment: begin -->", "<!-- experiment: end -->"
 WAYS = ("base", "references", "gift", "rft", "rft+rd")
 SAMPLED = ("gift", "rft", "rft+rd")
+STEPPED = ("gift", "rft")  # whose steps are shown
 # Means of few chains are noise: a step counts if its samples are at least this share of those of the first step.
 _FULL_STEP = 0.5
 
@@ -78,7 +79,7 @@ def _world(results: Results, world: World, docs: Path) -> str:
         if results.of(world.name, arm)
     ]
     table = _table(
-        ["arm", "tokens", "programs passed", "tasks solved", "distinct programs", "greedy pass@1, %",
+        ["arm", "tokens", "programs passed", "tasks solved", "distinct programs", "training pairs", "greedy pass@1, %",
          "sampled pass@1, %", f"{name}, %"],
         rows,
     )  # fmt: skip
@@ -88,7 +89,7 @@ def _world(results: Results, world: World, docs: Path) -> str:
     svg = differences(f"Greedy pass@1 {world.title}: differences of arms in points", shown)
     (docs / "assets" / picture).write_text(svg, encoding="utf-8")
     steps = f"experiment-{world.name}-steps.svg"
-    sampled = [arm for arm in SAMPLED if results.of(world.name, arm)]
+    sampled = [arm for arm in STEPPED if results.of(world.name, arm)]
     figures = {arm: _steps(results.of(world.name, arm).values()) for arm in sampled}
     curves = [
         (heading, {arm: [step[key] for step in found] for arm, found in figures.items()})
@@ -125,6 +126,7 @@ def _comparisons(results: Results, world: World, compared: Sequence[Comparison])
 def _options(results: Results) -> str:
     rows, sentences, missing = [], [], []
     for world in results.plan.worlds.values():
+        lacking = []
         for one in results.plan.variants:
             if one in _compared(results, world, [one]):
                 found = _differ(results, world, one)
@@ -132,7 +134,9 @@ def _options(results: Results) -> str:
                 rows.append([one.about, world.title, *cells[:2], *cells[3:5], found["pass@1"].finding])
                 sentences.append(f"- {_sentence(results, world, one)}")
             elif any((arm.world, arm.name) == (world.name, one.arm) for arm in results.plan.arms):
-                missing.append(f"{one.about}, {world.title}")
+                lacking.append(f"`{one.arm}`")
+        if lacking:
+            missing.append(f"{world.title}: {', '.join(lacking)}")
     parts = ["### The options of the chain"]
     if rows:
         head = ["option", "world", "seeds", "greedy pass@1", f"pass@{_k(results)}", "distinct programs", "pass@1"]
@@ -142,7 +146,7 @@ def _options(results: Results) -> str:
             "\n".join(sentences),
         ]
     if missing:
-        parts.append("In the plan, but with fewer than two seeds so far: " + "; ".join(missing) + ".")
+        parts.append("In the plan, but not run with two seeds so far, " + "; ".join(missing) + ".")
     return "\n\n".join(parts)
 
 
@@ -185,7 +189,7 @@ def _means(records: Any, k: int) -> list[str]:
     records = list(records)
     counts = [
         f"{statistics.fmean(one[name] for one in records):,.0f}" if all(name in one for one in records) else ""
-        for name in ("tokens", "passed", "solved_tasks", "distinct_programs")
+        for name in ("tokens", "passed", "solved_tasks", "distinct_programs", "pairs")
     ]
     shares = [
         f"{100 * statistics.fmean(one[name] for one in records):.1f}"
