@@ -8,7 +8,7 @@ from html import escape
 from experiments.intervals import Difference, signed
 
 _INK, _FAINT, _COLOURS = "#1f2328", "#8c959f", ("#0969da", "#9a6700", "#1a7f37")
-_LABEL, _PLOT, _ROW, _TOP = 330, 420, 26, 34
+_LABEL, _PLOT, _ROW, _TOP = 170, 460, 26, 24
 _PANEL, _HEIGHT, _MARGIN = 360, 220, 46
 
 
@@ -35,7 +35,7 @@ def differences(title: str, rows: Sequence[tuple[str, Difference]]) -> str:
         parts.append(f'<circle cx="{x(one.mean):.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>')
         parts.append(_text(_LABEL + _PLOT + 12, y + 4, signed(100 * one.mean), "start", colour))
     for value in (-reach / 1.08, 0.0, reach / 1.08):
-        parts.append(_text(x(value), height - 12, signed(100 * value), "middle", _FAINT))
+        parts.append(_text(x(value), height - 12, signed(100 * value) if value else "0", "middle", _FAINT))
     return _svg(title, _LABEL + _PLOT + 70, height, parts)
 
 
