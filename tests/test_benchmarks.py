@@ -58,11 +58,16 @@ def test_the_benchmark_of_edit_sequences_ends_with_its_ratios(run):
     assert answer["round_trips"]["wrong"] == 0
 
 
-def test_the_learning_benchmark_starts(run, capsys):
-    with pytest.raises(SystemExit) as ended:
-        run("learning.py", "--help")
-    assert ended.value.code == 0
-    assert "--repeats" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [("run --arms gibbs", "'gibbs' is not in the plan"), ("page", "no two arms of a comparison have two seeds")],
+)
+def test_the_experiment_refuses_in_one_line(run, tmp_path, arguments, reason):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- experiment: begin -->\n<!-- experiment: end -->\n", encoding="utf-8")
+    options = ["--docs", str(page)] if arguments == "page" else []
+    with pytest.raises(SystemExit, match=f"^experiment.py: .*{reason}"):
+        run("experiment.py", *arguments.split(), "--out", str(tmp_path), *options)
 
 
 @pytest.mark.parametrize(
