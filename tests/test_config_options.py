@@ -202,6 +202,8 @@ ROWS: dict[str, Row | Elsewhere] = {
     "hint": in_run("hinted", "failing_test", lambda run: the(one.hint for one in all_samples(run) if one.step)),
     "num_steps": in_run("changed", 3, lambda run: len({one.step for one in all_samples(run)})),
     "max_tokens_per_round": Elsewhere("tests/sampling/test_budget.py"),
+    "target_format": Elsewhere("tests/training/test_edits.py"),
+    "num_edit_sequences": Elsewhere("tests/training/test_edits.py"),
     "step_allocation": Elsewhere("tests/sampling/test_allocation.py"),
     "num_generations": in_run("changed", 4, lambda run: len({one.index for one in all_samples(run)})),
     "temperature": in_params("write", 0.7, "temperature"),

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.export_tasks import tasks
 from tests.support.prompts import CHATML
 from tests.support.recorded_runs import RecordedRun
 from trl_gift.prompts import BasePrompts, ChatPrompts
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.prompts import write_prompts
-from trl_gift.sandbox import AssertTests
-from trl_gift.tasks import Task
 
-TASKS = 4
 BODIES = ("return a + b", "return a - b", "return b", "return a", "c = a\n    return c + b", "return sum((a, b))")
 
 
 def body(task, step, index):
     """A body that no other sample of the task has."""
     return f"    {BODIES[(task + step + index) % len(BODIES)]} + {10 * step + index}"
-
-
-def tasks():
-    tests = AssertTests("assert add(1, 2) == 3", entry_point="add")
-    return [Task(f"tasks/{number:05d}", f"Add, {number}.", tests, "def add(a, b):") for number in range(TASKS)]
 
 
 class Recorded(RecordedRun):

@@ -8,7 +8,7 @@ from collections import Counter
 import datasets
 import pytest
 
-from tests.export.conftest import TASKS, tasks
+from tests.support.export_tasks import TASKS, tasks
 from tests.support.recorded_runs import RecordedRun
 from trl_gift.errors import ConfigError
 from trl_gift.export import KINDS, export_run

@@ -100,8 +100,8 @@ MUTANTS = (
     ),
     _chat(
         name="thoughts learned",
-        old="thought = parts.thought if self.keep_thoughts and parts.thought else self._no_thought",
-        new="thought = parts.thought or self._no_thought",
+        old="thought = parts.thought if self.keep_thoughts and parts.thought else self.no_thought",
+        new="thought = parts.thought or self.no_thought",
         breaks="thoughts are learned although train_on_thinking is off",
         law="texts",
         test=f"{_PROMPTS}::test_thoughts_are_kept_out_of_the_code",

@@ -146,9 +146,9 @@ MUTANTS = (
     # Pairs
     _pairs(
         name="chain's description as the training prompt",
-        old="pair = make_pair(by_id[item.sample.task_id], item.sample.target, prompts, completion_only)",
-        new="pair = make_pair(__import__('dataclasses').replace(by_id[item.sample.task_id], "
-        "description=item.sample.description), item.sample.target, prompts, completion_only)",
+        old="add(task, targets.of_sample(task, item), item.count * each, own(task))",
+        new="add(task, targets.of_sample(task, item), item.count * each, "
+        "own(__import__('dataclasses').replace(task, description=item.sample.description)))",
         breaks="a program is learned after the description that the chain wrote",
         test=f"{_PAIRS}::test_every_code_is_paired_with_the_seed_description",
     ),
@@ -173,10 +173,12 @@ MUTANTS = (
         breaks="the loss is on the prompt, too",
         test=f"{_PAIRS}::test_loss_is_on_the_completion_and_the_end_token_only",
     ),
-    _pairs(
+    Mutant(
         name="each drawn program once",
-        old="pairs.extend([pair] * item.count)",
-        new="pairs.append(pair)",
+        file="trl_gift/training/targets.py",
+        old="return (sample.target,) * item.count",
+        new="return (sample.target,)",
+        law="pairs",
         breaks="a program that was drawn three times is learned once",
         test=f"{_PAIRS}::test_every_code_is_paired_with_the_seed_description",
     ),
@@ -210,16 +212,9 @@ MUTANTS = (
     ),
     _pairs(
         name="unfit targets learned",
-        old="if (item.sample.task_id, item.sample.target) in unfit:",
+        old="if (task.task_id, text) in unfit:",
         new="if False:",
         breaks="a target that fails its tests is learned",
-        test=f"{_PAIRS}::test_targets_that_fail_are_not_learned",
-    ),
-    _pairs(
-        name="unfit references learned",
-        old="if target is None or (task.task_id, target) in unfit:",
-        new="if target is None:",
-        breaks="a reference whose target fails its tests is learned",
         test=f"{_PAIRS}::test_targets_that_fail_are_not_learned",
     ),
     Mutant(

@@ -59,6 +59,9 @@ def _mergeable(model: Any) -> list[torch.nn.Parameter]:
     if any(config.lora_bias for config in configs):
         return []
     bases = [model.base_model.get_submodule(f"{layer.name}.base_layer") for layer in layers]
+    # Adapters of single parameters, such as those of experts, wrap each other.
+    if not all("weight" in base._parameters for base in bases):
+        return []
     # A weight that another module shares, such as that of tied embeddings, is not the adapted layer's alone.
     owners = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
     weights = [weight for base in bases for weight in base.parameters(recurse=False)]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel
-from peft.utils import TrainableTokensWrapper
 from transformers import AddedToken
 
 from trl_gift.common.randomness import stream_key
@@ -122,7 +121,8 @@ def ready_for_fused_loss(model: torch.nn.Module) -> None:
         model: The model as TRL has prepared it. Output layers with a bias are refused before.
     """
     for module in model.modules():
-        if isinstance(module, TrainableTokensWrapper) and isinstance(module.original_module, torch.nn.Linear):
+        wraps = type(module).__name__ == "TrainableTokensWrapper"  # not public
+        if wraps and isinstance(module.original_module, torch.nn.Linear):
             module.bias = None
 
 
