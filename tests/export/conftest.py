@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.export_tasks import tasks
+from tests.support.export_tasks import TASKS, tasks
 from tests.support.prompts import CHATML
 from tests.support.recorded_runs import RecordedRun
 from trl_gift.prompts import BasePrompts, ChatPrompts

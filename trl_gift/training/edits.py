@@ -123,7 +123,7 @@ def ready_for_fused_loss(model: torch.nn.Module) -> None:
     for module in model.modules():
         wraps = type(module).__name__ == "TrainableTokensWrapper"  # not public
         if wraps and isinstance(module.original_module, torch.nn.Linear):
-            module.bias = None
+            module.register_parameter("bias", None)
 
 
 def edit_targets(prompts: EditPrompts, task: Task, code: str, num_targets: int, seed: int) -> tuple[str, ...]:
