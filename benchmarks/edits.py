@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import torch
-from learning import interval
+from experiments.intervals import difference
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_gift import Task, codetext
@@ -188,9 +188,9 @@ def report(results: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     for name in results["edits"][0]:
         values = {arm: [found[name] for found in items] for arm, items in results.items()}
         means = {arm: sum(numbers) / count for arm, numbers in values.items()}
-        mean, half = interval([a - b for a, b in zip(values["edits"], values["programs"], strict=True)])
+        found = difference(values["edits"], values["programs"])
         print(
-            f"  {name:<26} {means['programs']:10.3f} {means['edits']:10.3f}   {mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
+            f"  {name:<26} {means['programs']:10.3f} {means['edits']:10.3f}   {found.text(digits=3) if found else 'one seed'}"
         )
         if means["programs"]:
             ratios[f"{name}, edits/programs"] = means["edits"] / means["programs"]
