@@ -116,7 +116,7 @@ CASES = [
     (run(server_port=70000), "--server_port 70000 is out of range"),
     (run(limit=0), "--limit 0 is out of range"),
     (run(sampler="metropolis"), "--sampler: invalid choice: 'metropolis' (choose from"),
-    (run(preset="best"), "preset 'best' is unknown; use one of 'gift', 'gift-paper', 'rest-em'"),
+    (run(preset="best"), "preset 'best' is unknown; use one of 'gift', 'gift-paper', 'persd', 'rest-em'"),
     (run(sampler="hinted", num_steps=1), "--num_steps 1 leaves --sampler hinted no step to try again in"),
     (run(sampler="hinted", verify=False), "with --verify false nothing is run that could fail"),
     (run(sampler="hinted"), "none of the 2 tasks has one; use --hint failing_test"),
