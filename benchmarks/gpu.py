@@ -30,9 +30,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
-from sampling import ceiling_rate
+from sampling import ceiling_rate, cpu_seconds, memory_peak, vllm_engine
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
 from trl_gift.playground import model_path, playground_tasks
@@ -173,10 +172,7 @@ class Peak:
     def look(self) -> float:
         """The peak until now; the next look begins here."""
         if self._cpu:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / GIB
-            Path("/proc/self/clear_refs").write_text("5")  # the kernel's way to begin the peak anew
-            return peak
+            return memory_peak() / GIB
         torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated() / GIB
         torch.cuda.reset_peak_memory_stats()
@@ -244,34 +240,13 @@ def drawn(engine: Any, prompts: list[list[int]], tokens: int) -> dict[str, float
             "seconds": seconds}  # fmt: skip
 
 
-def cpu_seconds() -> float:
-    """CPU seconds of this process and of the processes that it has started, such as a server."""
-    times = [process.cpu_times() for process in psutil.Process().children(recursive=True)]
-    return time.process_time() + sum(each.user + each.system for each in times)
-
-
 def served(folder: str, prompts: list, tokenizer: Any, options: argparse.Namespace, out: Path) -> dict[str, float]:
     """The same completions from a vLLM server that is started for them."""
-    from trl_gift.generation.server import CompletionClient
-    from trl_gift.generation.server.engine import ServerEngine
-    from trl_gift.generation.server.process import ManagedServer
-    from trl_gift.generation.server.vllm import MOST_STOP_TEXTS, OPTIONS, VllmSettings
-
-    dtype, context = ("float32", 4096) if options.cpu else ("bfloat16", None)
-    settings = VllmSettings(dtype, rank=None, target_modules=(), on_cpu=options.cpu, context=context)
-    command = f"{options.vllm} {{model}} {OPTIONS}"
     started = time.perf_counter()
-    with ManagedServer(
-        command, out / "vllm.log", model=str(Path(folder).resolve()), options=settings.options(),
-        environment=settings.environment(), start_timeout_s=60 * options.minutes,
-    ) as server:  # fmt: skip
+    with vllm_engine(options.vllm, folder, tokenizer, options.cpu, options.minutes, out / "vllm.log") as engine:
         ready = time.perf_counter() - started
-        engine = ServerEngine(CompletionClient(server.url), tokenizer, server=server, most_stops=MOST_STOP_TEXTS)
-        try:
-            drawn(engine, prompts[:2], 8)
-            return {**drawn(engine, prompts, options.tokens), "seconds until ready": ready}
-        finally:
-            engine.close()
+        drawn(engine, prompts[:2], 8)
+        return {**drawn(engine, prompts, options.tokens), "seconds until ready": ready}
 
 
 def lora(options: argparse.Namespace, out: Path) -> dict[str, Any]:

@@ -7,9 +7,10 @@ The same model, tasks, seed and number of samples for all:
 (a) the authors' schedule, written from the description of the method: one task per `generate` call with 3 sequences, a
     barrier after each step, execution after generation, a separate pass for the perplexities, one description a call;
 (b) plain `generate` over all chains at once, in batches of several sizes (the best one counts), without barriers;
-(c) ours: the compact engine.
+(c) ours: the compact engine;
+(d) with `--vllm`, our client of a vLLM server that is started for it; its CPU seconds count.
 
-Prints tokens/s, samples/s and where the time went, and the ratio to a ceiling measured in the same run: the same number of
+Prints tokens/s, tokens for each CPU second, the peak of this process's memory in GB, samples/s and where the time went, and the ratio to a ceiling measured in the same run: the same number of
 tokens by the engine's own decoding step on a batch that is always full, no prefill, no scheduling. Its rows are all
 different, while the engine computes what several completions share once: the ratio may exceed one. Everything but the
 slow schedule (a) is measured several times, in turns, because machines do not keep their speed: ratios are those of one
@@ -21,10 +22,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import psutil
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
@@ -33,6 +38,10 @@ from trl_gift.common.randomness import generator, stream_key
 from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams, scoring
 from trl_gift.generation.compact import DEFAULT_ROWS, CompactEngine, SlotCache
 from trl_gift.generation.decoding import draw_tokens
+from trl_gift.generation.server import CompletionClient
+from trl_gift.generation.server.engine import ServerEngine
+from trl_gift.generation.server.process import ManagedServer
+from trl_gift.generation.server.vllm import MOST_STOP_TEXTS, OPTIONS, VllmSettings
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.prompts import BasePrompts, clean_description
 from trl_gift.sampling.chain import gibbs
@@ -55,12 +64,15 @@ class Figures:
     total: float
     generation: float
     waiting: float
+    cpu: float = 0.0
+    peak: float = 0.0
 
     def line(self) -> str:
         """One row of the table."""
         other = self.total - self.generation - self.waiting
         shares = " ".join(f"{value / self.total:6.1%}" for value in (self.generation, self.waiting, other))
-        rates = f"{self.samples / self.total:8.1f} {self.tokens / self.total:9.0f}"
+        rates = f"{self.samples / self.total:8.1f} {self.tokens / self.total:9.0f} "
+        rates += f"{self.tokens / self.cpu:12.0f} {self.peak:7.2f}" if self.cpu else f"{'':20}"
         return (
             f"{self.name:<20} {self.samples:>7} {self.tokens:>8} {self.passed:>7} {self.programs:>8} {self.total:8.1f} "
             f"{rates}   {shares}"
@@ -82,7 +94,7 @@ def main() -> None:
         round=1,
         num_steps=options.steps,
         num_generations=CODES,
-        code_params=SamplingParams(112),
+        code_params=SamplingParams(options.max_tokens),
         description_params=SamplingParams(64, top_p=0.95),
         num_description_examples=0,
     )
@@ -101,22 +113,33 @@ def main() -> None:
         with LocalSandbox(num_workers=options.workers, limits=Limits(cpu_s=2, wall_s=6)) as sandbox:
             attention(model, compact)
         return
-    header = "samples   tokens  passed programs  seconds samples/s  tokens/s   generation, waiting for programs, other"
+    header = "samples   tokens  passed programs  seconds samples/s  tokens/s tokens/CPU s peak GB  generation, waiting for programs, other"
     print(f"{'':<20} {header}", flush=True)
     limits = Limits(cpu_s=2, wall_s=6)
     with LocalSandbox(num_workers=options.workers, limits=limits) as sandbox:  # the faster one, for one at a time
         ours(CompactEngine(model, tokenizer), tasks[:4], settings, prompts, sandbox, "warm-up")
-        authors = authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox)
-        print(authors.line(), flush=True)
-    with LocalSandbox(num_workers=options.workers, limits=limits, in_process=False) as sandbox:
+        authors = None if options.no_authors else authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox)
+        if authors:
+            print(authors.line(), flush=True)
+    folder = options.model or str(model_path())
+    with (
+        LocalSandbox(num_workers=options.workers, limits=limits, in_process=False) as sandbox,
+        vllm_engine(options.vllm, folder, tokenizer, device.type == "cpu")
+        if options.vllm
+        else nullcontext() as server,
+    ):
         turns = []
         for _ in range(options.repeats):
-            turn = [*map(batched, options.generate_sizes), compact()]
+            served = [ours(server, tasks, settings, prompts, sandbox, "vLLM, our client")] if server else []
+            turn = [*map(batched, options.generate_sizes), *served, compact()]
             prompt = prompts.write(tasks[0], tasks[0].description).ids
             # As many tokens as ours, in completions of the same mean length, each after the same prompt.
             mean = round(turn[-1].tokens / turn[-1].samples)
             tops = ceiling_rate(model, rows, prompt, turn[-1].tokens, max(8, mean))
-            turns.append(ratios_of(authors, turn[:-1], turn[-1], tops))
+            ratios = ratios_of(authors, turn[: len(options.generate_sizes)], turn[-1], tops)
+            if served:
+                ratios["tokens_per_cpu_s_vs_vllm"] = rate(turn[-1], "tokens", "cpu") / rate(served[0], "tokens", "cpu")
+            turns.append(ratios)
             for figures in turn:
                 print(figures.line(), flush=True)
             print(f"{'ceiling':<20} {tops:.0f} tokens/s in a batch of {rows} that is always full", flush=True)
@@ -165,11 +188,13 @@ def attention(model, compact) -> None:
     )
 
 
-def ratios_of(authors: Figures, generate: list[Figures], mine: Figures, tops: float) -> dict[str, float]:
+def ratios_of(authors: Figures | None, generate: list[Figures], mine: Figures, tops: float) -> dict[str, float]:
     """How ours compares in one turn, with the best batch of `generate` in that turn."""
-    return {
-        "samples_per_s_vs_authors_schedule": rate(mine, "samples") / rate(authors, "samples"),
+    slow = {"samples_per_s_vs_authors_schedule": rate(mine, "samples") / rate(authors, "samples")} if authors else {}
+    return slow | {
         "tokens_per_s_vs_generate": rate(mine, "tokens") / max(rate(figures, "tokens") for figures in generate),
+        "tokens_per_cpu_s_vs_generate": rate(mine, "tokens", "cpu")
+        / max(rate(figures, "tokens", "cpu") for figures in generate),
         "share_of_ceiling": mine.tokens / mine.generation / tops,
         "time_outside_generation": 1 - mine.generation / mine.total,
     }
@@ -187,13 +212,58 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--model", help="a local folder; the embedded model by default")
+    parser.add_argument("--no-authors", action="store_true", help="leave out the authors' schedule, which is slow")
+    parser.add_argument("--vllm", help="the command that starts a vLLM server, such as 'vllm serve'")
+    parser.add_argument("--max-tokens", type=int, default=112, help="of a program")
     parser.add_argument("--attention", action="store_true", help="only this: what attention computes in vain")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 
-def rate(figures: Figures, what: str) -> float:
-    return getattr(figures, what) / figures.total
+def rate(figures: Figures, what: str, by: str = "total") -> float:
+    return getattr(figures, what) / getattr(figures, by)
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of the processes that it has started, such as a server."""
+    times = [process.cpu_times() for process in psutil.Process().children(recursive=True)]
+    return time.process_time() + sum(each.user + each.system for each in times)
+
+
+def memory_peak() -> float:
+    """Most bytes that this process has had since the last call."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    Path("/proc/self/clear_refs").write_text("5")  # the kernel's way to begin the peak anew
+    return peak
+
+
+@contextmanager
+def vllm_engine(command: str, folder: str, tokenizer, on_cpu: bool, minutes: float = 8.0, log: Path | None = None):
+    """Our client of a vLLM server that is started for the block and serves the model of a folder.
+
+    Args:
+        command: The command that starts a server, such as `vllm serve`.
+        folder: The model.
+        tokenizer: Its tokenizer.
+        on_cpu: Whether the server is to use the CPU, in float32.
+        minutes: The most until it is ready.
+        log: Where the server's output goes; a temporary file if not given.
+    """
+    dtype, context = ("float32", 4096) if on_cpu else ("bfloat16", None)
+    options = VllmSettings(dtype, rank=None, target_modules=(), on_cpu=on_cpu, context=context)
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        ManagedServer(
+            f"{command} {{model}} {OPTIONS}", log or Path(temporary) / "vllm.log", model=str(Path(folder).resolve()),
+            options=options.options(), environment=options.environment(), start_timeout_s=60 * minutes,
+        ) as server,
+    ):  # fmt: skip
+        engine = ServerEngine(CompletionClient(server.url), tokenizer, server=server, most_stops=MOST_STOP_TEXTS)
+        try:
+            yield engine
+        finally:
+            engine.close()
 
 
 def ours(engine, tasks, settings, prompts, sandbox, name) -> Figures:
@@ -203,11 +273,14 @@ def ours(engine, tasks, settings, prompts, sandbox, name) -> Figures:
     samples = []
     tools = ChainContext(settings, prompts, [], lambda task, step: [], samples.append)
     scheduler = Scheduler(engine, sandbox)
+    before, cpu = engine.tokens_generated, cpu_seconds()
+    memory_peak()
     scheduler.run(gibbs(task, tools) for task in tasks)
     times = scheduler.times
     passed = sum(sample.passed for sample in samples)
-    counts = len(samples), engine.tokens_generated, passed, scheduler.executions.count
-    return Figures(name, *counts, times.total, times.generation, times.waiting)
+    cpu, peak = cpu_seconds() - cpu, memory_peak() / 1e9
+    counts = len(samples), engine.tokens_generated - before, passed, scheduler.executions.count
+    return Figures(name, *counts, times.total, times.generation, times.waiting, cpu, peak)
 
 
 def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Figures:

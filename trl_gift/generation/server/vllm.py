@@ -175,8 +175,11 @@ def lora_config(model: PeftModel) -> LoraConfig:
     }
     for name, value in parts.items():
         if value:
+            source = (
+                "target_format='edits' adds it" if name == "trainable_token_indices" else "it is in the LoraConfig"
+            )
             raise ConfigError(
-                f"{name}={value!r} is a part of the adapter that vLLM does not serve; leave it out of the LoraConfig, or use "
+                f"{name}={value!r} is a part of the adapter that vLLM does not serve ({source}); leave it out, or use "
                 "generation_engine='compact'."
             )
     return config
