@@ -35,11 +35,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import trl_gift
 from trl_gift import GiFTConfig, GiFTTrainer, load_tasks
 from trl_gift.evaluation import paired_difference
+from trl_gift.run.compared import t_interval
 from trl_gift.training.pairs import training_pairs
 
 ARMS = ("references", "gift", "rft", "gift-alone", "rft-alone")
 CHAIN_OF = {"rft": "gift", "rft-alone": "gift-alone"}
-T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def main() -> None:
@@ -242,10 +242,8 @@ def report(results: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
 def spread(values: list[float]) -> str:
     """Mean and 95 % t-interval of the repeats, in percent."""
     mean = statistics.fmean(values)
-    if len(values) < 2:
-        return f"{100 * mean:.1f} %"
-    half = T95[min(len(values) - 2, 8)] * statistics.stdev(values) / len(values) ** 0.5
-    return f"{100 * mean:.1f} % [{100 * (mean - half):.1f}, {100 * (mean + half):.1f}]"
+    interval = t_interval(values)
+    return f"{100 * mean:.1f} %" + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else "")
 
 
 def plot(results: dict[str, list[dict[str, Any]]], path: str) -> None:

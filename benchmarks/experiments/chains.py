@@ -19,7 +19,7 @@ from trl_gift.tasks import Task
 
 LAGS = (1, 2, 3)
 LAST_STEPS = 2
-"""A chain is stuck if it has given a passing program, but none in so many last steps."""
+"""A chain is stuck if a program of it has passed, but none of its last steps, so many, has given one that passes."""
 
 
 def idiom(code: str) -> str | None:

@@ -41,7 +41,7 @@ def measure(folder: Path, options: dict) -> None:
     args = GiFTConfig(
         str(folder / "out"), use_cpu=True, report_to="none", max_length=LENGTH, per_device_train_batch_size=BATCH,
         max_steps=2, save_strategy="no", disable_tqdm=True, logging_strategy="no", num_description_examples=0,
-        max_completion_length=96, max_description_length=64, **options["config"],
+        max_completion_length=LENGTH if options["stage"] == "training" else 96, max_description_length=64, **options["config"],
     )  # fmt: skip
 
     def made(model, tasks):

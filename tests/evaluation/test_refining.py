@@ -53,15 +53,17 @@ def counting(request, position):
     return f"c{request.prompt_ids[1] + 1}" if request.key[0] == "refine" else "c0"
 
 
-@pytest.mark.parametrize(("steps", "codes"), [(0, []), (1, ["c1"]), (2, ["c1", "c2"]), (5, ["c1", "c2"])])
-def test_refined_until_the_visible_tests_pass_or_the_steps_are_used_up(steps, codes):
+@pytest.mark.parametrize(("steps", "programs"), [(0, []), (1, ["c1"]), (2, ["c1", "c2"]), (5, ["c1", "c2"])])
+def test_refined_until_the_visible_tests_pass_or_the_steps_are_used_up(steps, programs):
     asked = Asked()
     (attempt,) = measure(counting, asked, refine_steps=steps)[0].attempts
     assert (attempt.code, attempt.status) == ("c0", "failed")
-    assert [turn.code for turn in attempt.turns] == codes
+    assert [turn.code for turn in attempt.turns] == programs
     assert {turn.status for turn in attempt.turns} <= {"failed"}, "c2 passes the visible tests alone"
-    assert [turn.prompt for turn in attempt.turns] == [f"better than {code}" for code in ["c0", *codes][: len(codes)]]
-    assert attempt.refined.code == (codes or ["c0"])[-1]
+    assert [turn.prompt for turn in attempt.turns] == [
+        f"better than {code}" for code in ["c0", *programs][: len(programs)]
+    ]
+    assert attempt.refined.code == (programs or ["c0"])[-1]
     assert attempt.refined.turns == ()
     assert all((message, tests) == ("hidden=False", VISIBLE.text) for _, _, message, tests in asked)
 

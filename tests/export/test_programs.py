@@ -18,7 +18,7 @@ def sample(status, code, step=0, index=0, task=0):
     )
 
 
-def codes(programs):
+def texts(programs):
     return [program.sample.code for program in programs]
 
 
@@ -30,9 +30,9 @@ def test_every_status_has_its_place():
     ]
     found = distinct_programs(samples)
     (programs,) = found.by_task.values()
-    assert codes(programs.passed) == ["x = 0"]
+    assert texts(programs.passed) == ["x = 0"]
     assert [program.sample.status for program in programs.failed] == list(STATUSES[1:7])
-    assert codes(programs.unverified) == ["x = 10"]
+    assert texts(programs.unverified) == ["x = 10"]
     assert found.left_out == {"no_code": 1, "copied": 1, "infrastructure": 1}
     classes = [ERROR_CLASSES[status] for status in STATUSES]
     assert classes == ["passed", "failed_test", "runtime_error", "runtime_error", "runtime_error", "runtime_error",
@@ -54,5 +54,5 @@ def test_a_program_with_both_verdicts_is_neither():
         [sample("passed", "x = 1"), sample("timeout", "x = 1", index=1), sample("failed", "x = 2")]
     )
     (programs,) = found.by_task.values()
-    assert (codes(programs.passed), codes(programs.failed)) == ([], ["x = 2"])
+    assert (texts(programs.passed), texts(programs.failed)) == ([], ["x = 2"])
     assert found.left_out == {"with both verdicts": 2}

@@ -165,3 +165,20 @@ def test_stop_finder_sees_texts_across_tokens(tokenizer):
         assert any(hits) == found
         if found:
             assert tokenizer.decode(tokens[: hits.index(True) + 1]).endswith(stop[0])
+
+
+def test_lengths_so_far_count_what_waits_as_nothing(model, tokenizer):
+    engine = CompactEngine(model, tokenizer, batch_size=2)
+    requests = requests_for(tokenizer)
+    for request in requests:
+        engine.submit(request)
+    unfinished = {request.key: len(request.stream_keys) for request in requests}
+    queued = 0
+    while engine.pending:
+        for result in engine.step():
+            del unfinished[result.key]
+        ended, going = engine.lengths_so_far()
+        assert {key: len(ended[key]) + len(going[key]) for key in going} == unfinished
+        assert sum(map(sum, going.values())) == engine.tokens_in_flight
+        queued += sum(not any(lengths) for lengths in going.values())
+    assert queued, "nothing waited"

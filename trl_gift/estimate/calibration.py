@@ -297,8 +297,8 @@ class _TimedEngine:
         with self._timed():
             results = self._engine.step()
         for result in results:
-            kind = _kind(self._requests.pop(result.key)[0].key)
-            self._ended.extend((kind, len(completion.token_ids)) for completion in result.completions)
+            del self._requests[result.key]
+            self._ended.extend((_kind(result.key), len(completion.token_ids)) for completion in result.completions)
         return results
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[float, ...]]:

@@ -33,13 +33,13 @@ from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.estimate.headroom import extrapolated_pass_at_k
 from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k
-from trl_gift.generation import Engine, GenerationRequest
-from trl_gift.prompts import Extraction, Hint
+from trl_gift.generation import Engine
+from trl_gift.prompts import Hint
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext, ChainSettings, tokens_of_step
 from trl_gift.sampling.pilot import PilotResult, best_temperature, draw, try_temperatures
-from trl_gift.sampling.records import PASSED, REFERENCE, CodeSample
-from trl_gift.sampling.scheduler import Execute, Generate, Scheduler
+from trl_gift.sampling.records import REFERENCE, CodeSample
+from trl_gift.sampling.scheduler import Scheduler
 from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer
 
@@ -309,14 +309,10 @@ def _hinted(trainer: GiFTTrainer, tasks: Sequence[Task], engine: Engine, setting
     rates: dict[str, float] = {}
 
     async def attempt(task: Task) -> None:
-        prompt = trainer.prompts.write(task, task.description, Hint("reference", task.reference or ""))
-        params = replace(settings.code_params, stop=prompt.stop, fence=prompt.fence)
         keys = tuple(stream_key(settings.seed, "forecast", task.task_id, "hint", index) for index in range(_HINTED))
-        completions = await Generate(GenerationRequest(("hint", task.task_id), prompt.ids, params, keys))
-        found = [trainer.prompts.extract(task, prompt.after(completion.text)) for completion in completions]
-        jobs = tuple((one.code, task.all_tests) for one in found if isinstance(one, Extraction))
-        outcomes = await Execute(jobs) if jobs else []
-        rates[task.task_id] = sum(str(outcome.status) == PASSED for outcome in outcomes) / _HINTED
+        hint = Hint("reference", task.reference or "")
+        found = await draw(task, trainer.prompts, settings.code_params, ("hint", task.task_id), keys, hint)
+        rates[task.task_id] = sum(passed for _, passed in found) / _HINTED
 
     Scheduler(engine, trainer.rollouts.sandbox).run(map(attempt, tasks))
     return {task.task_id: rates[task.task_id] for task in tasks}

@@ -14,7 +14,8 @@ Sampling
     weights with the adapter  adapted weights × b, with LoRA over float32 weights on a CPU, if a quarter of the rest holds them
     keys and values   (rows × row × reserve + kept prompts) × 2 × layers × keys × b
                       row: the longest prompt with the longest completion. reserve: 1.5 for `compact` on a GPU, which takes
-                      columns ahead; 1 for `generate`, and on a CPU, where what is not written takes no memory. A token budget limits rows × row; on a GPU `compact` has one by default: the tokens
+                      columns ahead; 1 for `generate`, and on a CPU, where what is not written takes no memory.
+                      A token budget limits rows × row; on a GPU `compact` has one by default: the tokens
                       whose keys and values take half of what the weights leave free.
     logits            rows × vocabulary × (b + 28), with top-p × (b + 62): the distribution that tokens are drawn from
   or activations      prompts × longest prompt × ((2 hidden + 3 intermediate) × b + keys and values): reading prompts
@@ -35,7 +36,7 @@ Training, with tokens = per_device_train_batch_size × max_length
                       both with gradient accumulation or several processes.
 
 How far this is off: in the 14 cases of `tests/estimate/test_peaks.py` (small Llamas and the playground model, on a CPU)
-the page gives 1.01 to 1.17 times the measured peak; `UNCERTAINTY` states 20 %. Not measured on a GPU. The page counts
+the page gives 0.81 to 1.17 times the measured peak; `UNCERTAINTY` states 20 %. Not measured on a GPU. The page counts
 tensors; `trl_gift.estimate.device` keeps a reserve for the CUDA context and fragmentation.
 
 Not covered: eager attention, activations of layers with dropout (GPT-2 keeps about twice as much), DeepSpeed and FSDP,

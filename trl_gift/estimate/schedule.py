@@ -100,7 +100,6 @@ def sampling_seconds(
     draws = random.Random(0)
     # A chain that is further on goes first, as in the engine.
     waiting: list[tuple[int, int]] = [(0, chain) for chain in range(played)]
-    heapq.heapify(waiting)
     ready: deque[tuple[int, int]] = deque()
     ends: list[tuple[int, int, int]] = []
     left: dict[int, int] = {}

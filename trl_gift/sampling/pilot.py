@@ -17,7 +17,7 @@ from trl_gift import codetext
 from trl_gift.common.randomness import generator, stream_key
 from trl_gift.common.words import plural
 from trl_gift.generation import Engine, GenerationRequest, SamplingParams
-from trl_gift.prompts import Extraction, PromptFormat
+from trl_gift.prompts import Extraction, Hint, PromptFormat
 from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.records import PASSED
@@ -127,7 +127,12 @@ def try_temperatures(
 
 
 async def draw(
-    task: Task, prompts: PromptFormat, params: SamplingParams, name: tuple[Any, ...], keys: tuple[int, ...]
+    task: Task,
+    prompts: PromptFormat,
+    params: SamplingParams,
+    name: tuple[Any, ...],
+    keys: tuple[int, ...],
+    hint: Hint | None = None,
 ) -> list[tuple[str, bool]]:
     """Draws programs of a task from its description and runs them; a part of a coroutine for the `Scheduler`.
 
@@ -137,11 +142,12 @@ async def draw(
         params: How the programs are drawn.
         name: Names the request.
         keys: A random stream for each program.
+        hint: What the prompt shows besides.
 
     Returns:
         Each program, empty if the completion holds none, and whether it passed.
     """
-    prompt = prompts.write(task, task.description)
+    prompt = prompts.write(task, task.description, hint)
     params = replace(params, stop=prompt.stop, fence=prompt.fence)
     completions = await Generate(GenerationRequest(name, prompt.ids, params, keys))
     found = [prompts.extract(task, prompt.after(completion.text)) for completion in completions]

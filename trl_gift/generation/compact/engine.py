@@ -124,14 +124,19 @@ class CompactEngine:
         return sum(len(row.token_ids) * len(row.strands) for row in self._rows)
 
     def lengths_so_far(self) -> tuple[dict[Hashable, list[int]], dict[Hashable, list[int]]]:
-        """By the keys of requests that are not finished: tokens of their completions that are, and of those that are not."""
-        ended: dict[Hashable, list[int]] = {}
+        """By the keys of requests that are not finished: tokens of their completions that are, and of those that are not.
+
+        A completion that waits for a place has none.
+        """
         going: dict[Hashable, list[int]] = {}
+        flights = {flight.request.key: flight for _, _, flight in self._waiting}
         for row in self._rows:
             for strand in row.strands:
-                key = strand.flight.request.key
-                going.setdefault(key, []).append(len(row.token_ids))
-                ended[key] = [len(completion.token_ids) for completion in strand.flight.finished.values()]
+                flights[strand.flight.request.key] = strand.flight
+                going.setdefault(strand.flight.request.key, []).append(len(row.token_ids))
+        for key, flight in flights.items():
+            going.setdefault(key, []).extend([0] * len(flight.waiting))
+        ended = {key: [len(one.token_ids) for one in flight.finished.values()] for key, flight in flights.items()}
         return ended, going
 
     def step(self) -> list[GenerationResult]:
