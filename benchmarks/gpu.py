@@ -27,13 +27,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from sampling import ceiling_rate, cpu_seconds, memory_peak, vllm_engine
+from sampling import ceiling_rate, cpu_seconds, memory_peak
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
+from trl_gift.generation.server import CompletionClient
+from trl_gift.generation.server.engine import ServerEngine
+from trl_gift.generation.server.process import ManagedServer
+from trl_gift.generation.server.vllm import MOST_STOP_TEXTS, OPTIONS, VllmSettings
 from trl_gift.playground import model_path, playground_tasks
 
 PARTS = ("engines", "lora", "sandbox", "run")
@@ -247,6 +252,31 @@ def served(folder: str, prompts: list, tokenizer: Any, options: argparse.Namespa
         ready = time.perf_counter() - started
         drawn(engine, prompts[:2], 8)
         return {**drawn(engine, prompts, options.tokens), "seconds until ready": ready}
+
+
+@contextmanager
+def vllm_engine(command: str, folder: str, tokenizer, on_cpu: bool, minutes: float, log: Path):
+    """Our client of a vLLM server that is started for the block and serves the model of a folder.
+
+    Args:
+        command: The command that starts a server, such as `vllm serve`.
+        folder: The model.
+        tokenizer: Its tokenizer.
+        on_cpu: Whether the server is to use the CPU, in float32.
+        minutes: The most until it is ready.
+        log: Where the server's output goes.
+    """
+    dtype, context = ("float32", 4096) if on_cpu else ("bfloat16", None)
+    options = VllmSettings(dtype, rank=None, target_modules=(), on_cpu=on_cpu, context=context)
+    with ManagedServer(
+        f"{command} {{model}} {OPTIONS}", log, model=str(Path(folder).resolve()), options=options.options(),
+        environment=options.environment(), start_timeout_s=60 * minutes,
+    ) as server:  # fmt: skip
+        engine = ServerEngine(CompletionClient(server.url), tokenizer, server=server, most_stops=MOST_STOP_TEXTS)
+        try:
+            yield engine
+        finally:
+            engine.close()
 
 
 def lora(options: argparse.Namespace, out: Path) -> dict[str, Any]:

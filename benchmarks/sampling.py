@@ -1,6 +1,8 @@
 """Sampling side by side, in one run: the authors' schedule, batched `generate`, and ours.
 
     python benchmarks/sampling.py --tasks 48 --steps 4
+    python benchmarks/sampling.py --model smollm2 --mbpp mbpp_sanitized.jsonl --lora 16 --tasks 16 --steps 2 \\
+        --generations 4 --generate-sizes 24 64 --max-tokens 256 --no-authors --vllm 'vllm serve'
 
 The same model, tasks, seed and number of samples for all:
 
@@ -8,13 +10,19 @@ The same model, tasks, seed and number of samples for all:
     barrier after each step, execution after generation, a separate pass for the perplexities, one description a call;
 (b) plain `generate` over all chains at once, in batches of several sizes (the best one counts), without barriers;
 (c) ours: the compact engine;
-(d) with `--vllm`, our client of a vLLM server that is started for it; its CPU seconds count.
+(d) with `--vllm`, our client of a vLLM server that is started for it; its CPU seconds count. On a CPU only:
+    `benchmarks/gpu.py` compares with vLLM on a GPU.
 
-Prints tokens/s, tokens for each CPU second, the peak of this process's memory in GB, samples/s and where the time went, and the ratio to a ceiling measured in the same run: the same number of
-tokens by the engine's own decoding step on a batch that is always full, no prefill, no scheduling. Its rows are all
-different, while the engine computes what several completions share once: the ratio may exceed one. Everything but the
-slow schedule (a) is measured several times, in turns, because machines do not keep their speed: ratios are those of one
-turn, and their median counts. With `--json` the last line is one JSON object whose `ratios` maps names to numbers.
+Tasks are the playground's or, with `--mbpp`, MBPP's training tasks. With `--lora` the model has an adapter of that rank, as from the
+second round of a LoRA run on: `generate` computes it beside the weights, as transformers does, vLLM serves it as an adapter,
+and ours samples as the trainer does.
+
+Prints tokens/s, tokens for each CPU second, the peak of this process's memory in GB, samples/s and where the time went, and
+the ratio to a ceiling measured in the same run: the same number of tokens by the engine's own decoding step on a batch that
+is always full, no prefill, no scheduling. Its rows are all different, while the engine computes what several completions
+share once: the ratio may exceed one. Everything but the slow schedule (a) is measured several times, in turns, because
+machines do not keep their speed: ratios are those of one turn, and their median counts. With `--json` the last line is one
+JSON object whose `ratios` maps names to numbers.
 """
 
 from __future__ import annotations
@@ -31,25 +39,24 @@ from pathlib import Path
 
 import psutil
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from trl_gift import codetext
+from trl_gift import GiFTConfig, codetext, load_tasks
 from trl_gift.common.randomness import generator, stream_key
-from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams, scoring
+from trl_gift.generation import GenerateEngine, GenerationRequest, SamplingParams, end_ids, merged_adapter, scoring
 from trl_gift.generation.compact import DEFAULT_ROWS, CompactEngine, SlotCache
 from trl_gift.generation.decoding import draw_tokens
-from trl_gift.generation.server import CompletionClient
-from trl_gift.generation.server.engine import ServerEngine
-from trl_gift.generation.server.process import ManagedServer
-from trl_gift.generation.server.vllm import MOST_STOP_TEXTS, OPTIONS, VllmSettings
+from trl_gift.generation.server import ServerOptions, serving
+from trl_gift.generation.server.vllm import OPTIONS
 from trl_gift.playground import model_path, playground_tasks
-from trl_gift.prompts import BasePrompts, clean_description
+from trl_gift.prompts import clean_description
 from trl_gift.sampling.chain import gibbs
 from trl_gift.sampling.context import ChainContext, ChainSettings
 from trl_gift.sampling.scheduler import Scheduler
 from trl_gift.sandbox import Limits, LocalSandbox
 
-CODES = 3
+MBPP_TRAIN = range(601, 975)
 
 
 @dataclass
@@ -86,14 +93,21 @@ def main() -> None:
     dtype = getattr(torch, options.dtype)
     model = AutoModelForCausalLM.from_pretrained(options.model or model_path(), dtype=dtype).to(device).eval()
     tokenizer = AutoTokenizer.from_pretrained(options.model or model_path())
-    prompts = BasePrompts(tokenizer)
-    tasks = playground_tasks("train", options.tasks)
+    prompts = GiFTConfig("unused", use_cpu=device.type == "cpu", bf16=False).prompts(
+        tokenizer, end_ids(model, tokenizer)
+    )
+    if options.lora:
+        model = adapted(model, options.lora)
+    if options.mbpp:
+        tasks = [task for task in load_tasks(options.mbpp) if int(task.task_id) in MBPP_TRAIN][: options.tasks]
+    else:
+        tasks = playground_tasks("train", options.tasks)
     settings = ChainSettings(
         sampler="gibbs",
         seed=0,
         round=1,
         num_steps=options.steps,
-        num_generations=CODES,
+        num_generations=options.generations,
         code_params=SamplingParams(options.max_tokens),
         description_params=SamplingParams(64, top_p=0.95),
         num_description_examples=0,
@@ -105,10 +119,12 @@ def main() -> None:
         )
 
     def compact() -> Figures:
-        engine = CompactEngine(model, tokenizer, rows)
-        return ours(engine, tasks, settings, prompts, sandbox, "compact (ours)")
+        with merged_adapter(model):
+            engine = CompactEngine(model, tokenizer, rows)
+            return ours(engine, tasks, settings, prompts, sandbox, "compact (ours)")
 
     rows = options.batch_size or DEFAULT_ROWS
+    full = min(rows, len(tasks) * options.generations)
     if options.attention:
         with LocalSandbox(num_workers=options.workers, limits=Limits(cpu_s=2, wall_s=6)) as sandbox:
             attention(model, compact)
@@ -121,12 +137,9 @@ def main() -> None:
         authors = None if options.no_authors else authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox)
         if authors:
             print(authors.line(), flush=True)
-    folder = options.model or str(model_path())
     with (
         LocalSandbox(num_workers=options.workers, limits=limits, in_process=False) as sandbox,
-        vllm_engine(options.vllm, folder, tokenizer, device.type == "cpu")
-        if options.vllm
-        else nullcontext() as server,
+        vllm_engine(options.vllm, model, tokenizer) if options.vllm else nullcontext() as server,
     ):
         turns = []
         for _ in range(options.repeats):
@@ -135,14 +148,15 @@ def main() -> None:
             prompt = prompts.write(tasks[0], tasks[0].description).ids
             # As many tokens as ours, in completions of the same mean length, each after the same prompt.
             mean = round(turn[-1].tokens / turn[-1].samples)
-            tops = ceiling_rate(model, rows, prompt, turn[-1].tokens, max(8, mean))
+            with merged_adapter(model):
+                tops = ceiling_rate(model, full, prompt, turn[-1].tokens, max(8, mean))
             ratios = ratios_of(authors, turn[: len(options.generate_sizes)], turn[-1], tops)
             if served:
                 ratios["tokens_per_cpu_s_vs_vllm"] = rate(turn[-1], "tokens", "cpu") / rate(served[0], "tokens", "cpu")
             turns.append(ratios)
             for figures in turn:
                 print(figures.line(), flush=True)
-            print(f"{'ceiling':<20} {tops:.0f} tokens/s in a batch of {rows} that is always full", flush=True)
+            print(f"{'ceiling':<20} {tops:.0f} tokens/s in a batch of {full} that is always full", flush=True)
     ratios = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
     print(f"median of {options.repeats} turns (lowest, highest):")
     for name, value in ratios.items():
@@ -212,12 +226,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--model", help="a local folder; the embedded model by default")
+    parser.add_argument("--lora", type=int, help="the rank of an adapter of the model")
+    parser.add_argument("--mbpp", help="MBPP, as a JSON Lines file, in place of the playground's tasks")
+    parser.add_argument("--generations", type=int, default=3, help="programs of a step")
     parser.add_argument("--no-authors", action="store_true", help="leave out the authors' schedule, which is slow")
     parser.add_argument("--vllm", help="the command that starts a vLLM server, such as 'vllm serve'")
     parser.add_argument("--max-tokens", type=int, default=112, help="of a program")
     parser.add_argument("--attention", action="store_true", help="only this: what attention computes in vain")
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.vllm and options.device != "cpu":
+        parser.error("--vllm needs --device cpu; benchmarks/gpu.py compares with vLLM on a GPU.")
+    return options
 
 
 def rate(figures: Figures, what: str, by: str = "total") -> float:
@@ -238,32 +258,34 @@ def memory_peak() -> float:
     return peak
 
 
+def adapted(model, rank: int):
+    """The model with a LoRA adapter in every layer, whose weights are drawn: it adds a little, as a trained one does."""
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", init_lora_weights=False)
+    torch.manual_seed(0)
+    model = get_peft_model(model, config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.mul_(0.01)
+    return model
+
+
 @contextmanager
-def vllm_engine(command: str, folder: str, tokenizer, on_cpu: bool, minutes: float = 8.0, log: Path | None = None):
-    """Our client of a vLLM server that is started for the block and serves the model of a folder.
+def vllm_engine(command: str, model, tokenizer):
+    """Our client of a vLLM server that is started for the block, as a run starts it.
 
     Args:
         command: The command that starts a server, such as `vllm serve`.
-        folder: The model.
+        model: The model, on a CPU; an adapter of it is served as one.
         tokenizer: Its tokenizer.
-        on_cpu: Whether the server is to use the CPU, in float32.
-        minutes: The most until it is ready.
-        log: Where the server's output goes; a temporary file if not given.
     """
-    dtype, context = ("float32", 4096) if on_cpu else ("bfloat16", None)
-    options = VllmSettings(dtype, rank=None, target_modules=(), on_cpu=on_cpu, context=context)
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        ManagedServer(
-            f"{command} {{model}} {OPTIONS}", log or Path(temporary) / "vllm.log", model=str(Path(folder).resolve()),
-            options=options.options(), environment=options.environment(), start_timeout_s=60 * minutes,
-        ) as server,
-    ):  # fmt: skip
-        engine = ServerEngine(CompletionClient(server.url), tokenizer, server=server, most_stops=MOST_STOP_TEXTS)
-        try:
-            yield engine
-        finally:
-            engine.close()
+    options = ServerOptions(command=f"{command} {{model}} {OPTIONS}")
+    has_adapter = isinstance(model, PeftModel)
+    with tempfile.TemporaryDirectory() as folder, serving(
+        options, model, tokenizer, weights="benchmark", folder=Path(folder), is_base=not has_adapter, is_main=True,
+        wait_for_everyone=lambda: None,
+    ) as engine:  # fmt: skip
+        yield engine
 
 
 def ours(engine, tasks, settings, prompts, sandbox, name) -> Figures:
@@ -285,7 +307,7 @@ def ours(engine, tasks, settings, prompts, sandbox, name) -> Figures:
 
 def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Figures:
     """One task per call, a barrier per step, execution and perplexity afterwards."""
-    engine = GenerateEngine(model, tokenizer, CODES)
+    engine = GenerateEngine(model, tokenizer, settings.num_generations)
     started = time.perf_counter()
     generation = waiting = 0.0
     descriptions = {task.task_id: task.description for task in tasks}
@@ -303,7 +325,9 @@ def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Fig
     for step in range(settings.num_steps):
         written = {}
         for task in tasks:
-            keys = tuple(stream_key(0, 1, task.task_id, step, index, "code") for index in range(CODES))
+            keys = tuple(
+                stream_key(0, 1, task.task_id, step, index, "code") for index in range(settings.num_generations)
+            )
             params = SamplingParams(settings.code_params.max_new_tokens)
             prompt = prompts.write(task, descriptions[task.task_id])
             completions = call(("write", task.task_id), prompt, params, keys)
@@ -311,7 +335,7 @@ def authors_schedule(model, tokenizer, tasks, settings, prompts, sandbox) -> Fig
                 prompt,
                 [prompts.extract(task, prompt.after(completion.text)) for completion in completions],
             )
-            samples += CODES
+            samples += settings.num_generations
         began = time.perf_counter()
         passing = {}
         for task in tasks:

@@ -275,4 +275,6 @@ def test_other_architectures_can_be_estimated(kind, tokenizer):
     assert shape.parameters > 0
     assert isinstance(shape.intermediate, int)
     assert (shape.keys == 0) == (kind == "mamba")
+    # Mamba keeps states in all layers, Qwen3.5 in one of two, and two layers of Gemma 3n use the keys of another one.
+    assert shape.attending == {"mamba": 0, "qwen3_5": 1, "gemma3n_text": 2}.get(kind, shape.layers)
     assert trained_part(config, LoraConfig(r=2, target_modules="all-linear")).parameters > 0

@@ -12,7 +12,7 @@ Both stages
 
 Sampling
     weights with the adapter  adapted weights × b, with LoRA over float32 weights on a CPU, if a quarter of the rest holds them
-    keys and values   (rows × row × reserve + kept prompts) × 2 × layers × keys × b
+    keys and values   (rows × row × reserve + kept prompts) × 2 × attending layers × keys × b
                       row: the longest prompt with the longest completion. reserve: 1.5 for `compact` on a GPU, which takes
                       columns ahead; 1 for `generate`, and on a CPU, where what is not written takes no memory.
                       A token budget limits rows × row; on a GPU `compact` has one by default: the tokens
@@ -39,8 +39,9 @@ How far this is off: in the 14 cases of `tests/estimate/test_peaks.py` (small Ll
 the page gives 0.81 to 1.17 times the measured peak; `UNCERTAINTY` states 20 %. Not measured on a GPU. The page counts
 tensors; `trl_gift.estimate.device` keeps a reserve for the CUDA context and fragmentation.
 
-Not covered: eager attention, activations of layers with dropout (GPT-2 keeps about twice as much), DeepSpeed and FSDP,
-mixtures of experts. Engines other than `compact` and `generate` are counted like `compact`.
+Not covered: eager attention, the states of linear attention and Mamba, windows of attention shorter than a row, activations
+of layers with dropout (GPT-2 keeps about twice as much), DeepSpeed and FSDP, mixtures of experts. Engines other than
+`compact` and `generate` are counted like `compact`.
 """
 
 from __future__ import annotations
@@ -278,7 +279,7 @@ def memory_options(
 
 def _token_bytes(shape: ModelShape, options: MemoryOptions) -> int:
     """Bytes of the keys and values of a token."""
-    return 2 * shape.layers * shape.keys * options.weight_bytes
+    return 2 * shape.attending * shape.keys * options.weight_bytes
 
 
 def _weights(shape: ModelShape, trained: Trained, options: MemoryOptions) -> dict[str, float]:

@@ -16,6 +16,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from trl_gift.errors import ConfigError
+from trl_gift.generation.compact import attending_layers
 from trl_gift.training.adapters import without_fused
 from trl_gift.training.modalities import auto_class
 
@@ -34,6 +35,7 @@ class ModelShape:
 
     Attributes:
         layers: Decoder layers.
+        attending: Those of them that keep keys and values; linear attention and Mamba keep states of a fixed size instead.
         hidden: Width of the residual stream.
         intermediate: Width inside the MLP.
         gated: Whether the MLP has two projections of that width (a gate) instead of one.
@@ -45,6 +47,7 @@ class ModelShape:
     """
 
     layers: int
+    attending: int
     hidden: int
     intermediate: int
     gated: bool
@@ -105,6 +108,7 @@ def model_shape(config: PretrainedConfig) -> ModelShape:
     linear = [module for module in model.modules() if _is_linear(module) and module is not head]
     return ModelShape(
         layers=config.num_hidden_layers,
+        attending=attending_layers(config),
         hidden=hidden,
         intermediate=intermediate,
         gated=sum(_widths(module)[1] == intermediate for module in linear) >= 2 * config.num_hidden_layers,

@@ -9,6 +9,7 @@ Public names:
 - `CompactEngine`: the engine.
 - `check_layers`: raises for a model that the engine cannot decode.
 - `refusal`: why the engine cannot decode a model, in words.
+- `attending_layers`: how many layers keep keys and values, for estimates of memory.
 - `SlotCache`: the key-value cache of one batch, for benchmarks of the decoding step alone.
 - `DEFAULT_ROWS`, `REFILL_SHARE`, `affordable_tokens`, `most_kept_tokens`: the engine's sizes, for estimates of time and memory.
 
@@ -22,11 +23,18 @@ from trl_gift.generation.compact.sizes import DEFAULT_ROWS, REFILL_SHARE, afford
 
 if TYPE_CHECKING:
     from trl_gift.generation.compact.engine import CompactEngine
-    from trl_gift.generation.compact.layers import check_layers, refusal
+    from trl_gift.generation.compact.layers import attending_layers, check_layers, refusal
     from trl_gift.generation.compact.slot_cache import SlotCache
 else:
     __getattr__ = lazy_names(
-        __name__, {"CompactEngine": "engine", "SlotCache": "slot_cache", "check_layers": "layers", "refusal": "layers"}
+        __name__,
+        {
+            "CompactEngine": "engine",
+            "SlotCache": "slot_cache",
+            "attending_layers": "layers",
+            "check_layers": "layers",
+            "refusal": "layers",
+        },
     )
 
 __all__ = [
@@ -35,6 +43,7 @@ __all__ = [
     "CompactEngine",
     "SlotCache",
     "affordable_tokens",
+    "attending_layers",
     "check_layers",
     "most_kept_tokens",
     "refusal",

@@ -91,6 +91,11 @@ def fresh_cache(config: PretrainedConfig) -> DynamicCache:
     return cache
 
 
+def attending_layers(config: PretrainedConfig) -> int:
+    """How many layers of a model keep keys and values of all tokens or of the last few; layers of unknown kinds count."""
+    return sum(_KEPT.get(_class(layer), (True, False))[0] for layer in DynamicCache(config=config).layers)
+
+
 def keeps_keys(layer: object) -> bool:
     """Whether a layer of transformers' cache holds keys and values of a prompt."""
     return isinstance(layer, DynamicLayer) and bool(layer.is_initialized)
