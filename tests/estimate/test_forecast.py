@@ -8,13 +8,15 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from tests.support.recorded_runs import RecordedRun
 from tests.support.tiny_runs import TinyRun
 from trl_gift.errors import ConfigError
 from trl_gift.estimate import Estimated, Forecast, Verdict, forecast_text, run_forecast
-from trl_gift.estimate.forecast import verdict_of
+from trl_gift.estimate.forecast import PilotSamples, forecast_of, verdict_of
 from trl_gift.estimate.headroom import extrapolated_pass_at_k
 from trl_gift.evaluation.pass_at_k import pass_at_k
 from trl_gift.sampling.pilot import PilotResult
+from trl_gift.sampling.records import PASSED, REFERENCE
 
 
 def world(a, b, tasks, drawn):
@@ -92,6 +94,40 @@ def test_fidelity_is_compared_with_what_the_model_does_on_tasks_that_it_solves()
     assert "plain sampling" in verdict_of(found(fidelity=0.19))[1]
 
 
+def test_the_headroom_is_what_sampling_adds_to_one_program():
+    assert found(alone=0.2, best=0.5, solved=0.6).headroom == pytest.approx(0.4)
+
+
+def pilot(plain, chains=(), hinted=()):
+    """A pilot with 16 programs of each task, of which the given numbers pass."""
+    programs = {
+        task_id: [(f"x = {number}", number < passed) for number in range(16)] for task_id, passed in plain.items()
+    }
+    return forecast_of(PilotSamples((), 1.0, programs, 1000, chains, dict(hinted)), 60)
+
+
+def test_a_task_that_is_always_solved_is_not_in_between():
+    assert pilot({"never": 0, "always": 16, "often": 15, "once": 1}).in_between.value == 0.5
+
+
+def test_the_gap_is_what_the_hint_adds():
+    forecast = pilot({"a": 4, "b": 0, "c": 16}, hinted={"a": 0.75, "b": 0.5})
+    assert (forecast.references, forecast.hint_gap.value) == (2, 0.5)
+
+
+def test_fidelity_is_of_the_model_s_own_programs():
+    chain = RecordedRun().chain(1, 0)
+    first, read, other = (replace(next(chain), step=step, status=PASSED) for step in (0, 1, 1))
+    chains = [
+        replace(first, parent=REFERENCE),
+        replace(read, parent="own"),
+        replace(other, parent="own", status="failed"),
+    ]
+    forecast = pilot({first.task_id: 1, "b": 0}, chains)
+    assert (forecast.fidelity, forecast.fidelity_programs) == (0.5, 2)
+    assert forecast.chain_solved.value == 0.5
+
+
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory, tokenizer):
     return TinyRun(tmp_path_factory.mktemp("pilot"), tokenizer, num_rounds=1, temperature="auto").trainer
@@ -130,3 +166,9 @@ def test_without_references_there_is_no_hint(trainer, monkeypatch):
     forecast = run_forecast(trainer, 2)
     assert (forecast.references, forecast.hint_gap) == (0, None)
     assert "no references" in forecast_text(forecast)
+
+
+def test_the_pilot_s_chains_are_not_the_run_s(trainer, monkeypatch):
+    monkeypatch.setattr("trl_gift.estimate.forecast.forecast_of", lambda pilot, round_programs: pilot)
+    chains = run_forecast(trainer, 2).chains
+    assert {sample.round for sample in chains} == {0}

@@ -8,6 +8,7 @@ from tests.mutants import (
     generation,
     options,
     perplexity,
+    proof,
     refining,
     sampling,
     texts,
@@ -25,4 +26,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *refining.MUTANTS,
     *distillation.MUTANTS,
     *options.MUTANTS,
+    *proof.MUTANTS,
 )

@@ -263,6 +263,29 @@ LAWS = (
         ),
     ),
     Law(
+        "paired comparison",
+        "Two configs are compared on the same seeds and the same held-out tasks, as the other less the first. The interval over "
+        "the seeds is Student's t of the paired differences; that over the tasks is a bootstrap over the tasks, each with its mean "
+        "over the seeds. All tokens of all rounds count.",
+        "",
+        (
+            "tests/run/test_compared.py::test_differences_by_hand",
+            "tests/run/test_compared.py::test_the_quantiles_are_student_s",
+            "tests/run/test_compared.py::test_the_figures_of_a_run_are_of_all_tasks_and_rounds",
+        ),
+    ),
+    Law(
+        "forecast",
+        "A pilot's pass@k is without bias up to its number of samples; beyond it, it is `1 - B(a, b + k) / B(a, b)` of the "
+        "Beta(a, b) that makes the counts of passes most likely. The pilot's streams are not the run's.",
+        "",
+        (
+            "tests/estimate/test_forecast.py::test_many_tasks_give_the_truth",
+            "tests/estimate/test_forecast.py::test_few_tasks_have_an_interval_that_covers",
+            "tests/estimate/test_forecast.py::test_the_pilot_s_chains_are_not_the_run_s",
+        ),
+    ),
+    Law(
         "refinement",
         "A program is refined only if it fails the visible tests, and their first failure is all that the prompt shows; all tests "
         "decide about each program. Plain figures do not change. Each refinement has a stream of its own.",

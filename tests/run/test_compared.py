@@ -7,9 +7,11 @@ import math
 import pytest
 from scipy.stats import t
 
+from tests.support.recorded_runs import RecordedRun
 from trl_gift.errors import ConfigError
 from trl_gift.evaluation.pass_at_k import bootstrap_interval
-from trl_gift.run.compared import PASS_AT_1, TOKENS, RunFigures, differences, t_interval, unequal_tokens
+from trl_gift.run.compared import PASS_AT_1, TOKENS, RunFigures, differences, figures_of, t_interval, unequal_tokens
+from trl_gift.run.folder import RunFolder
 
 
 def figures(passed, tokens=100.0, eval_tasks="same", **tasks):
@@ -63,3 +65,14 @@ def test_the_quantiles_are_student_s(count):
     spread = math.sqrt(sum((value - sum(values) / count) ** 2 for value in values) / (count - 1) / count)
     assert (high - low) / 2 / spread == pytest.approx(t.ppf(0.975, count - 1), abs=6e-4)
     assert t_interval([1.0]) is None
+
+
+def test_the_figures_of_a_run_are_of_all_tasks_and_rounds(tmp_path):
+    run = RunFolder(RecordedRun(rounds=2).write(tmp_path))
+    run.write("final.json", {"round": 2})
+    found = figures_of(run)
+    first, last = run.measured_rounds()
+    assert found.totals[TOKENS] == first["tokens"] + last["tokens"] > last["tokens"]
+    greedy = last["greedy"]
+    assert found.tasks[PASS_AT_1] == greedy
+    assert 0 < sum(greedy.values()) < len(greedy)

@@ -21,7 +21,7 @@ was in some runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from statistics import fmean
@@ -73,6 +73,27 @@ class Estimated:
     def of(cls, values: Sequence[float]) -> Estimated:
         """The mean of one value a task, with its bootstrap interval over the tasks."""
         return cls(fmean(values), *bootstrap_interval(values))
+
+
+@dataclass(frozen=True, slots=True)
+class PilotSamples:
+    """What a pilot has drawn.
+
+    Attributes:
+        temperatures: What each temperature gave.
+        temperature: That of all that follows.
+        plain: By task, 16 programs from its own description, and whether each passed.
+        plain_tokens: Tokens generated for these.
+        chains: The samples of the short chains.
+        hinted: By task with a reference, the pass rate of four programs with the reference as a hint.
+    """
+
+    temperatures: tuple[PilotResult, ...]
+    temperature: float
+    plain: Mapping[str, Sequence[tuple[str, bool]]]
+    plain_tokens: int
+    chains: Sequence[CodeSample]
+    hinted: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,43 +229,53 @@ def run_forecast(trainer: GiFTTrainer, num_tasks: int, say: Callable[[str], None
         if referenced:
             say("pilot: references as hints")
         hinted = _hinted(trainer, referenced, engine, settings)
-    counts = {task_id: sum(passed for _, passed in found) for task_id, found in plain.items()}
     round_programs = args.num_steps * args.num_generations
+    return forecast_of(PilotSamples(tuple(temperatures), chosen, plain, plain_tokens, chains, hinted), round_programs)
+
+
+def forecast_of(pilot: PilotSamples, round_programs: int) -> Forecast:
+    """What a pilot's samples say.
+
+    Args:
+        pilot: The samples.
+        round_programs: Programs of a task in a round of the run.
+    """
+    counts = {task_id: sum(passed for _, passed in found) for task_id, found in pilot.plain.items()}
     passed = list(counts.values())
     solved, interval = extrapolated_pass_at_k(passed, _DRAWN, round_programs)
-    read_back = [one for one in chains if one.parent not in (None, REFERENCE)]
+    read_back = [one for one in pilot.chains if one.parent not in (None, REFERENCE)]
+    solved_by_chains = {one.task_id for one in pilot.chains if one.passed}
     steps: dict[tuple[str, int], list[CodeSample]] = {}
-    for one in chains:
+    for one in pilot.chains:
         steps.setdefault((one.task_id, one.step), []).append(one)
-    chain_tokens = sum(map(tokens_of_step, steps.values()))
+    gaps = [rate - counts[name] / _DRAWN for name, rate in pilot.hinted.items()]
     return Forecast(
-        tasks=len(tasks),
-        temperatures=tuple(temperatures),
-        temperature=chosen,
+        tasks=len(counts),
+        temperatures=pilot.temperatures,
+        temperature=pilot.temperature,
         pass_at={k: Estimated.of([pass_at_k(_DRAWN, count, k) for count in passed]) for k in (1, 4, _DRAWN)},
         round_programs=round_programs,
         solved=Estimated(solved, *interval),
         in_between=Estimated.of([float(0 < count < _DRAWN) for count in passed]),
         fidelity=fmean(one.passed for one in read_back) if read_back else None,
         fidelity_programs=len(read_back),
-        chain_solved=Estimated.of(
-            [float(any(one.passed for one in chains if one.task_id == name)) for name in counts]
-        ),
+        chain_solved=Estimated.of([float(name in solved_by_chains) for name in counts]),
         descriptions=sum(group[0].description_tries for group in steps.values()),
         leaks=sum(group[0].description_leaks for group in steps.values()),
         plain_distinct=_per_1000(
-            {(name, codetext.normalise(code)) for name, found in plain.items() for code, ok in found if ok},
-            plain_tokens,
+            {(name, codetext.normalise(code)) for name, found in pilot.plain.items() for code, ok in found if ok},
+            pilot.plain_tokens,
         ),
         chain_distinct=_per_1000(
-            {(one.task_id, codetext.normalise(one.code or "")) for one in chains if one.passed}, chain_tokens
+            {(one.task_id, codetext.normalise(one.code or "")) for one in pilot.chains if one.passed},
+            sum(map(tokens_of_step, steps.values())),
         ),
-        references=len(referenced),
-        hint_gap=Estimated.of([rate - counts[name] / _DRAWN for name, rate in hinted.items()]) if hinted else None,
-        programs=sum(result.samples for result in temperatures)
-        + _DRAWN * len(tasks)
-        + len(chains)
-        + _HINTED * len(referenced),
+        references=len(gaps),
+        hint_gap=Estimated.of(gaps) if gaps else None,
+        programs=sum(result.samples for result in pilot.temperatures)
+        + _DRAWN * len(counts)
+        + len(pilot.chains)
+        + _HINTED * len(gaps),
     )
 
 
