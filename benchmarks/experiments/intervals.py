@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import t
-
-LEVEL = 0.95
+from trl_gift.run.compared import t_interval
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,8 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference | 
         second: The same figure of the other arm, in the same order.
     """
     values = [one - other for one, other in zip(first, second, strict=True)]
-    if len(values) < 2:
-        return None
-    mean = statistics.fmean(values)
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    return Difference(mean, mean - half, mean + half, len(values))
+    interval = t_interval(values)
+    return None if interval is None else Difference(statistics.fmean(values), *interval, len(values))
 
 
 def signed(value: float, digits: int = 1) -> str:
