@@ -13,6 +13,8 @@ import yaml
 from trl_gift.errors import ConfigError
 
 NONE = "none"
+TAUGHT = "taught"
+"""The teacher of an arm that has the one of `experiments.teacher`."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ class Plan:
         arms: The arms of all worlds, in the order in which they run.
         comparisons: The ways to sample that are compared.
         variants: An arm with one option changed, against the arm without.
+        part: Name of its part of the page, between two markers of that name, and the beginning of the names of its pictures.
+        ways: The arms of the first table.
+        stepped: The arms whose steps are shown.
     """
 
     tasks: int
@@ -87,6 +92,9 @@ class Plan:
     arms: tuple[Arm, ...]
     comparisons: tuple[Comparison, ...] = ()
     variants: tuple[Comparison, ...] = ()
+    part: str = "experiment"
+    ways: tuple[str, ...] = ("base", "references", "gift", "rft", "rft+rd")
+    stepped: tuple[str, ...] = ("gift", "rft")
 
     def arm(self, world: str, name: str) -> Arm:
         """The arm of that name in that world."""
@@ -144,4 +152,6 @@ def read_plan(path: Path) -> Plan:
         tuple(arm for some in arms.values() for arm in some),
         tuple(Comparison(**one) for one in content.get("comparisons", ())),
         tuple(Comparison(**one) for one in content.get("variants", ())),
+        **{name: content[name] for name in ("part",) if name in content},
+        **{name: tuple(content[name]) for name in ("ways", "stepped") if name in content},
     )
