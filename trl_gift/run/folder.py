@@ -254,6 +254,16 @@ def describe_run(
     }
 
 
+def drawn_by(recorded: Mapping[str, Any]) -> str | None:
+    """The model that sampled in place of the one in training, such as `"name@0123456789abcdef"`; None if there is none.
+
+    Args:
+        recorded: Content of `run.json`.
+    """
+    found = recorded.get("sampling_model")
+    return f"{found['name']}@{found['fingerprint']}" if found else None
+
+
 def _counted(tasks: Sequence[Task]) -> dict[str, Any]:
     return {"count": len(tasks), "fingerprint": fingerprint(tasks)}
 
