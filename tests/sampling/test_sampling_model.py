@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 import weakref
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from tests.support.completion_server import serve
 from tests.support.models import make_model
 from tests.support.run_trainer import OPTIONS, make_trainer
 from tests.support.tokenizer_kinds import small_tokenizer
-from tests.support.whole_runs import assert_equal, finish, finish_together, launch, result_of
+from tests.support.whole_runs import finish_together
 from trl_gift import GiFTConfig
 from trl_gift.cli.show import overview
 from trl_gift.errors import ConfigError, ResumeError
@@ -29,7 +30,7 @@ from trl_gift.playground import model_path, playground_tasks
 from trl_gift.prompts import BasePrompts
 from trl_gift.run.folder import RunFolder
 from trl_gift.sampling.context import hash_ids
-from trl_gift.sampling.store import read_samples
+from trl_gift.sampling.store import SampleStore, read_samples
 
 SAMPLER = str(model_path())
 SHORT = {"num_rounds": 1, "num_generations": 1, "save_strategy": "no"}
@@ -60,6 +61,44 @@ def own(tmp_path_factory):
     return drawn(SAMPLER, tmp_path_factory.mktemp("own") / "out")
 
 
+@dataclass
+class Drawn:
+    """A sampled round of another model.
+
+    Attributes:
+        trainer: The trainer.
+        samples: What is recorded.
+        models: Weak references to the models that were loaded to sample.
+    """
+
+    trainer: object
+    samples: list
+    models: list
+
+
+@pytest.fixture(scope="module")
+def by(other, tmp_path_factory):
+    """A round that the playground's model draws for the other one, by whose perplexities it is scored."""
+    found = {}
+    load = sampling_model.load
+    for name in ("sampling", "trained"):
+        models = []
+
+        def loading(*given, models=models):
+            loaded = load(*given)
+            models.append(weakref.ref(loaded.model))
+            return loaded
+
+        output = tmp_path_factory.mktemp(name) / "out"
+        given = SHORT | {"sampling_model": SAMPLER, "perplexity_model": name}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sampling_model, "load", loading)
+            trainer = make_trainer(str(other), str(output), **given)
+            trainer.sample()
+        found[name] = Drawn(trainer, list(read_samples(output / "_gift/round-1")), models)
+    return found
+
+
 def drawn(model, output, resume=False, **options):
     make_trainer(str(model), str(output), **SHORT | options).sample(resume_from_checkpoint=resume)
     return list(read_samples(output / "_gift/round-1"))
@@ -78,32 +117,35 @@ def records(samples):
     return [record(sample) for sample in samples]
 
 
-def test_the_samples_are_those_that_the_sampling_model_draws_for_itself(tmp_path, other, own):
-    found = drawn(other, tmp_path / "out", sampling_model=SAMPLER)
+def test_the_samples_are_those_that_the_sampling_model_draws_for_itself(by, own):
+    found = by["sampling"].samples
     assert records(found) == records(own)
-    recorded = json.loads((tmp_path / "out/_gift/run.json").read_text())["sampling_model"]
+    recorded = by["sampling"].trainer.run.read("run.json")["sampling_model"]
     assert recorded["name"] == "model"
     assert {sample.model_hash for sample in found} == {f"model@{recorded['fingerprint']}"}
     assert any(sample.passed and sample.step for sample in found), "a chain has read a program back"
 
 
 @pytest.mark.parametrize("perplexity_model", ["sampling", "trained"])
-def test_perplexities_are_those_of_a_plain_forward_pass_of_either_model(tmp_path, other, perplexity_model):
-    output = tmp_path / "out"
-    trainer = make_trainer(str(other), str(output), **SHORT, sampling_model=SAMPLER, perplexity_model=perplexity_model)
-    trainer.sample()
+def test_perplexities_are_those_of_a_plain_forward_pass_of_either_model(by, other, perplexity_model):
+    found = by[perplexity_model]
     model = AutoModelForCausalLM.from_pretrained(SAMPLER if perplexity_model == "sampling" else other).eval()
-    tasks = {task.task_id: task for task in trainer.tasks}
-    passed = [sample for sample in read_samples(output / "_gift/round-1") if sample.passed]
+    tasks = {task.task_id: task for task in found.trainer.tasks}
+    passed = [sample for sample in found.samples if sample.passed]
     assert passed
     for sample in passed[:4]:
-        prompts = trainer.prompts  # of one tokenizer and format with those of the sampling model
+        prompts = found.trainer.prompts  # of one tokenizer and format with those of the sampling model
         prompt = prompts.write(tasks[sample.task_id], sample.description)
         before, after = prompts.encode(prompt, sample.target)
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([[*before, *after]])).logits[0, len(before) - 1 : -1]
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor(after))
         assert sample.perplexity == pytest.approx(math.exp(loss), rel=1e-4)
+
+
+def test_its_memory_is_free_before_training(by):
+    gc.collect()
+    assert [reference() for found in by.values() for reference in found.models] == [None, None]
 
 
 def test_each_model_is_asked_in_its_own_words(tmp_path, own):
@@ -129,63 +171,65 @@ def test_each_model_is_asked_in_its_own_words(tmp_path, own):
             assert sample.prompt_hash != hash_ids(trainer.prompts.write(task, sample.description).ids)
 
 
-def test_its_memory_is_free_before_training(tmp_path, other, monkeypatch):
-    alive, load = [], sampling_model.load
-
-    def loading(*given):
-        loaded = load(*given)
-        alive.append(weakref.ref(loaded.model))
-        return loaded
-
-    monkeypatch.setattr(sampling_model, "load", loading)
-    drawn(other, tmp_path / "out", sampling_model=SAMPLER)
-    gc.collect()
-    assert [reference() for reference in alive] == [None]
-
-
-def test_an_adapter_samples(tmp_path, other):
+def test_an_adapter_samples(tmp_path, other, own):
     """The folder of an adapter that leaves the base as it is: its samples are those of the base."""
     base = AutoModelForCausalLM.from_pretrained(SAMPLER)
     get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(tmp_path / "adapter")
     found = drawn(other, tmp_path / "out", sampling_model=str(tmp_path / "adapter"), num_steps=1)
     assert {sample.model_hash.partition("@")[0] for sample in found} == {"adapter"}
-    assert records(found) == records(drawn(SAMPLER, tmp_path / "base", num_steps=1))
+    assert records(found) == first_steps(own)
 
 
-@pytest.mark.parametrize("perplexity_model", ["sampling", "trained"])
-def test_engines(tmp_path, other, own, perplexity_model):
-    """By `generate` and by a server as by `compact`, which `own` was drawn with."""
-    by = {"sampling_model": SAMPLER, "perplexity_model": perplexity_model}
-    first = [record for record in records(own) if record["step"] == 0]
-    if perplexity_model == "sampling":
-        found = drawn(other, tmp_path / "generate", generation_engine="generate", num_steps=1, **by)
-        assert records(found) == first
+def first_steps(samples):
+    return [one for one in records(samples) if one["step"] == 0]
+
+
+def test_the_engine_generate(tmp_path, other, own):
+    given = {"sampling_model": SAMPLER, "generation_engine": "generate", "num_steps": 1}
+    assert records(drawn(other, tmp_path / "out", **given)) == first_steps(own)
+
+
+def test_a_server(tmp_path, other, own):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(SAMPLER), AutoTokenizer.from_pretrained(SAMPLER)
     with serve(model, tokenizer) as (url, backend):
-        served = {"generation_engine": "server", "vllm_server_base_url": url}
-        found = drawn(other, tmp_path / "server", num_steps=1, **served, **by)
+        served = {"generation_engine": "server", "vllm_server_base_url": url, "perplexity_model": "trained"}
+        found = drawn(other, tmp_path / "server", num_steps=1, sampling_model=SAMPLER, **served)
         assert not backend.adapters
         assert backend.requests
     # A server takes a part of a key as its seed, so some programs are others; each is asked for in the same words.
-    assert [record["prompt_hash"] for record in records(found)] == [record["prompt_hash"] for record in first]
-    equal = [one["completion"] == two["completion"] for one, two in zip(records(found), first, strict=True)]
+    assert [one["prompt_hash"] for one in records(found)] == [one["prompt_hash"] for one in first_steps(own)]
+    equal = [one["completion"] == two["completion"] for one, two in zip(records(found), first_steps(own), strict=True)]
     assert sum(equal) > len(equal) / 2
     assert all(sample.perplexity is not None for sample in found if sample.passed)
 
 
-def test_two_processes_and_a_killed_run_draw_what_one_does(tmp_path, other):
-    given = [f"{name}={value!r}" for name, value in SHORT.items()]
-    given += [f"sampling_model={str(other)!r}", "perplexity_model='trained'", "save_strategy='steps'"]
-    one = finish(tmp_path / "one", *given)
-    two = finish_together(tmp_path / "two", *given)[0]
-    for name, sample in one[0].items():
-        assert [sample[key] for key in ("code", "status", "model_hash")] == [
-            two[name][key] for key in ("code", "status", "model_hash")
-        ]
-    launch(tmp_path / "killed", "--kill", "sample:5", *given)
-    assert 0 < len(list(read_samples(tmp_path / "killed/_gift/round-1"))) < len(one[0])
-    assert_equal(finish(tmp_path / "killed", "--resume", *given), one)
-    assert result_of(tmp_path / "killed")[1]["round-1"]["passed"]
+def test_a_killed_run_draws_what_is_missing(tmp_path, other, by, monkeypatch):
+    """Killed, for the store, after five samples; what one process has drawn is drawn again nowhere."""
+    append, written = SampleStore.append, []
+
+    def killed(store, sample):
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        written.append(sample)
+        append(store, sample)
+
+    given = {"sampling_model": SAMPLER, "perplexity_model": "trained"}
+    monkeypatch.setattr(SampleStore, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        drawn(other, tmp_path / "out", **given)
+    monkeypatch.undo()
+    assert len(list(read_samples(tmp_path / "out/_gift/round-1"))) == 5
+    assert records(drawn(other, tmp_path / "out", True, **given)) == records(by["trained"].samples)
+
+
+def test_two_processes_draw_what_one_does(tmp_path, other):
+    given = SHORT | {"sampling_model": str(other), "num_steps": 1}
+    two = finish_together(tmp_path / "two", *(f"{name}={value!r}" for name, value in given.items()))[0]
+    for sample in drawn(SAMPLER, tmp_path / "one", **given):
+        there = two[sample.sample_id]
+        assert (sample.code, sample.status, sample.model_hash) == tuple(
+            there[name] for name in ("code", "status", "model_hash")
+        )
 
 
 def test_a_resumed_run_notices_another_sampling_model(tmp_path, other):
