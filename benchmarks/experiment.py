@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-from experiments.plan import Arm, Plan, read_plan
+from experiments.plan import TAUGHT, Arm, Plan, read_plan
 from experiments.results import Results
 
 from trl_gift.errors import ConfigError
@@ -73,6 +73,10 @@ def run(plan: Plan, options: argparse.Namespace) -> None:
             left = [arm for arm in arms if arm.world == world and not results.has(arm, seed)]
             if left:
                 units.append((seed, left))
+    if any(asks_the_taught(arm) for _, left in units for arm in left):
+        from experiments.teacher import teacher_model
+
+        teacher_model(teacher_folder(options.out))
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that the pool starts
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         running = [pool.submit(run_unit, options.out, plan, seed, left) for seed, left in units]
@@ -80,6 +84,15 @@ def run(plan: Plan, options: argparse.Namespace) -> None:
             unit.result()
     if options.json:
         print(json.dumps({"done": len(Results(Path(options.out), plan).records), "ratios": {}}))
+
+
+def asks_the_taught(arm: Arm) -> bool:
+    return bool(arm.options.get("teacher") == TAUGHT)
+
+
+def teacher_folder(out: str) -> Path:
+    """Where the teacher is made, once for all arms and seeds."""
+    return Path(out) / "teacher"
 
 
 def run_unit(out: str, plan: Plan, seed: int, arms: list[Arm]) -> None:
@@ -93,7 +106,7 @@ def run_unit(out: str, plan: Plan, seed: int, arms: list[Arm]) -> None:
     transformers.logging.disable_progress_bar()
     results, told = Results(Path(out), plan), sys.stdout
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        for record in run_arms(plan, seed, arms):
+        for record in run_arms(plan, seed, arms, teacher_folder(out)):
             results.add(record)
             line = f"seed {seed}, {record['world']}, {record['arm']}: pass@1 {100 * record['pass@1']:.1f} %"
             print(f"{line}, {record['cpu_s']:.0f} s of CPU time", file=told, flush=True)

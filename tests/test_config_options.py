@@ -199,6 +199,8 @@ ROWS: dict[str, Row | Elsewhere] = {
         "changed", True, lambda run: any((one.parent or "").startswith("1/") for one in first_steps(run, 2))
     ),
     "sampler": in_run("hinted", "hinted", lambda run: the(one.sampler for one in all_samples(run))),
+    "sampling_model": Elsewhere("tests/sampling/test_sampling_model.py"),
+    "perplexity_model": Elsewhere("tests/sampling/test_sampling_model.py"),
     "hint": in_run("hinted", "failing_test", lambda run: the(one.hint for one in all_samples(run) if one.step)),
     "num_steps": in_run("changed", 3, lambda run: len({one.step for one in all_samples(run)})),
     "max_tokens_per_round": Elsewhere("tests/sampling/test_budget.py"),

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import AutoTokenizer
 
 from tests.support.worlds import TableEngine, joint_world, make_task, sample
 from trl_gift.errors import ConfigError
+from trl_gift.playground import model_path, playground_tasks
 from trl_gift.playground.world import IDIOMS, sample_intention, write_code
+from trl_gift.prompts import BasePrompts
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # as for a script that is called by its path
 
-from experiments import chains, intervals  # noqa: E402
-from experiments.page import BEGIN, END, write_page  # noqa: E402
+from experiments import chains, intervals, teacher  # noqa: E402
+from experiments.page import write_page  # noqa: E402
 from experiments.plan import read_plan  # noqa: E402
 from experiments.results import Results  # noqa: E402
 
@@ -102,10 +105,21 @@ def test_an_arm_that_names_a_later_arm_is_refused(tmp_path):
         read_plan(path)
 
 
-def test_the_plan_that_is_shipped_can_be_read_and_compares_arms_that_it_has():
-    plan = read_plan(BENCHMARKS / "experiments" / "playground.yaml")
+@pytest.mark.parametrize("name", ["playground", "teachers"])
+def test_the_plans_that_are_shipped_can_be_read_and_compare_arms_that_they_have(name):
+    plan = read_plan(BENCHMARKS / "experiments" / f"{name}.yaml")
     known = {arm.name for arm in plan.arms}
     assert {name for one in (*plan.comparisons, *plan.variants) for name in (one.arm, one.against)} <= known
+
+
+def test_the_teacher_learns_to_write_and_to_repair_and_sees_no_task_of_a_split():
+    prompts = BasePrompts(AutoTokenizer.from_pretrained(model_path()))
+    texts = ["".join(map(prompts.tokenizer.decode, row)) for row in teacher.lessons(6, prompts)]
+    repairs = [text for text in texts if "How it fails:" in text]
+    assert 4 <= len(repairs) <= 6 == len(texts) - len(repairs)
+    assert all("returned" in text for text in repairs)
+    known = {task.description for split in ("train", "test") for task in playground_tasks(split)}
+    assert not any(description in text for description in known for text in texts)
 
 
 def test_the_idiom_of_every_program_of_the_world_is_known():
@@ -210,11 +224,12 @@ def test_the_page_holds_the_hand_computed_figures(plan, tmp_path):
             )
     (tmp_path / "docs" / "assets").mkdir(parents=True)
     docs = tmp_path / "docs" / "experiments.md"
-    docs.write_text(f"before\n{BEGIN}\nof another run\n{END}\nafter\n", encoding="utf-8")
+    begin, end = plan.markers
+    docs.write_text(f"before\n{begin}\nof another run\n{end}\nafter\n", encoding="utf-8")
     ratios = write_page(Results(tmp_path, plan), docs)
     text = docs.read_text(encoding="utf-8")
-    assert text.startswith(f"before\n{BEGIN}\n")
-    assert text.endswith(f"\n{END}\nafter\n")
+    assert text.startswith(f"before\n{begin}\n")
+    assert text.endswith(f"\n{end}\nafter\n")
     assert "of another run" not in text
     assert "| `gift` | 700 | 3 | 2 | 4 | 9 | 55.0 | 55.0 | 70.0 |" in text
     # Differences 10, 12, 11 points: mean 11, standard deviation 1, half an interval 4.3027 / √3 = 2.48.

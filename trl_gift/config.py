@@ -121,6 +121,15 @@ class GiFTConfig(SFTConfig):
     'rewrite': each step from a paraphrase of the task's description. 'hinted': like 'conditional', but tasks that the
     first half of the steps does not solve are tried again with a hint."""
 
+    sampling_model: str | None = None
+    """Another model that samples in place of the model in training, in all rounds: a name on the Hub, the folder of a model, of an
+    adapter or of a run. With generation_engine='server' it is what the server serves. If not given, the model in training
+    samples."""
+
+    perplexity_model: Literal["sampling", "trained"] = "sampling"
+    """Whose perplexities the selection counts: those of the model that samples, or those of the model in training ('trained'), with
+    its own prompts. For sampling_model."""
+
     hint: Literal["reference", "failing_test", "repair"] = "reference"
     """What sampler='hinted' shows of an unsolved task: its reference solution, a test that failed, or the failed program that
     came furthest with its failure ('repair'). Hints are never trained on."""
@@ -469,6 +478,7 @@ class GiFTConfig(SFTConfig):
         self._check_selection_and_evaluation()
         self._check_sampling()
         self._check_distillation()
+        self._check_sampling_model()
         self._check_prompt_date()
         self._choose_engine()
         self._check_output_dir()
@@ -625,6 +635,37 @@ class GiFTConfig(SFTConfig):
             )
         if self.teacher_max_cost is not None and prices is None:
             raise ConfigError(f"teacher_max_cost={self.teacher_max_cost!r} needs teacher_prices; give both.")
+
+    def _check_sampling_model(self) -> None:
+        if self.sampling_model is None:
+            if self.perplexity_model != "sampling":
+                raise ConfigError(
+                    f"perplexity_model={self.perplexity_model!r} chooses between two models; set sampling_model, or leave it out."
+                )
+            return
+        of_the_trained = "is measured on the model in training, and sampling_model is another one"
+        for name, value, reason, fix in (
+            ("temperature", "auto", of_the_trained, "give a number"),
+            ("step_allocation", "uncertain", of_the_trained, "leave it out"),
+            (
+                "train_on_thinking",
+                True,
+                "learns the thoughts of the model itself, and sampling_model is another one",
+                "leave it out",
+            ),
+        ):
+            if getattr(self, name) == value:
+                raise ConfigError(f"{name}={value!r} {reason}; {fix}.")
+        if self.perplexity_model == "sampling" and self.distillation in ("repair", "self-repair"):
+            raise ConfigError(
+                f"distillation={self.distillation!r} with sampling_model={self.sampling_model!r}: the perplexities of repairs are those "
+                "of the model in training, and cannot be compared with another model's; set perplexity_model='trained'."
+            )
+        if self.perplexity_model == "trained" and self.generation_engine == "server" and not self.vllm_server_base_url:
+            raise ConfigError(
+                "perplexity_model='trained' with a server that the run starts: the model in training leaves the GPU while the server "
+                "runs, and cannot score; give vllm_server_base_url, or another generation_engine."
+            )
 
     def _check_allocation(self) -> None:
         if not self.verify:
@@ -890,9 +931,15 @@ class GiFTConfig(SFTConfig):
             ConfigError: As `ServerOptions.positions`.
             GenerationUnavailable: Likewise.
         """
-        if self.generation_engine == "server":
+        if self.trained_engine == "server":
             return self.server_options().positions(model)
         return positions_of(model.config)
+
+    @property
+    def trained_engine(self) -> Literal["auto", "compact", "generate", "server"]:
+        """The engine over the model in training; beside a server that has another model it is one of this process."""
+        served = self.sampling_model is not None and self.generation_engine == "server"
+        return "auto" if served else self.generation_engine
 
     def server_options(self) -> ServerOptions:
         """The options of the server engine."""

@@ -19,7 +19,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar
@@ -40,8 +40,9 @@ from trl_gift.distillation.sets import ALONE, lessons
 from trl_gift.distillation.stage import teach
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.evaluation import Evaluation, evaluate_once, evaluate_sets
-from trl_gift.generation import SamplingParams, choose_engine, default_dtype, end_ids
+from trl_gift.generation import SamplingParams, choose_engine, default_dtype, end_ids, parked
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
+from trl_gift.inference.sampling_model import SamplingModel
 from trl_gift.lintseq import check_language
 from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
 from trl_gift.report import report_of
@@ -68,6 +69,7 @@ from trl_gift.sampling.allocation import Allocation, allocate
 from trl_gift.sampling.budget import unspent_line
 from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.curation import Curation, measure_rates
+from trl_gift.sampling.learner import Learner
 from trl_gift.sampling.lengths import fitting, left_out_line
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
 from trl_gift.sampling.progress import no_dataset_bars
@@ -277,12 +279,15 @@ class GiFTTrainer(RoundTrainer):
         check_router(model_now)
         freeze_other_modalities(model_now)
         keep_trainable_after_sampling(self.model)
-        if args.generation_engine == "server":
+        if args.trained_engine == "server":
             args.server_options().check(self.model)
-        chosen = choose_engine(args.generation_engine, model_now)
-        args.generation_engine = chosen.name
+        chosen = choose_engine(args.trained_engine, model_now)
+        self._sampling = SamplingModel.find(args) if args.sampling_model is not None else None
+        if self._sampling is None:
+            args.generation_engine = chosen.name
         self.run = RunFolder(args.output_dir)
-        if args.prompt_date is None and prints_date(self.processing_class):
+        dated = self._sampling is not None and self._sampling.prints_date
+        if args.prompt_date is None and (dated or prints_date(self.processing_class)):
             args.prompt_date = self.run.option("prompt_date") or datetime.date.today().isoformat()
         if args.distillation != "none":
             self._teacher(args.chain_settings(1, "").code_params).check()
@@ -294,6 +299,9 @@ class GiFTTrainer(RoundTrainer):
         self._positions = args.positions(model_now)
         self._is_shortened = args.choose_completion_length(self._positions)
         self.tasks, too_long = self._fitting(self.tasks, "training tasks")
+        if self._sampling is not None:
+            self.tasks, too_long_there = self._fitting_sampler(self._sampling, self.tasks)
+            too_long += too_long_there
         self._given_tasks = self.tasks
         self._steps: dict[str, int] = {}
         self.eval_sets, self._left_out = self._fitting_sets(self.eval_sets)
@@ -314,7 +322,7 @@ class GiFTTrainer(RoundTrainer):
             self.processing_class,
             self.prompts,
             self.accelerator,
-            args.rollout_settings(),
+            replace(args.rollout_settings(), engine=chosen.name),
             self.run.root / "server",
             sandbox,
             self.own_precision,
@@ -585,6 +593,7 @@ class GiFTTrainer(RoundTrainer):
             left_out={kind: names for kind, names in self._too_long.items() if names},
             use_cpu=bool(args.use_cpu),
             wording=self.wording.to_record(),
+            sampling_model=self._sampling_record(),
         )
         exists = self._agreed(self.run.exists)
         if isinstance(resume, Path) and not exists:
@@ -629,6 +638,22 @@ class GiFTTrainer(RoundTrainer):
         if line := left_out_line(left_out, len(tasks), kind, self._positions):
             self.say(line)
         return kept, left_out
+
+    def _fitting_sampler(self, sampling: SamplingModel, tasks: Sequence[Task]) -> tuple[list[Task], tuple[str, ...]]:
+        """As `_fitting`, for the model that samples in place of the one in training."""
+        positions = sampling.positions(self.args)
+        kept, others = fitting(tasks, sampling.prompts(self.args), self.args.completion_length, positions)
+        left_out = tuple(task.task_id for task in others)
+        if line := left_out_line(left_out, len(tasks), f"training tasks of {sampling.name}", positions):
+            self.say(line)
+        return kept, left_out
+
+    def _sampling_record(self) -> dict[str, str] | None:
+        """What the run records of the model that samples in place of the one in training."""
+        if self._sampling is None:
+            return None
+        prompts = prompts_fingerprint(self._sampling.prompts(self.args), self._given_tasks)
+        return {"name": self._sampling.name, "fingerprint": self._sampling.fingerprint, "prompts": prompts}
 
     def _fitting_sets(
         self, sets: Mapping[str, Sequence[Task]]
@@ -913,7 +938,7 @@ class GiFTTrainer(RoundTrainer):
             settings = args.chain_settings(
                 round_index, self.rollouts.weights_hash(), self._piloted_temperature(), self._positions, self._steps
             )
-            tokens = self.rollouts.sample(self.tasks, settings, folder, self.examples, self._starts(round_index))
+            tokens = self._draw(settings, folder)
             if args.distillation != "none":
                 tokens += self._teach(settings, folder)
             # All processes together, until the slowest is done, without the samples of an earlier process.
@@ -926,6 +951,21 @@ class GiFTTrainer(RoundTrainer):
         if line := unspent_line(args.max_tokens_per_round, samples.tokens, args.num_steps):
             self.say(f"round {round_index}: {line}")
         return samples
+
+    def _draw(self, chain: ChainSettings, folder: Path) -> int:
+        """Samples a round with the model in training, or with the one that samples in its place; returns this process's tokens."""
+        args, sampling, starts = self.args, self._sampling, self._starts(chain.round)
+        if sampling is None:
+            return self.rollouts.sample(self.tasks, chain, folder, self.examples, starts)
+        chain = replace(chain, model_hash=sampling.identity, positions=sampling.positions(args))
+        scores = args.perplexity_model == "trained"
+        learner = Learner(self.prompts, scores, self._positions)
+        sandbox = self.rollouts.sandbox if self.rollouts.is_executing else None
+        with ExitStack() as stack:
+            # The model in training either scores or makes room.
+            scorer = stack.enter_context(self.rollouts.engine() if scores else parked(self.rollouts.model))
+            rollouts = stack.enter_context(sampling.rollouts(args, self.run.root / "server", sandbox))
+            return rollouts.sample(self.tasks, chain, folder, self.examples, starts, learner, scorer)
 
     def _counting(self, round_index: int) -> list[Path]:
         """The folders of the rounds from whose samples a round learns."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import trl_gift
 from experiments.chains import chain_figures, described_tasks, fidelity
-from experiments.plan import NONE, Arm, Plan
+from experiments.plan import NONE, TAUGHT, Arm, Plan
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.run.samples import RoundSamples, read_rounds
@@ -32,10 +32,14 @@ class Bench:
         seed: The seed of everything random.
         folder: Where the runs are kept, for arms that select among another's samples.
         sandbox: What executes programs.
+        teacher: The folder of the model that arms with `teacher: taught` ask.
     """
 
-    def __init__(self, plan: Plan, world: str, seed: int, folder: Path, sandbox: Sandbox) -> None:
+    def __init__(
+        self, plan: Plan, world: str, seed: int, folder: Path, sandbox: Sandbox, teacher: Path | None = None
+    ) -> None:
         self._plan, self._world, self._seed, self._folder, self._sandbox = plan, world, seed, folder, sandbox
+        self._teacher = teacher
         self._tests = playground_tasks("test", plan.heldout)
 
     def run(self, arm: Arm) -> dict[str, Any]:
@@ -43,7 +47,7 @@ class Bench:
         started = time.process_time()
         trainer, figures = self._trained(arm)
         measured = trainer.evaluate(self._tests)
-        if arm.samples == arm.name:
+        if arm.name in self._plan.stepped and arm.samples == arm.name:
             # Not before: a further `GiFTConfig` sets up the devices of the process anew, under the trainer's feet.
             figures |= self._chains(arm)
         names = ["pass@1", *(f"sampled_pass@{k}" for k in trainer.args.eval_k)]
@@ -65,7 +69,7 @@ class Bench:
             return trainer, {
                 **_counts(samples),
                 "tokens": sum(item["tokens"] for item in rounds),
-                "pairs": rounds[-1]["pairs"],
+                **{name: rounds[-1][name] for name in ("pairs", "repairs", "repaired", "lessons")},
             }
         trainer = self._trainer(arm, self._folder / f"{arm.name} without samples")
         if not arm.trains:
@@ -109,9 +113,10 @@ class Bench:
         return [replace(task, task_id=f"{task.task_id}/{chain}") for task in tasks for chain in range(arm.chains)]
 
     def _args(self, arm: Arm, folder: Path) -> GiFTConfig:
+        taught = {"teacher": str(self._teacher)} if arm.options.get("teacher") == TAUGHT else {}
         return GiFTConfig(
             str(folder),
-            **arm.options,
+            **{**arm.options, **taught},
             seed=self._seed,
             use_cpu=True,
             bf16=False,
@@ -133,15 +138,15 @@ def _counts(samples: RoundSamples) -> dict[str, Any]:
 
 
 @contextmanager
-def bench(plan: Plan, world: str, seed: int, options: dict[str, Any]) -> Iterator[Bench]:
+def bench(plan: Plan, world: str, seed: int, options: dict[str, Any], teacher: Path | None = None) -> Iterator[Bench]:
     """A bench with a sandbox and a folder of its own."""
     config = GiFTConfig("unused", **options, use_cpu=True, bf16=False)
     with TemporaryDirectory() as folder, LocalSandbox(1, config.limits(), in_process=False) as sandbox:
-        yield Bench(plan, world, seed, Path(folder), sandbox)
+        yield Bench(plan, world, seed, Path(folder), sandbox, teacher)
 
 
-def run_arms(plan: Plan, seed: int, arms: Sequence[Arm]) -> Iterator[dict[str, Any]]:
+def run_arms(plan: Plan, seed: int, arms: Sequence[Arm], teacher: Path | None = None) -> Iterator[dict[str, Any]]:
     """The figures of arms of one world, in turn."""
-    with bench(plan, arms[0].world, seed, arms[0].options) as place:
+    with bench(plan, arms[0].world, seed, arms[0].options, teacher) as place:
         for arm in arms:
             yield place.run(arm)

@@ -1,4 +1,4 @@
-"""The part of `docs/experiments.md` between its two markers: tables, pictures and findings, all from `results.jsonl`."""
+"""The part of `docs/experiments.md` between the two markers of a plan: tables, pictures and findings, all from `results.jsonl`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from experiments.plan import Comparison, World
 from experiments.results import Results
 from trl_gift.common.files import whole_file
 from trl_gift.errors import ConfigError
+from trl_gift.playground.tasks import NUM_TASKS
 
-BEGIN, END = "<!-- experiment: begin -->", "<!-- experiment: end -->"
-WAYS = ("base", "references", "gift", "rft", "rft+rd")
-SAMPLED = ("gift", "rft", "rft+rd")
-STEPPED = ("gift", "rft")  # whose steps are shown
+COUNTS = {
+    "tokens": "tokens",
+    "passed": "programs passed",
+    "solved_tasks": "tasks solved",
+    "distinct_programs": "distinct programs",
+    "repairs": "teacher's programs",
+    "repaired": "of them passed",
+    "pairs": "training pairs",
+}
+"""The counts of an arm, and what the table calls them."""
 # Means of few chains are noise: a step counts if its samples are at least this share of those of the first step.
 _FULL_STEP = 0.5
 
@@ -36,16 +43,18 @@ def write_page(results: Results, docs: Path) -> dict[str, float]:
         ConfigError: if the page does not hold both markers, or nothing can be compared.
     """
     text = docs.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ConfigError(f"{docs} must hold {BEGIN} and {END} once each; add them where the part belongs.")
+    begin, end = results.plan.markers
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ConfigError(f"{docs} must hold {begin} and {end} once each; add them where the part belongs.")
     worlds = [world for world in results.plan.worlds.values() if _compared(results, world, results.plan.comparisons)]
     if not worlds:
         raise ConfigError("no two arms of a comparison have two seeds in common; run more seeds.")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    before, after = text.split(begin)[0], text.split(end)[1]
     part = "\n\n".join([_setting(results, worlds), *(_world(results, world, docs.parent) for world in worlds)])
-    options = _options(results)
+    if results.plan.variants:
+        part = f"{part}\n\n{_options(results)}"
     with whole_file(docs) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n{part}\n\n{options}\n{END}{after}", encoding="utf-8")
+        temporary.write_text(f"{before}{begin}\n{part}\n{end}{after}", encoding="utf-8")
     return {
         f"{world.name}: {one.arm}/{one.against} {name}": statistics.fmean(first) / statistics.fmean(second)
         for world in worlds
@@ -59,12 +68,13 @@ def write_page(results: Results, docs: Path) -> dict[str, float]:
 def _setting(results: Results, worlds: Sequence[World]) -> str:
     plan = results.plan
     options = plan.arm(worlds[0].name, "gift").options
-    seeds = sorted({len(results.of(world.name, arm)) for world in worlds for arm in SAMPLED})
+    sampled = {name for one in plan.comparisons for name in (one.arm, one.against)} & set(plan.ways)
+    found = {len(results.of(world.name, arm)) for world in worlds for arm in sampled - {"references"}}
+    seeds = sorted(found)
     repeats = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     return (
-        f"{plan.tasks} training tasks, all {plan.heldout} held-out tasks, the embedded model, full fine-tuning from the base "
-        f"weights. Every arm stops sampling at {options['max_tokens_per_round']:,} generated tokens a round, descriptions "
-        f"counted. {repeats} seeds; arms are paired by seed. Differences are in points, with 95 % t-intervals over the seeds. "
+        f"{plan.tasks} training tasks, {'all ' * (plan.heldout == NUM_TASKS)}{plan.heldout} held-out tasks, the embedded model, full fine-tuning from the base "
+        f"weights. {plan.cost.format(**options)} {repeats} seeds; arms are paired by seed. Differences are in points, with 95 % t-intervals over the seeds. "
         f"pass@{_k(results)} is estimated from {options['eval_num_generations']} programs a task at temperature 1. "
         "A difference *helps* or *harms* if its interval does not hold 0; of intervals that hold nothing real, one in twenty "
         "does so by chance."
@@ -72,24 +82,38 @@ def _setting(results: Results, worlds: Sequence[World]) -> str:
 
 
 def _world(results: Results, world: World, docs: Path) -> str:
-    name = f"pass@{_k(results)}"
+    name, plan = f"pass@{_k(results)}", results.plan
     rows = [
-        [f"`{arm}`", *_means(results.of(world.name, arm).values(), _k(results))]
-        for arm in WAYS
+        [f"`{arm}`", *_means(results.of(world.name, arm).values(), plan.counts, _k(results))]
+        for arm in plan.ways
         if results.of(world.name, arm)
     ]
     table = _table(
-        ["arm", "tokens", "programs passed", "tasks solved", "distinct programs", "training pairs", "greedy pass@1, %",
-         "sampled pass@1, %", f"{name}, %"],
+        ["arm", *(COUNTS[count] for count in plan.counts), "greedy pass@1, %", "sampled pass@1, %", f"{name}, %"],
         rows,
     )  # fmt: skip
-    picture = f"experiment-{world.name}.svg"
+    picture = f"{plan.part}-{world.name}.svg"
     compared = _compared(results, world, results.plan.comparisons)
     shown = [(f"{one.arm} − {one.against}", _differ(results, world, one)["pass@1"]) for one in compared]
     svg = differences(f"Greedy pass@1 {world.title}: differences of arms in points", shown)
     (docs / "assets" / picture).write_text(svg, encoding="utf-8")
-    steps = f"experiment-{world.name}-steps.svg"
-    sampled = [arm for arm in STEPPED if results.of(world.name, arm)]
+    parts = [
+        f"### {plan.title}, {world.title}",
+        table,
+        _comparisons(results, world, compared),
+        f"![Greedy pass@1 {world.title}, differences of arms](assets/{picture})",
+        "\n".join(f"- {_sentence(results, world, one)}" for one in compared),
+    ]
+    return "\n\n".join([*parts, *_stepped(results, world, docs)])
+
+
+def _stepped(results: Results, world: World, docs: Path) -> list[str]:
+    """The steps of the chains, if the plan shows any."""
+    plan = results.plan
+    steps = f"{plan.part}-{world.name}-steps.svg"
+    sampled = [arm for arm in plan.stepped if results.of(world.name, arm)]
+    if not sampled:
+        return []
     figures = {arm: _steps(results.of(world.name, arm).values()) for arm in sampled}
     curves = [
         (heading, {arm: [step[key] for step in found] for arm, found in figures.items()})
@@ -100,19 +124,12 @@ def _world(results: Results, world: World, docs: Path) -> str:
         )
     ]
     (docs / "assets" / steps).write_text(lines(f"The steps {world.title}", curves), encoding="utf-8")
-    return "\n\n".join(
-        [
-            f"### The ways to sample, {world.title}",
-            table,
-            _comparisons(results, world, compared),
-            f"![Greedy pass@1 {world.title}, differences of arms](assets/{picture})",
-            "\n".join(f"- {_sentence(results, world, one)}" for one in compared),
-            f"#### The steps, {world.title}",
-            _step_table(figures),
-            _chain_table({arm: list(results.of(world.name, arm).values()) for arm in sampled}),
-            f"![Yield, new distinct programs and total variation by step, {world.title}](assets/{steps})",
-        ]
-    )
+    return [
+        f"#### The steps, {world.title}",
+        _step_table(figures),
+        _chain_table({arm: list(results.of(world.name, arm).values()) for arm in sampled}),
+        f"![Yield, new distinct programs and total variation by step, {world.title}](assets/{steps})",
+    ]
 
 
 def _comparisons(results: Results, world: World, compared: Sequence[Comparison]) -> str:
@@ -185,11 +202,11 @@ def _cells(found: dict[str, Difference], results: Results) -> list[str]:
     ]
 
 
-def _means(records: Any, k: int) -> list[str]:
+def _means(records: Any, counted: Sequence[str], k: int) -> list[str]:
     records = list(records)
     counts = [
         f"{statistics.fmean(one[name] for one in records):,.0f}" if all(name in one for one in records) else ""
-        for name in ("tokens", "passed", "solved_tasks", "distinct_programs", "pairs")
+        for name in counted
     ]
     shares = [
         f"{100 * statistics.fmean(one[name] for one in records):.1f}"

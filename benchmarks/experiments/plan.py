@@ -13,6 +13,8 @@ import yaml
 from trl_gift.errors import ConfigError
 
 NONE = "none"
+TAUGHT = "taught"
+"""The teacher of an arm that has the one of `experiments.teacher`."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ class Plan:
         arms: The arms of all worlds, in the order in which they run.
         comparisons: The ways to sample that are compared.
         variants: An arm with one option changed, against the arm without.
+        part: Name of its part of the page, between two markers of that name, and the beginning of the names of its pictures.
+        title: What the part is about, in its headings.
+        cost: How the arms come to equal costs, as a sentence.
+        ways: The arms of the first table.
+        counts: The counts of an arm in that table.
+        stepped: The arms whose steps are shown.
     """
 
     tasks: int
@@ -87,6 +95,17 @@ class Plan:
     arms: tuple[Arm, ...]
     comparisons: tuple[Comparison, ...] = ()
     variants: tuple[Comparison, ...] = ()
+    part: str = "experiment"
+    title: str = "The ways to sample"
+    cost: str = "Every arm stops sampling at {max_tokens_per_round:,} generated tokens a round, descriptions counted."
+    ways: tuple[str, ...] = ("base", "references", "gift", "rft", "rft+rd")
+    counts: tuple[str, ...] = ("tokens", "passed", "solved_tasks", "distinct_programs", "pairs")
+    stepped: tuple[str, ...] = ("gift", "rft")
+
+    @property
+    def markers(self) -> tuple[str, str]:
+        """What begins and ends its part of the page."""
+        return f"<!-- {self.part}: begin -->", f"<!-- {self.part}: end -->"
 
     def arm(self, world: str, name: str) -> Arm:
         """The arm of that name in that world."""
@@ -144,4 +163,6 @@ def read_plan(path: Path) -> Plan:
         tuple(arm for some in arms.values() for arm in some),
         tuple(Comparison(**one) for one in content.get("comparisons", ())),
         tuple(Comparison(**one) for one in content.get("variants", ())),
+        **{name: content[name] for name in ("part", "title", "cost") if name in content},
+        **{name: tuple(content[name]) for name in ("ways", "counts", "stepped") if name in content},
     )

@@ -226,7 +226,7 @@ def test_a_limit_of_money_ends_the_asking_and_not_the_run(tmp_path):
             {"distillation": "persd", "teacher_base_url": "http://x"},
             "is for a chat endpoint; set teacher='openai:MODEL'",
         ),
-        ({"distillation": "persd", "teacher": "/no/such/model"}, "teacher='/no/such/model' is no model"),
+        ({"distillation": "persd", "teacher": "/no/such/model"}, "teacher='/no/such/model' is not a model"),
         (
             {"distillation": "persd", "teacher": "openai:x", "teacher_key_variable": "NO_KEY"},
             "variable NO_KEY; set it",

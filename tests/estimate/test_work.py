@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from trl_gift.config import GiFTConfig
 from trl_gift.estimate import work
+from trl_gift.estimate.calibration import Calibration
+from trl_gift.estimate.device import this_device
+from trl_gift.estimate.memory import memory_options
 from trl_gift.estimate.run import RunParts, estimate_run
+from trl_gift.estimate.schedule import KINDS
+from trl_gift.estimate.text import estimate_text
 from trl_gift.estimate.work import Lengths
 from trl_gift.generation.compact import CompactEngine
-from trl_gift.playground import playground_tasks
+from trl_gift.playground import model_path, playground_tasks
 from trl_gift.prompts import load_examples, prompt_format
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext
 from trl_gift.sampling.scheduler import Scheduler
+from trl_gift.sampling.showing import show_test
 from trl_gift.sandbox import LocalSandbox
 
 CODE, DESCRIPTION, STEPS, WIDTH = 9, 7, 3, 2
@@ -103,6 +111,63 @@ def test_a_token_budget_caps_the_work(tmp_path, tasks, tokenizer):
     assert work.training_work(options, 10, 0, lengths, Lengths(9, 7, ""), processes=1).pairs == 30
     estimate = estimate_run(RunParts(options, LlamaConfig(vocab_size=len(tokenizer)), tokenizer, tasks))
     assert "a round stops sampling at 340 tokens (max_tokens_per_round)." in estimate.notes
+
+
+def test_repairs_of_a_teacher_are_counted(tmp_path, tasks, tokenizer):
+    given = {"repair_attempts": 3, "max_refine_steps": 2, "num_rounds": 2, "sampler": "conditional"}
+    options = config(tmp_path, distillation="repair", **given)
+    prompts = prompt_format(tokenizer, "base")
+    lengths = work.prompt_lengths(prompts, tasks, (), options)
+    shown = [len(prompts.refine(task, task.description, "", show_test(task.tests, 0)).ids) for task in tasks]
+    assert (lengths.repair, lengths.longest_repair) == (fmean(shown), max(shown))
+    whole = work.repair_work(options, 10, lengths, Lengths(9, 7, ""))
+    assert (whole.programs, whole.completion_tokens, whole.executions) == (60, 540, 60)
+    assert whole.prompt_tokens == 60 * (lengths.repair + 9)
+    options.teacher_budget = 270
+    assert work.repair_work(options, 10, lengths, Lengths(9, 7, "")).programs == 30
+    solved = config(tmp_path, distillation="stand", **given)
+    solving = work.prompt_lengths(prompts, tasks, (), solved)
+    assert work.repair_work(solved, 10, solving, Lengths(9, 7, "")).prompt_tokens == pytest.approx(30 * solving.write)
+    assert work.repair_work(config(tmp_path), 10, lengths, Lengths(9, 7, "")) is None
+
+    model = LlamaConfig(vocab_size=len(tokenizer))
+    plain, repaired = (
+        estimate_run(RunParts(one, model, tokenizer, tasks)) for one in (config(tmp_path, **given), options)
+    )
+    assert repaired.completion_tokens - plain.completion_tokens == 2 * repaired.repairs.completion_tokens > 0
+    assert repaired.executions - plain.executions == 2 * repaired.repairs.programs
+    short, long = (
+        memory_options(one, found, 4, "none", this_device(use_cpu=True), 3).longest_prompt
+        for one, found in ((solved, solving), (options, lengths))
+    )
+    assert (short, long) == (solving.longest_write, max(shown) + CODE)
+    assert "tokens of repairs, at most" in estimate_text(repaired)
+    measured = Calibration(3, 3, 0, 0, 8, dict.fromkeys(KINDS, (9,)), None, 90.0, None, None, None, 100.0, 1, 1.0)
+    timed = estimate_run(RunParts(options, model, tokenizer, tasks), calibration=measured)
+    assert timed.hours.repairs == pytest.approx(2 * timed.repairs.completion_tokens / 90 / 3600)
+    assert timed.hours.total == pytest.approx(
+        timed.hours.generation + timed.hours.repairs + timed.hours.training + timed.hours.evaluation
+    )
+    asked = config(tmp_path, distillation="repair", teacher="openai:m", **given)
+    assert estimate_run(RunParts(asked, model, tokenizer, tasks), calibration=measured).hours.repairs == 0
+
+
+def test_another_model_that_samples_has_memory_of_its_own(tmp_path, tasks, tokenizer):
+    model = LlamaConfig(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                        num_attention_heads=4)  # fmt: skip
+    weights = 4 * AutoModelForCausalLM.from_config(model).num_parameters()
+    other = 4 * AutoModelForCausalLM.from_pretrained(model_path()).num_parameters()
+    alone, drawn, taught = (
+        estimate_run(RunParts(config(tmp_path, **given), model, tokenizer, tasks))
+        for given in (
+            {}, {"sampling_model": str(model_path())}, {"distillation": "persd", "teacher": str(model_path())},
+        )
+    )  # fmt: skip
+    assert drawn.sampling_memory.items["weights (sampling_model)"] == other
+    assert drawn.sampling_memory.items["model in training"] == weights
+    assert taught.sampling_memory.items["teacher"] == other
+    assert drawn.training_memory == alone.training_memory
+    assert any(note.startswith(f"{model_path()} samples; its prompts") for note in drawn.notes)
 
 
 def test_steps_and_pairs(tmp_path, tasks, tokenizer):

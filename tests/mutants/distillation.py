@@ -16,6 +16,8 @@ _sets = partial(Mutant, file="trl_gift/distillation/sets.py", law="what is learn
 _endpoint = partial(Mutant, file="trl_gift/distillation/endpoint.py", law="cost of a teacher")
 _limits = partial(Mutant, file="trl_gift/distillation/limits.py", law="cost of a teacher")
 _answers = partial(Mutant, file="trl_gift/distillation/answers.py", law="cost of a teacher")
+_OTHER = "tests/sampling/test_sampling_model.py"
+_drawn = partial(Mutant, law="chains of another model")
 
 MUTANTS = (
     _told(
@@ -101,5 +103,54 @@ MUTANTS = (
         new='read_bytes().split(b"\\n")',
         breaks="the answers of a killed run cannot be read",
         test=f"{_ENDPOINT}::test_no_answer_is_paid_for_twice",
+    ),
+    _drawn(
+        name="perplexities of the wrong model",
+        file="trl_gift/trainer.py",
+        old='scores = args.perplexity_model == "trained"',
+        new='scores = args.perplexity_model != "trained"',
+        breaks="the selection counts the perplexities of the model that perplexity_model does not name",
+        test=f"{_OTHER}::test_perplexities_are_those_of_a_plain_forward_pass_of_either_model",
+    ),
+    _drawn(
+        name="sampling perplexities as the learner's",
+        file="trl_gift/sampling/context.py",
+        old="scores = self._learner is None or not self._learner.scores",
+        new="scores = True",
+        breaks="with perplexity_model='trained' programs keep the log-probabilities of the model that sampled them",
+        test=f"{_OTHER}::test_perplexities_are_those_of_a_plain_forward_pass_of_either_model[trained]",
+    ),
+    _drawn(
+        name="targets of the model that samples",
+        file="trl_gift/sampling/learner.py",
+        old="    return learned(task, found.code, learner)\n",
+        new="    return found\n",
+        breaks="a program is learned as the model that sampled it would write it",
+        test=f"{_OTHER}::test_each_model_is_asked_in_its_own_words",
+    ),
+    _drawn(
+        name="programs that do not parse count as none",
+        file="trl_gift/sampling/learner.py",
+        old='task.language == "python" and codetext.parse(found.code) is None',
+        new="False",
+        breaks="a syntax error of the model that samples has another status than in its own run",
+        test=f"{_OTHER}::test_the_samples_are_those_that_the_sampling_model_draws_for_itself",
+    ),
+    _drawn(
+        name="other weights not noticed",
+        file="trl_gift/inference/sampling_model.py",
+        old="                    digest.update(piece)\n",
+        new="                    pass\n",
+        breaks="a resumed run mixes samples of different models",
+        test=f"{_OTHER}::test_a_resumed_run_notices_another_sampling_model",
+    ),
+    _drawn(
+        name="sampling model kept",
+        file="trl_gift/inference/sampling_model.py",
+        old="            del loaded\n",
+        new="            _KEPT.append(loaded)\n",
+        also=(("_PIECE = 1 << 24\n", "_PIECE = 1 << 24\n_KEPT: list[LoadedModel] = []\n"),),
+        breaks="the model that samples takes memory while the other one is trained",
+        test=f"{_OTHER}::test_its_memory_is_free_before_training",
     ),
 )

@@ -335,6 +335,19 @@ LAWS = (
         ),
     ),
     Law(
+        "chains of another model",
+        "What is recorded is what the sampling model draws for itself, whatever the engine, the number of processes and a kill; perplexities "
+        "are those of a forward pass of the model that `perplexity_model` names; targets are those of the model in training.",
+        "[GiFT](https://huggingface.co/papers/2502.11466), the distillation setting",
+        (
+            "tests/sampling/test_sampling_model.py::test_the_samples_are_those_that_the_sampling_model_draws_for_itself",
+            "tests/sampling/test_sampling_model.py::test_perplexities_are_those_of_a_plain_forward_pass_of_either_model",
+            "tests/sampling/test_sampling_model.py::test_each_model_is_asked_in_its_own_words",
+            "tests/sampling/test_sampling_model.py::test_two_processes_draw_what_one_does",
+            "tests/sampling/test_sampling_model.py::test_a_killed_run_draws_what_is_missing",
+        ),
+    ),
+    Law(
         "preference pairs",
         "A pair is a program that passed and one that was executed and failed, of one task. Programs of one step come first, then "
         "the smallest edit distance. Prompts and tokens are those of the training.",

@@ -18,7 +18,7 @@ from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
 from trl_gift.playground import is_playground_model
 from trl_gift.run.ending import run_text, unmeasured_line
-from trl_gift.run.folder import RunFolder
+from trl_gift.run.folder import RunFolder, drawn_by
 from trl_gift.run.wording import how_to_resume, recorded_wording
 from trl_gift.sampling.records import COPIED, NO_CODE, UNVERIFIED, CodeSample
 from trl_gift.sampling.store import count_samples, is_complete, read_samples
@@ -95,6 +95,7 @@ def overview(run: RunFolder) -> str:
     verified, wording, folder = bool(recorded["options"]["verify"]), recorded_wording(recorded), run.root.parent
     lines = [
         f"{_model_of(recorded)}, {plural(recorded['tasks']['count'], 'task')}, sampler {recorded['options']['sampler']}"
+        f"{f', drawn by {drawer}' if (drawer := drawn_by(recorded)) else ''}"
     ]
     if final is None:
         lines.append(f"Not finished: {_progress(run, recorded, len(rounds))}; {how_to_resume(recorded, folder)}.")

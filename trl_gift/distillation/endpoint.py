@@ -24,10 +24,10 @@ from trl_gift import codetext
 from trl_gift.distillation.answers import Answer, Answers
 from trl_gift.distillation.limits import Pace, Prices, Purse
 from trl_gift.distillation.questions import Questions
-from trl_gift.distillation.teachers import as_student
 from trl_gift.errors import ConfigError, StageUnavailable
 from trl_gift.generation import Engine
 from trl_gift.prompts import Extraction, Hint, NoProgram, PromptFormat, find_in_answer, thoughts
+from trl_gift.sampling.learner import learned
 from trl_gift.sampling.scheduler import Wait
 from trl_gift.sampling.writers import TeacherSpent, Writer, Written
 from trl_gift.tasks import Task
@@ -301,7 +301,7 @@ class ChatWriter:
             found = (
                 NoProgram(program.kind, program.reason)
                 if program.code is None
-                else as_student(task, program.code, self.student)
+                else learned(task, program.code, self.student)
             )
         reason = "length" if answer.finish_reason == "length" else "eos"
         return Written(answer.text, found, asked, answer.completion_tokens, reason)

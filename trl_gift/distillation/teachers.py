@@ -28,6 +28,7 @@ from trl_gift.generation import (
 from trl_gift.generation.compact import CompactEngine
 from trl_gift.prompts import Extraction, Hint, NoProgram, Pinned, Prompt, PromptFormat, prompt_format
 from trl_gift.sampling.context import hash_ids
+from trl_gift.sampling.learner import learned
 from trl_gift.sampling.scheduler import Generate
 from trl_gift.sampling.writers import TwoModels, Writer, Written
 from trl_gift.tasks import Task
@@ -124,7 +125,7 @@ class LocalModel:
         except (OSError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
-                f"teacher={self.name!r} is no model ({reason}); give 'self', a model's name or path, or 'openai:MODEL'."
+                f"teacher={self.name!r} is not a model ({reason}); give 'self', a model's name or path, or 'openai:MODEL'."
             ) from None
 
     @contextmanager
@@ -193,13 +194,5 @@ class EngineWriter:
     def _written(self, task: Task, prompt: Prompt, asked: str, completion: Completion) -> Written:
         found = self.prompts.extract(task, prompt.after(completion.text))
         if isinstance(found, Extraction):
-            found = as_student(task, found.code, self.student)
+            found = learned(task, found.code, self.student)
         return Written(completion.text, found, asked, len(completion.token_ids), completion.finish_reason)
-
-
-def as_student(task: Task, code: str, student: PromptFormat) -> Extraction | NoProgram:
-    """A program as the student would write it: with the target that gives it."""
-    target = student.target(task, code)
-    if target is None:
-        return NoProgram(codetext.NO_CODE, "the program does not fit after the signature")
-    return Extraction(code, target, verbatim=False)

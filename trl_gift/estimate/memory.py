@@ -173,6 +173,11 @@ def token_budget(shape: ModelShape, trained: Trained, options: MemoryOptions) ->
     return max(options.longest_row, affordable_tokens(free, token)) if token else None
 
 
+def beside(stage: StageMemory, name: str, shape: ModelShape, options: MemoryOptions) -> StageMemory:
+    """A stage with the weights of another model that is loaded for its time."""
+    return StageMemory({**stage.items, name: float(shape.parameters * options.weight_bytes)})
+
+
 def training_memory(shape: ModelShape, trained: Trained, options: MemoryOptions) -> StageMemory:
     """Peak of fine-tuning on batches of the longest examples."""
     tokens = options.train_batch * options.max_length
@@ -249,6 +254,8 @@ def memory_options(
         write = max(write, math.ceil(prompts.write_frame) + config.max_description_length)
         shown = 0 if config.sampler == "rewrite" else config.completion_length
         read = math.ceil(prompts.read_frame) + shown
+    if prompts.longest_repair:
+        write = max(write, prompts.longest_repair + config.completion_length)
     longest_row = max(write + config.completion_length, read + config.max_description_length if describes else 0)
     longest_example = prompts.longest_write + max(config.completion_length, prompts.longest_reference)
     tiled = Version(version("trl")) >= Version(_TILED_LOSS_SINCE) and config.label_smoothing_factor == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel
 
 from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
+from trl_gift.distillation.teachers import ENDPOINT
 from trl_gift.errors import ConfigError
 from trl_gift.estimate import work
 from trl_gift.estimate.advice import Candidate, Change, changes_that_fit
@@ -21,6 +22,7 @@ from trl_gift.estimate.memory import (
     UNCERTAINTY,
     MemoryOptions,
     StageMemory,
+    beside,
     host_bytes,
     memory_options,
     optimizer_bytes,
@@ -29,12 +31,14 @@ from trl_gift.estimate.memory import (
     trained_bytes,
     training_memory,
 )
-from trl_gift.estimate.model import Quantization, model_shape, quantization_kind, trained_part
+from trl_gift.estimate.model import ModelShape, Quantization, Trained, model_shape, quantization_kind, trained_part
 from trl_gift.estimate.schedule import FIRST, KINDS, ChainShape, sampling_seconds
 from trl_gift.generation import end_ids
+from trl_gift.inference.sources import find_source
 from trl_gift.sampling.workers import default_sandbox_workers
 from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer
+from trl_gift.training.checks import load_config
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -98,19 +102,21 @@ class Hours:
         execution: Executing the programs of the rounds.
         training: Fine-tuning, at most; None if its speed is not known.
         evaluation: All evaluations.
+        repairs: Repairs of a teacher, at most, at the speed of the model in training; 0 for a chat endpoint, whose time is not known.
     """
 
     generation: float
     execution: float
     training: float | None
     evaluation: float
+    repairs: float = 0.0
 
     @property
     def total(self) -> float | None:
         """The whole run."""
         if self.training is None:
             return None
-        return max(self.generation, self.execution) + self.training + self.evaluation
+        return max(self.generation, self.execution) + self.repairs + self.training + self.evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,7 @@ class RunEstimate:
         rounds: Rounds.
         lengths: Mean lengths of completions and where they come from.
         sampling: One round's sampling.
+        repairs: What a teacher writes in a round, at most; None without a teacher.
         training: One round's fine-tuning, at most.
         evaluation: One evaluation.
         evaluations: How many there are.
@@ -146,6 +153,7 @@ class RunEstimate:
     rounds: int
     lengths: work.Lengths
     sampling: work.SamplingWork
+    repairs: work.SamplingWork | None
     training: work.TrainingWork
     evaluation: work.SamplingWork
     evaluations: int
@@ -166,18 +174,24 @@ class RunEstimate:
 
     @property
     def completion_tokens(self) -> float:
-        """Tokens sampled in the whole run."""
-        return self.rounds * self.sampling.completion_tokens + self.evaluations * self.evaluation.completion_tokens
+        """Tokens sampled in the whole run, those of a teacher included."""
+        return sum(amount.completion_tokens * times for amount, times in self._amounts)
 
     @property
     def prompt_tokens(self) -> float:
         """Tokens of prompts in the whole run."""
-        return self.rounds * self.sampling.prompt_tokens + self.evaluations * self.evaluation.prompt_tokens
+        return sum(amount.prompt_tokens * times for amount, times in self._amounts)
 
     @property
     def executions(self) -> int:
         """Programs executed in the whole run, at most."""
-        return self.rounds * self.sampling.executions + self.evaluations * self.evaluation.executions
+        return sum(amount.executions * times for amount, times in self._amounts)
+
+    @property
+    def _amounts(self) -> list[tuple[work.SamplingWork, int]]:
+        """All that is sampled, and how often."""
+        repairs = [] if self.repairs is None else [(self.repairs, self.rounds)]
+        return [(self.sampling, self.rounds), *repairs, (self.evaluation, self.evaluations)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: every field, and what follows from them."""
@@ -233,6 +247,7 @@ def estimate_run(
         config, prompts, parts.dtype.itemsize, quantization, device, len(parts.tasks), len(parts.eval_tasks)
     )
     sampling = work.sampling_work(config, len(parts.tasks), prompts, lengths)
+    repairs = work.repair_work(config, len(parts.tasks), prompts, lengths)
     evaluation = work.evaluation_work(config, len(parts.eval_tasks), prompts, lengths)
     num_references = sum(task.reference is not None for task in parts.tasks)
     training = work.training_work(config, len(parts.tasks), num_references, prompts, lengths, config.world_size)
@@ -247,12 +262,13 @@ def estimate_run(
         rounds=config.num_rounds,
         lengths=lengths,
         sampling=sampling,
+        repairs=repairs,
         training=training,
         evaluation=evaluation,
         evaluations=evaluations,
-        hours=_hours(config, options.rows, sampling, training, evaluation, evaluations, calibration),
+        hours=_hours(config, options.rows, sampling, repairs, training, evaluation, evaluations, calibration),
         device=device,
-        sampling_memory=sampling_memory(shape, trained, options),
+        sampling_memory=_sampling_memory(config, shape, trained, options),
         training_memory=training_memory(shape, trained, options),
         host_memory=host_bytes(trained, options),
         changes=tuple(
@@ -265,7 +281,10 @@ def estimate_run(
             )
         ),
         disk=work.Disk(
-            samples=config.num_rounds * sampling.programs * line * (1 + work.PARQUET_SHARE),
+            samples=config.num_rounds
+            * (sampling.programs + (repairs.programs if repairs else 0))
+            * line
+            * (1 + work.PARQUET_SHARE),
             checkpoint=saved + (0.0 if config.save_only_model else optimizer_bytes(trained, options)[0]),
             checkpoints=work.checkpoint_count(config, training.steps),
             final=saved,
@@ -282,6 +301,7 @@ def _hours(
     config: GiFTConfig,
     rows: int,
     sampling: work.SamplingWork,
+    repairs: work.SamplingWork | None,
     training: work.TrainingWork,
     evaluation: work.SamplingWork,
     evaluations: int,
@@ -312,6 +332,9 @@ def _hours(
     def executed(amount: work.SamplingWork) -> float:
         return amount.executions * (calibration.execution_s or 0.0) / workers / _HOUR
 
+    repaired = 0.0
+    if repairs is not None and not _is_endpoint(config):
+        repaired = max(generated(repairs, ChainShape(config.teaching_settings().most, 1)), executed(repairs))
     trained = None
     if calibration.training_tokens_per_s:
         trained = config.num_rounds * training.tokens / calibration.training_tokens_per_s / processes / _HOUR
@@ -320,7 +343,35 @@ def _hours(
         execution=config.num_rounds * executed(sampling),
         training=trained,
         evaluation=evaluations * max(generated(evaluation, evaluated), executed(evaluation)),
+        repairs=config.num_rounds * repaired,
     )
+
+
+def _is_endpoint(config: GiFTConfig) -> bool:
+    return config.teacher.startswith(ENDPOINT)
+
+
+def _sampling_memory(config: GiFTConfig, shape: ModelShape, trained: Trained, options: MemoryOptions) -> StageMemory:
+    """The fullest of the stages that sample: the model in training, a teacher beside it, another model that samples.
+
+    A model that samples has the place of the one in training, unless that one scores; on a CPU both stay. A server's memory is its
+    own.
+    """
+    stages = [sampling_memory(shape, trained, options)]
+    if config.distillation != "none" and config.teacher != "self" and not _is_endpoint(config):
+        stages.append(beside(stages[0], "teacher", _shape_of(config.teacher, config), options))
+    if config.sampling_model is not None and config.generation_engine != "server":
+        loaded = replace(options, quantization="none", weight_bytes=4 if options.on_cpu else 2)
+        other = sampling_memory(_shape_of(config.sampling_model, config), Trained(0, is_adapter=False), loaded)
+        named = StageMemory({f"{name} (sampling_model)": size for name, size in other.items.items()})
+        both = options.on_cpu or config.perplexity_model == "trained"
+        stages.append(beside(named, "model in training", shape, options) if both else named)
+    return max(stages, key=lambda stage: stage.peak)
+
+
+def _shape_of(name: str, config: GiFTConfig) -> ModelShape:
+    source = find_source(name)
+    return model_shape(load_config(source.model, source.revision, config.trust_remote_code))
 
 
 def _drawn(calibration: Calibration) -> dict[str, Sequence[int]]:
@@ -345,6 +396,20 @@ def _notes(
     notes = ["training is the most there can be: every task solved, no pair too long."]
     if parts.config.max_tokens_per_round:
         notes.append(f"a round stops sampling at {parts.config.max_tokens_per_round:,} tokens (max_tokens_per_round).")
+    config = parts.config
+    if config.distillation != "none":
+        notes.append(
+            "repairs are the most there can be: every task fails, and so does every repair; their lessons are not counted."
+        )
+    if _is_endpoint(config):
+        notes.append(f"the time of {config.teacher} is not counted.")
+    elif config.teacher != "self":
+        notes.append(f"repairs are counted with the speed of the model in training, not that of {config.teacher}.")
+    if config.sampling_model is not None:
+        notes.append(
+            f"{config.sampling_model} samples; its prompts, lengths and speed are counted as those of the model in training"
+            f"{', and its memory is that of the server' if config.generation_engine == 'server' else ''}."
+        )
     count = len(parts.tasks) * parts.config.curate_generations
     if parts.config.curate:
         notes.append(f"curate draws {count:,} more programs first; the rounds then have only the tasks that it keeps.")

@@ -45,6 +45,9 @@ def _work(estimate: RunEstimate) -> Iterable[str]:
         "optimizer steps, at most": training.steps,
         "tokens trained, at most": training.tokens,
     }
+    if estimate.repairs is not None:
+        a_round["repairs, at most"] = estimate.repairs.programs
+        a_round["tokens of repairs, at most"] = estimate.repairs.completion_tokens
     yield _row("", "a round", "the run")
     yield from (_row(label, _count(amount), _count(estimate.rounds * amount)) for label, amount in a_round.items())
     if estimate.evaluations:
@@ -79,6 +82,8 @@ def _hours(estimate: RunEstimate) -> Iterable[str]:
 def _hour_rows(hours: Hours) -> Iterable[str]:
     yield _row("generation", _time(hours.generation))
     yield _row("execution (beside generation)", _time(hours.execution))
+    if hours.repairs:
+        yield _row("repairs, at most", _time(hours.repairs))
     yield _row("training, at most", _time(hours.training))
     yield _row("evaluation", _time(hours.evaluation))
     yield _row("all", _time(hours.total))

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from trl_gift.config import GiFTConfig
+from trl_gift.distillation.plan import SOLVING
 from trl_gift.prompts import PromptFormat, load_examples
 from trl_gift.sampling.hints import hint_for
+from trl_gift.sampling.showing import show_test
 from trl_gift.tasks import Task
 
 # Tasks whose prompts are tokenized; of a larger set, this many are taken, evenly spread.
@@ -64,6 +66,8 @@ class PromptLengths:
         longest_evaluation: The longest one.
         hinted: Mean write prompt with a hint; `write` where the sampler gives none.
         longest_hinted: The longest one.
+        repair: Mean prompt of a repair without the program that it shows; 0 where nothing is repaired.
+        longest_repair: The longest one.
     """
 
     write: float
@@ -77,6 +81,8 @@ class PromptLengths:
     longest_evaluation: int
     hinted: float
     longest_hinted: int
+    repair: float = 0.0
+    longest_repair: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,15 @@ def prompt_lengths(
     references = [len(prompts.encode(prompt, target)[1]) for prompt, target in pairs]
     hints = [(task, hint_for(config.hint, task, ())) for task in some] if config.sampler == "hinted" else []
     hinted = [len(prompts.write(task, task.description, hint).ids) for task, hint in hints if hint] or writes
+    # The failure is counted as the first test; what a program returns instead is about as long as what it should return.
+    repairing = (
+        [task for task in some if task.tests is not None] if config.distillation not in ("none", *SOLVING) else []
+    )
+    repairs = [
+        len(prompts.refine(task, task.description, "", show_test(task.tests, 0)).ids)
+        for task in repairing
+        if task.tests is not None
+    ]
     evaluations = [len(prompts.write(task, task.description).ids) for task in spread(eval_tasks, MOST_TOKENIZED)]
     return PromptLengths(
         write=fmean(writes),
@@ -182,6 +197,8 @@ def prompt_lengths(
         longest_evaluation=max(evaluations, default=0),
         hinted=fmean(hinted),
         longest_hinted=max(hinted),
+        repair=fmean(repairs) if repairs else 0.0,
+        longest_repair=max(repairs, default=0),
     )
 
 
@@ -219,6 +236,22 @@ def sampling_work(config: GiFTConfig, num_tasks: int, prompts: PromptLengths, le
         prompt_tokens=share * prompt_tokens,
         executions=programs if config.verify else 0,
     )
+
+
+def repair_work(config: GiFTConfig, num_tasks: int, prompts: PromptLengths, lengths: Lengths) -> SamplingWork | None:
+    """What a teacher writes in a round, at most: every task fails, and so does every repair; None without a teacher.
+
+    With `teacher_budget` it is the share of that which the tokens pay for. Programs have the lengths of the student's.
+    """
+    if config.distillation == "none":
+        return None
+    programs = num_tasks * config.teaching_settings().most
+    solves = config.distillation in SOLVING
+    prompt_tokens = programs * (prompts.write if solves else prompts.repair + lengths.program)
+    tokens, limit = programs * lengths.program, config.teacher_budget
+    share = min(1.0, limit / tokens) if limit else 1.0
+    programs = math.ceil(share * programs)
+    return SamplingWork(programs, 0, programs * lengths.program, 0.0, share * prompt_tokens, programs)
 
 
 def evaluation_work(config: GiFTConfig, num_tasks: int, prompts: PromptLengths, lengths: Lengths) -> SamplingWork:

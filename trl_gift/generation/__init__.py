@@ -11,6 +11,7 @@ Public names:
 - `choose_engine`, `ChosenEngine`: which engine samples where the choice is left to us.
 - `end_ids`: the tokens that end a completion of a model.
 - `default_dtype`: the type that weights are loaded in where the user names none.
+- `parked`: a model that makes room on its device for another one.
 - `merged_adapter`, `MERGED_SHARE`: a LoRA adapter in the weights for the time of sampling.
 - `positions_of`: how many tokens a model can take.
 - `draw_tokens`, `score`: the two steps that all engines over a local model share: logits to tokens, and
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from trl_gift.generation.decoding import draw_tokens
     from trl_gift.generation.generate import GenerateEngine
     from trl_gift.generation.merged import MERGED_SHARE, merged_adapter
-    from trl_gift.generation.model import default_dtype, end_ids
+    from trl_gift.generation.model import default_dtype, end_ids, parked
     from trl_gift.generation.positions import positions_of
     from trl_gift.generation.scoring import score
 else:
@@ -53,6 +54,7 @@ else:
             "draw_tokens": "decoding",
             "end_ids": "model",
             "merged_adapter": "merged",
+            "parked": "model",
             "positions_of": "positions",
             "score": "scoring",
         },
@@ -74,6 +76,7 @@ __all__ = [
     "draw_tokens",
     "end_ids",
     "merged_adapter",
+    "parked",
     "positions_of",
     "score",
     "server",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -69,6 +70,23 @@ def without_own_settings(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         whole.generation_config = kept
+
+
+@contextmanager
+def parked(model: PreTrainedModel) -> Iterator[None]:
+    """The model in the memory of the CPU within the block; its device's memory is free for others."""
+    device = model.device
+    if device.type in ("cpu", "meta"):  # a model without weights takes no memory
+        yield
+        return
+    model.to("cpu")
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        model.to(device)
 
 
 def default_dtype(trains_weights: bool, on_gpu: bool | None = None) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from trl_gift.run.folder import RunFolder
+from trl_gift.run.folder import RunFolder, drawn_by
 from trl_gift.run.methods import Learned
 from trl_gift.run.sets import views
 from trl_gift.tasks.decontamination import MEASURED
@@ -107,6 +107,7 @@ class RunFacts:
         piloted: The temperature that a pilot has chosen; None if none was run.
         eval_set: Name of the set that these figures are of; empty if it has none.
         other_sets: The evaluations on each further set, by its name, that of the base model first.
+        drawn_by: Another model that sampled, with its fingerprint; None if the model in training did.
     """
 
     options: Mapping[str, Any]
@@ -121,6 +122,7 @@ class RunFacts:
     piloted: float | None = None
     eval_set: str = ""
     other_sets: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
+    drawn_by: str | None = None
 
     @property
     def temperature(self) -> float:
@@ -248,6 +250,7 @@ def run_facts(run: RunFolder) -> RunFacts | None:
             for name, view, records in islice(views(base, run.measured_rounds()), 1, None)
             if view is not None
         },
+        drawn_by=drawn_by(recorded),
     )
 
 

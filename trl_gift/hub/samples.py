@@ -65,7 +65,7 @@ PUBLISHED = {
     "trusted": "whether the verdict was decided where the program could not reach it",
     "continues": "whether the chain continued from this program",
     "prompt_hash": "hash of the prompt's token ids",
-    "model_hash": "fingerprint of the trainable weights that wrote the program, or the name of the teacher that did",
+    "model_hash": "fingerprint of the trainable weights that wrote the program, the name of the teacher that did, or name and fingerprint of another model that sampled",
     "seed": "random seed of the run's sampling",
 }
 # `outcome` contains messages; `created` and `scored` describe the machine and the engine.

@@ -212,6 +212,23 @@ def load(
     return LoadedModel(loaded, tokenizer, _facts(source, loaded, engine, args.vllm_server_base_url if args else None))
 
 
+def describe(source: ModelSource, args: GiFTConfig) -> LoadedModel:
+    """A model without its weights: tokenizer, prompts, positions and layers are those of the loaded one.
+
+    Args:
+        source: What `find_source` found; of an adapter, the layers of its base are described.
+        args: The options.
+
+    Raises:
+        ConfigError: for what cannot be loaded.
+    """
+    options = {"trust_remote_code": True} if args.trust_remote_code else {}
+    engine = args.generation_engine
+    _check(source, options, engine, with_tokenizer=True)
+    tokenizer, url = text_tokenizer(_tokenizer(source, options)), args.vllm_server_base_url
+    return LoadedModel(_without_weights(source, options), tokenizer, _facts(source, None, engine, url), True)
+
+
 def _as_trained(source: ModelSource, given: Mapping[str, Any], engine: str) -> dict[str, Any]:
     """The options for an adapter's base: what the caller gives, and else what is recorded of the adapter's training."""
     options = dict(given)

@@ -184,7 +184,11 @@ def lead(run: Run) -> str:
     """What the model was trained on, with what method and for how long, without a full stop."""
     counts = [(item["pairs"], item["references"]) for item in run.measured[: run.final_round]]
     method = method_of(str(run.options["sampler"])).name
-    learned = Learned.of(counts, bool(run.options.get("restart_from_base", True))).line(run.verified) if counts else ""
+    learned = (
+        Learned.of(counts, bool(run.options.get("restart_from_base", True))).line(run.verified, run.drawn_by)
+        if counts
+        else ""
+    )
     return (
         f"{learned[:1].upper()}{learned[1:]}{': ' if counts else ''}{method}, {len(run.measured)} of "
         f"{plural(run.options['num_rounds'], 'round')}, {plural(run.num_tasks, 'task')}"

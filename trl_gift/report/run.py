@@ -19,7 +19,7 @@ from trl_gift.errors import ConfigError
 from trl_gift.report.rendering import render
 from trl_gift.report.rounds import RoundLine, round_lines
 from trl_gift.run.ending import left_out_lines
-from trl_gift.run.folder import SCHEMA_VERSION, RunFolder
+from trl_gift.run.folder import SCHEMA_VERSION, RunFolder, drawn_by
 from trl_gift.run.sets import of_set
 from trl_gift.run.wording import AS_PYTHON, Wording, recorded_wording
 from trl_gift.sampling.records import PASSED, CodeSample
@@ -65,6 +65,7 @@ class Run:
         other_base: Figures of the untrained model on each further set, by its name.
         left_out: A sentence for each set of tasks of which some were too long for the model.
         wording: How the run has spoken to its user.
+        drawn_by: Another model that sampled, with its fingerprint; None if the model in training did.
     """
 
     output_dir: Path
@@ -83,6 +84,7 @@ class Run:
     other_base: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     wording: Wording = AS_PYTHON
+    drawn_by: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -256,6 +258,7 @@ def load_run(output_dir: str | Path) -> Run:
         other_base={name: record["metrics"] for name, record in base.get("other_sets", {}).items()},
         left_out=tuple(left_out_lines(base, run.get("left_out", {}).get("tasks", ()))),
         wording=recorded_wording(run),
+        drawn_by=drawn_by(run),
     )
 
 

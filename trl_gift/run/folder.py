@@ -112,6 +112,10 @@ class RunFolder:
                 f"prompts {now}, before {before}), so samples would mix. Use the same tokenizer, chat template and version of "
                 "trl_gift, or give another output_dir."
             )
+        one, other = (part.get("sampling_model") or {} for part in (recorded, description))
+        for part in sorted(one.keys() & other.keys()):
+            if one[part] != other[part]:
+                raise self._changed(f"the {part} of the sampling model", one[part], other[part])
         # The type of the weights follows the device, which may be another; an older run does not say how they are quantised.
         before, now = (part.get("weights", {}).get("quantization") for part in (recorded, description))
         if before != now and recorded.get("weights"):
@@ -212,6 +216,7 @@ def describe_run(
     left_out: Mapping[str, Sequence[str]] | None = None,
     use_cpu: bool = False,
     wording: Mapping[str, Any] | None = None,
+    sampling_model: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `run.json` records of a run.
 
@@ -227,6 +232,7 @@ def describe_run(
         eval_sets: All sets to measure on, if they have names; `eval_tasks` is the first.
         left_out: Names of the tasks that were too long for the model, by what they were for.
         use_cpu: Whether the run is on the CPU by choice.
+        sampling_model: Name, fingerprint and fingerprint of the prompts of another model that samples; None if there is none.
         wording: Which command has begun it, by `Wording`; nothing refuses a run that another command continues.
     """
     return {
@@ -238,6 +244,7 @@ def describe_run(
         "weights": dict(weights or {}),
         "use_cpu": use_cpu,
         **(wording or {}),
+        **({"sampling_model": dict(sampling_model)} if sampling_model else {}),
         "tasks": _counted(tasks),
         "eval_tasks": _counted(eval_tasks),
         "eval_sets": {name: _counted(those) for name, those in (eval_sets or {}).items()},
@@ -245,6 +252,16 @@ def describe_run(
         "versions": {"python": platform.python_version(), "trl_gift": __version__}
         | {library: version(library) for library in _LIBRARIES},
     }
+
+
+def drawn_by(recorded: Mapping[str, Any]) -> str | None:
+    """The model that sampled in place of the one in training, such as `"name@0123456789abcdef"`; None if there is none.
+
+    Args:
+        recorded: Content of `run.json`.
+    """
+    found = recorded.get("sampling_model")
+    return f"{found['name']}@{found['fingerprint']}" if found else None
 
 
 def _counted(tasks: Sequence[Task]) -> dict[str, Any]:

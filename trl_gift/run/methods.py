@@ -52,7 +52,7 @@ class Learned:
     """What the weights of a run were trained on.
 
     Attributes:
-        own: Number of training pairs with a program of the model's own.
+        own: Number of training pairs with a sampled program.
         references: Number of training pairs with a reference solution.
     """
 
@@ -72,15 +72,17 @@ class Learned:
         references = sum(count for _, count in counted)
         return cls(sum(pairs for pairs, _ in counted) - references, references)
 
-    def line(self, verified: bool) -> str:
+    def line(self, verified: bool, drawn_by: str | None = None) -> str:
         """The same in words, such as "trained on programs that it wrote itself and that passed tests".
 
         Args:
             verified: Whether the run executed its samples.
+            drawn_by: Another model that sampled them.
         """
+        writer = "it wrote itself" if drawn_by is None else f"another model ({drawn_by}) wrote"
         if self.own:
             checked = "passed tests" if verified else "nothing has checked"
-            return f"trained on programs that it wrote itself and that {checked}"
+            return f"trained on programs that {writer} and that {checked}"
         if self.references:
-            return "trained on reference solutions alone and on no program that it wrote itself"
+            return f"trained on reference solutions alone and on no program that {writer}"
         return "left untrained because there was nothing to train on"

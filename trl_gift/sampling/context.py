@@ -22,6 +22,7 @@ from trl_gift.prompts import Example, Extraction, Hint, NoProgram, Prompt, Promp
 from trl_gift.sampling.chain import Origin
 from trl_gift.sampling.hints import hint_for
 from trl_gift.sampling.leaks import gives_away, is_copy
+from trl_gift.sampling.learner import Learner, as_learned
 from trl_gift.sampling.records import CHAIN, COPIED, INFRASTRUCTURE, NO_CODE, PASSED, REFERENCE, UNVERIFIED, CodeSample
 from trl_gift.sampling.scheduler import Execute, Generate, Pause, Score
 from trl_gift.sampling.writers import Writer, Written
@@ -53,7 +54,7 @@ class ChainSettings:
         description_params: How descriptions are sampled.
         perplexity_condition: `"chain"` (the description that produced the program) or `"seed"` (the task's own).
         num_description_examples: In-context examples for a model that reads.
-        model_hash: Fingerprint of the trainable weights.
+        model_hash: Fingerprint of the trainable weights, or name and fingerprint of another model that samples.
         verify: Whether programs are executed; if not, every program that was found is eligible.
         hint: What a hint shows, `"reference"` or `"failing_test"`.
         max_description_tries: How often a step draws a description before it starts from the task's own words.
@@ -104,6 +105,7 @@ class ChainContext:
         earlier: By task, the program that its chain of an earlier round ended at, where a chain is to go on from it.
         budget: Who may draw a next step; None if the round's tokens are not limited.
         writer: Writes the programs in the student's place; None for the student itself.
+        learner: The model in training, where the engine and the prompts are those of another model; None where they are its own.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class ChainContext:
         earlier: Mapping[str, CodeSample] = MappingProxyType({}),
         budget: TokenBudget | None = None,
         writer: Writer | None = None,
+        learner: Learner | None = None,
     ) -> None:
         self._settings = settings
         self._prompts = prompts
@@ -126,6 +129,7 @@ class ChainContext:
         self._earlier = earlier
         self._budget = budget
         self._writer = writer
+        self._learner = learner
         self._failures_in_a_row = 0
         # By task, the indices of the samples of its step that are not yet on record.
         self._missing: dict[str, list[int]] = {}
@@ -208,12 +212,17 @@ class ChainContext:
             written = await self._write(task, origin, step, keys)
         else:
             written = await self._writer.write(task, origin.description, origin.hint, step, keys)
+        # What is scored is what the model that scores would write; what is recorded and learned, what the model in training would.
+        scored = [one.found for one in written]
+        if self._learner is not None:
+            written = [replace(one, found=as_learned(task, one.found, self._learner.prompts)) for one in written]
+            scored = [one.found for one in written] if self._learner.scores else scored
         outcomes = await self._execute(task, [one.found for one in written])
         samples = [
             self._draft(task, origin, step, index, one, outcome)
             for index, one, outcome in zip(indices, written, outcomes, strict=True)
         ]
-        return await self._with_perplexities(task, origin, samples)
+        return await self._with_perplexities(task, origin, samples, scored)
 
     async def _write(self, task: Task, origin: Origin, step: int, keys: tuple[int, ...]) -> list[Written]:
         """What the student itself writes."""
@@ -223,7 +232,8 @@ class ChainContext:
         request = GenerationRequest(
             ("write", task.task_id, step), prompt.ids, params, keys, priority=2 * (settings.steps_of(task) - step)
         )
-        is_condition = settings.code_params.is_untouched and self._is_condition(task, origin)
+        scores = self._learner is None or not self._learner.scores
+        is_condition = scores and settings.code_params.is_untouched and self._is_condition(task, origin)
         return [self._written(task, prompt, completion, is_condition) for completion in await Generate(request)]
 
     def _written(self, task: Task, prompt: Prompt, completion: Completion, is_condition: bool) -> Written:
@@ -317,15 +327,37 @@ class ChainContext:
         copied = _read_reference(origin) and task.reference is not None and is_copy(extraction.code, task.reference)
         return COPIED if copied else status
 
-    async def _with_perplexities(self, task: Task, origin: Origin, samples: list[CodeSample]) -> list[CodeSample]:
-        """Scores the eligible samples whose sampling did not give their perplexity; only eligible ones are ever selected."""
+    async def _with_perplexities(
+        self, task: Task, origin: Origin, samples: list[CodeSample], found: Sequence[Extraction | NoProgram]
+    ) -> list[CodeSample]:
+        """Scores the eligible samples whose sampling did not give their perplexity; only eligible ones are ever selected.
+
+        Args:
+            task: The task.
+            origin: What they were written from.
+            samples: The samples of a step.
+            found: The same as the model that scores would write them.
+        """
         missing = [i for i, sample in enumerate(samples) if sample.eligible and sample.logprob_sum is None]
         if not missing:
             return samples
-        prompt = self._write_prompt(task, self._condition(task, origin))
-        encoded = [self._prompts.encode(prompt, str(samples[i].target)) for i in missing]
-        pairs = tuple((tuple(before), tuple(after)) for before, after in encoded)
-        for i, logprobs in zip(missing, await Score(pairs), strict=True):
+        condition, learner = self._condition(task, origin), self._learner
+        if learner is not None and learner.scores:
+            prompts = learner.prompts
+            prompt = prompts.write(task, condition.description, condition.hint)
+        else:
+            prompts, prompt = self._prompts, self._write_prompt(task, condition)
+        pairs: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        for i in missing:
+            one = found[i]
+            assert isinstance(one, Extraction), "an eligible sample has a program"
+            before, after = map(tuple, prompts.encode(prompt, one.target))
+            # What another model was told may be longer than this one can take; the perplexity then stays unknown.
+            if learner is None or not learner.scores or learner.fits(before, after):
+                pairs[i] = (before, after)
+        if not pairs:
+            return samples
+        for i, logprobs in zip(pairs, await Score(tuple(pairs.values())), strict=True):
             samples[i] = replace(samples[i], logprob_sum=sum(logprobs), num_scored=len(logprobs), scored=True)
         return samples
 

@@ -65,7 +65,8 @@ class CodeSample:
             passing program that equals a reference which its chain has read.
         outcome: The outcome of the execution as a dictionary; None where nothing ran.
         continues: Whether the chain continued from this sample; of a repair, whether a chain of the next round may.
-        model_hash: Fingerprint of the trainable weights that wrote it, or the name of the teacher that did.
+        model_hash: Fingerprint of the trainable weights that wrote it, the name of the teacher that did, or name and
+            fingerprint of another model that sampled.
         seed: The run's `samples_seed`.
         created: Time of the verdict, in seconds since the epoch.
         kind: `"chain"` for what the sampler drew; `"repair"` for a failed program that was written again; `"solution"` for a

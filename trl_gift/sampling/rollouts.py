@@ -27,11 +27,13 @@ from trl_gift.prompts import Example, PromptFormat
 from trl_gift.sampling.budget import Spent, TokenBudget, token_budget
 from trl_gift.sampling.chain import SAMPLERS
 from trl_gift.sampling.context import ChainContext, ChainSettings
+from trl_gift.sampling.learner import Learner
 from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.records import CodeSample
 from trl_gift.sampling.scheduler import Scheduler
 from trl_gift.sampling.store import SAMPLES, OtherProcesses, SampleIndex, SampleStore
 from trl_gift.sampling.workers import default_sandbox_workers
+from trl_gift.sampling.writers import TwoModels
 from trl_gift.sandbox import Limits, LocalSandbox, Sandbox
 from trl_gift.tasks import Task
 from trl_gift.tasks.references import settled
@@ -125,6 +127,8 @@ class Rollouts:
         folder: Path,
         examples: Sequence[Example] = (),
         earlier: Mapping[str, CodeSample] = MappingProxyType({}),
+        learner: Learner | None = None,
+        scorer: Engine | None = None,
     ) -> int:
         """Samples and executes one round; returns when every process has written its share of the samples.
 
@@ -134,6 +138,8 @@ class Rollouts:
             folder: The round's folder. Samples that it already holds are not sampled again.
             examples: Programs with summaries for the model that reads.
             earlier: By task, the program that its chain goes on from.
+            learner: The model in training, if it is another one.
+            scorer: Its engine, if perplexities are its own.
 
         Returns:
             The number of tokens that this process sampled.
@@ -149,17 +155,27 @@ class Rollouts:
             progress.skip(len(recorded))
             others = OtherProcesses(folder, self._accelerator.process_index)
             self.begin_waves(folder)
-            with self.engine() as engine:
+            with self.engine() as own:
+                engine = own if scorer is None else TwoModels(own, scorer)
 
                 def tick() -> None:
-                    if progress.tick(tokens_of(engine)):
+                    if progress.tick(tokens_of(own)):
                         progress.skip(others.new())
 
                 def exchange(wave: int, spent: Spent) -> list[Spent]:
                     return self.exchange(folder, wave, spent, lambda: progress.skip(others.new()))
 
                 budget = token_budget(tasks, settings, exchange)
-                self._run_chains(mine, settings, examples, earlier, folder, engine, recorded, progress, tick, budget)
+                with SampleStore(folder, self._accelerator.process_index) as store:
+
+                    def append(sample: CodeSample) -> None:
+                        store.append(sample)
+                        progress.add(sample.passed, tokens_of(own))
+
+                    context = ChainContext(
+                        settings, self.prompts, examples, recorded.step, append, earlier, budget, learner=learner
+                    )
+                    self._run_chains(mine, context, settings, engine, progress, tick, budget)
                 tokens = engine.tokens_generated
             self.wait_for_all_shares(folder, lambda: progress.skip(others.new()))
         return tokens
@@ -167,12 +183,9 @@ class Rollouts:
     def _run_chains(
         self,
         tasks: Sequence[Task],
+        context: ChainContext,
         settings: ChainSettings,
-        examples: Sequence[Example],
-        earlier: Mapping[str, CodeSample],
-        folder: Path,
         engine: Engine,
-        recorded: SampleIndex,
         progress: SamplingProgress,
         tick: Callable[[], None],
         budget: TokenBudget | None,
@@ -182,17 +195,10 @@ class Rollouts:
             budget.next_wave()
             progress.expect(budget.expected_turns * settings.num_generations)
 
-        with SampleStore(folder, self._accelerator.process_index) as store:
-
-            def append(sample: CodeSample) -> None:
-                store.append(sample)
-                progress.add(sample.passed, tokens_of(engine))
-
-            context = ChainContext(settings, self.prompts, examples, recorded.step, append, earlier, budget)
-            sampler = SAMPLERS[settings.sampler]
-            Scheduler(engine, self._sandbox, tick, next_wave).run(sampler(task, context) for task in tasks)
-            while budget is not None and not budget.is_over:  # the waves of processes whose chains are longer
-                next_wave()
+        sampler = SAMPLERS[settings.sampler]
+        Scheduler(engine, self._sandbox, tick, next_wave).run(sampler(task, context) for task in tasks)
+        while budget is not None and not budget.is_over:  # the waves of processes whose chains are longer
+            next_wave()
 
     def begin_waves(self, folder: Path) -> None:
         """Removes what a process left that was killed; another number of processes has other shares. Then all go on."""

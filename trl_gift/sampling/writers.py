@@ -20,7 +20,8 @@ class Written:
 
     Attributes:
         completion: The text that holds it.
-        found: The program with its target, as the student would write it; or why there is none.
+        found: The program with its target, as the student would write it; or why there is none. Of another model that samples,
+            as that model writes it.
         prompt_hash: Hash of what was asked.
         tokens: Number of tokens that were sampled.
         finish_reason: As in `CodeSample`.

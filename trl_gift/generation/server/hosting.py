@@ -10,7 +10,6 @@ Not covered: a server of our own for processes on several machines (give `url`);
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import shutil
@@ -21,12 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trl_gift.errors import ConfigError
-from trl_gift.generation import end_ids
+from trl_gift.generation import end_ids, parked
 from trl_gift.generation.positions import positions_of
 from trl_gift.generation.server.client import API_KEY_VARIABLE, CompletionClient, GenerationUnavailable
 from trl_gift.generation.server.engine import FOREIGN_STOP_TEXTS, Adapter, ServerEngine
@@ -227,23 +225,6 @@ def serving(
         if server is not None:
             server.stop()
         wait_for_everyone()
-
-
-@contextmanager
-def parked(model: PreTrainedModel) -> Iterator[None]:
-    """The model in the memory of the CPU within the block; its device's memory is free for others."""
-    device = model.device
-    if device.type in ("cpu", "meta"):  # a model without weights takes no memory
-        yield
-        return
-    model.to("cpu")
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    try:
-        yield
-    finally:
-        model.to(device)
 
 
 def _own_server(
