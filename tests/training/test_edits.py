@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, TaskType, get_peft_model
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_gift import GiFTConfig, GiFTTrainer
@@ -141,6 +142,9 @@ def test_a_run_learns_edits_and_what_it_saves_is_recognised(tmp_path, model_fold
         wanted = trainer.accelerator.unwrap_model(trainer.model).eval()(input_ids=ids).logits
     folder = tmp_path / "out"
     if lora:
+        with safe_open(folder / "adapter_model.safetensors", "pt") as adapter:
+            rows = [adapter.get_slice(name).get_shape()[0] for name in adapter.keys() if "lora" not in name]  # noqa: SIM118
+        assert rows == [1] * (1 if tied else 2), "the token of edits alone, and not the whole embedding"
         folder = tmp_path / "merged"
         merge_adapter(str(tmp_path / "out"), folder)
     with torch.inference_mode():
@@ -170,3 +174,23 @@ def test_adapters_that_cannot_train_a_token_are_refused(model_factory, edit_toke
         )
     with pytest.raises(ConfigError, match="has an adapter already"):
         add_edit_row(get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")), edit_tokenizer)
+
+
+def test_a_base_that_knows_the_token_trains_it_beside_an_adapter(tmp_path, model_factory, edit_tokenizer):
+    model = model_factory(seed=1)
+    add_edit_row(model, edit_tokenizer)
+    model.save_pretrained(tmp_path / "base")
+    edit_tokenizer.save_pretrained(tmp_path / "base")
+    trainer = GiFTTrainer(
+        model=str(tmp_path / "base"),
+        args=config(tmp_path / "out", target_format="edits", num_rounds=1),
+        train_dataset=playground_tasks("train", 2, with_reference=True),
+        peft_config=LoraConfig(r=2, target_modules="all-linear"),
+    )
+    trainer.train()
+    rows = {name: weight for name, weight in trainer.model.named_parameters() if "trainable_tokens" in name}
+    assert rows
+    assert all(weight.requires_grad and weight.shape[0] == 1 for weight in rows.values())
+    place = edit_tokenizer.convert_tokens_to_ids(DIFF_TOKEN)
+    before = model.get_input_embeddings().weight[place]
+    assert any(not torch.equal(weight[0], before) for name, weight in rows.items() if "embed" in name)

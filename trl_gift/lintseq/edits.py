@@ -116,7 +116,7 @@ def resolve(text: str) -> str:
         HunkError: where the text is malformed, or an edit does not fit the program so far.
     """
     code = ""
-    for _, code in grow(text):  # noqa: B007: the last one counts
+    for _, code in grow(text):  # noqa: B007 (the last one counts)
         pass
     return code
 
