@@ -17,7 +17,7 @@ from transformers import AddedToken
 
 from trl_gift.common.randomness import stream_key
 from trl_gift.errors import ConfigError
-from trl_gift.lintseq import DIFF_TOKEN, ProgramError, sample_edit_sequences, to_text
+from trl_gift.lintseq import DIFF_TOKEN, HunkError, ProgramError, resolve, sample_edit_sequences, to_text
 from trl_gift.prompts import EditPrompts
 from trl_gift.prompts.edits import check_edits, writes_edits
 from trl_gift.tasks import Task
@@ -164,11 +164,20 @@ def edit_targets(prompts: EditPrompts, task: Task, code: str, num_targets: int, 
         seed: The run's; with the task and the program it decides all draws.
 
     Returns:
-        The targets; none for a program that has no edit sequences, because it does not compile or is too long.
+        The targets; none for a program that has no edit sequences, because it does not compile or is too long. A text that would
+        resolve to anything else than the program is left out, so that the pairs count it as unfit.
     """
     own = stream_key("edit sequences", seed, task.task_id, code)
     try:
         sequences = sample_edit_sequences(code, num_targets, own)
     except ProgramError:
         return ()
-    return tuple(prompts.edit_target(to_text(sequence)) for sequence in sequences)
+    texts = (to_text(sequence) for sequence in sequences)
+    return tuple(prompts.edit_target(text) for text in texts if _resolves_to(text, code))
+
+
+def _resolves_to(text: str, code: str) -> bool:
+    try:
+        return resolve(text) == code
+    except HunkError:
+        return False
