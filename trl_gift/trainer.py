@@ -93,7 +93,13 @@ from trl_gift.training.checks import (
     check_vocabulary,
     load_config,
 )
-from trl_gift.training.edits import add_edit_row, add_edit_token, ready_for_fused_loss, training_edit_token
+from trl_gift.training.edits import (
+    add_edit_row,
+    add_edit_token,
+    ready_for_fused_loss,
+    save_single_tokens,
+    training_edit_token,
+)
 from trl_gift.training.modalities import freeze_other_modalities, load_to_train, load_tokenizer, text_tokenizer
 from trl_gift.training.pairs import TrainingPairs, training_pairs
 from trl_gift.training.quantization import keep_trainable_after_sampling
@@ -233,8 +239,8 @@ class GiFTTrainer(RoundTrainer):
         peft_config = without_fused(peft_config, _model_type(model, args))
         # SFTTrainer wants data at construction; each round brings its own in this same pre-tokenised form.
         init_kwargs = args.model_init_kwargs
+        given = model
         if args.target_format == "edits":
-            given = model
             model, peft_config = _with_edits(
                 model, processing_class, args, self.tasks, quantization_config, peft_config
             )
@@ -255,6 +261,8 @@ class GiFTTrainer(RoundTrainer):
             )
         args.model_init_kwargs = init_kwargs
         ready_for_fused_loss(self.model)
+        if model is not given and isinstance(given, str):
+            save_single_tokens(self.model)
         if args.loss_weighting == "example":
             # Then transformers does not count the tokens of a step: the loss is a mean over those of each batch of one.
             self.model_accepts_loss_kwargs = False
@@ -1169,11 +1177,12 @@ def _with_edits(
     quantization_config: BitsAndBytesConfig | None,
     peft_config: PeftConfig | None,
 ) -> tuple[Any, PeftConfig | None]:
-    """The model and the adapter with the token of edits, which the tokenizer gets; unchanged where the tokenizer had it."""
+    """The model and the adapter with the token of edits, which the tokenizer gets; the model is unchanged where it had it."""
     for language in sorted({task.language for task in tasks}):
         check_language(language)
-    if not add_edit_token(tokenizer):
-        return model, peft_config
+    is_new = add_edit_token(tokenizer)
+    if not is_new and peft_config is None:
+        return model, None
     if isinstance(model, str):
         options = dict(args.model_init_kwargs or {})
         if quantization_config is not None:
@@ -1181,7 +1190,8 @@ def _with_edits(
         model = load_to_train(
             model, options, args.trust_remote_code, bool(args.use_cpu), args.distributed_state.distributed_type != "NO"
         )
-    add_edit_row(model, tokenizer)
+    if is_new:
+        add_edit_row(model, tokenizer)
     return model, training_edit_token(peft_config, model, tokenizer)
 
 

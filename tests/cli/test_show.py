@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 
+from tests.support.recorded_runs import RecordedRun, in_edits
 from tests.support.tiny_runs import TinyRun, training_tasks
 from trl_gift.cli.main import main
 from trl_gift.cli.show import _worth_a_look
@@ -159,3 +160,38 @@ def test_an_interrupted_run_says_how_far_it_is_and_how_it_goes_on(tokenizer, tmp
     (first,) = [line for line in shown(capsys, tmp_path).splitlines() if line.startswith("Not finished")]
     assert first.startswith("Not finished: 1 of 2 rounds is done; round 2 has ")
     assert first.endswith("; `trl-gift train --config run.yaml --resume` continues it.")
+
+
+def test_a_program_in_edits_grows_edit_by_edit(tmp_path, capsys):
+    program = "def add(a, b):\n    total = a + b\n    return total"
+    run = RecordedRun(tasks=1, rounds=1, generations=8, program=lambda *_: program, write_text=in_edits)
+    folder = run.write(tmp_path / "out")
+    samples = list(read_samples(folder / "_gift/round-1"))
+    one = next(sample for sample in samples if sample.passed)
+    (line,) = [line for line in shown(capsys, folder).splitlines() if "--sample" in line]
+    text = shown(capsys, *shlex.split(line.partition("trl-gift show ")[2]))
+    assert f"== {one.sample_id}\n  > {one.description}\n[{one.index}] passed, " in text
+    assert ", 4 tokens, in 3 edits\n\n" in text
+    assert text.partition("in 3 edits\n\n")[2].splitlines() == [
+        "edit 1 of 3", "    + def add(a, b):", "    +     pass", "",
+        "edit 2 of 3", "      def add(a, b):", "    -     pass", "    +     total = a + b", "",
+        "edit 3 of 3", "      def add(a, b):", "          total = a + b", "    +     return total",
+    ]  # fmt: skip
+    failed = next(sample for sample in samples if sample.status == "failed")
+    assert f"    ! test 1: {failed.message}" in shown(capsys, folder, "--sample", failed.sample_id)
+    whole = next(sample for sample in samples if sample.code is None)
+    assert shown(capsys, folder, "--sample", whole.sample_id).endswith("    ! no code in the answer\n")
+    assert main(["show", str(folder), "--sample", "1/no/0/0"]) == 2
+    assert f"no such sample; give ROUND/TASK/STEP/INDEX, such as {samples[0].sample_id}." in capsys.readouterr().err
+    recorded = json.loads(shown(capsys, folder, "--sample", one.sample_id, "--json"))
+    assert recorded["sample_id"] == one.sample_id
+
+
+def test_malformed_edits_grow_as_far_as_they_fit(tmp_path, capsys):
+    broken = in_edits("def add(a, b):\n    return a + b") + "\n@@ nonsense"
+    run = RecordedRun(tasks=1, rounds=1, program=lambda *_: "x = 1", write_text=lambda _: broken)
+    folder = run.write(tmp_path / "out")
+    one = next(sample for sample in read_samples(folder / "_gift/round-1") if sample.code is not None)
+    text = shown(capsys, folder, "--sample", one.sample_id)
+    assert "edit 1 of 1\n    + def add(a, b):\n    +     pass\n" in text
+    assert "! malformed: edit 2, line 7: '@@ nonsense' is not a header" in text

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 from peft import LoraConfig
+from transformers import GenerationMixin
 
 from tests.support.models import make_model
 from tests.support.sandboxes import InstantSandbox
 from tests.support.tiny_runs import DESCRIPTIONS, SMALL, measured_tasks, training_tasks
 from trl_gift import GiFTConfig, GiFTTrainer
+from trl_gift.lintseq import sample_edit_sequences, to_text
 
 
 def snippet(card):
@@ -59,3 +62,40 @@ def test_the_snippet_of_a_finished_run_runs(lora, base, tmp_path, capsys, monkey
         capsys.readouterr()
         exec(compile(code, folder, "exec"), {})
         assert capsys.readouterr().out
+
+
+def test_the_snippet_of_a_model_that_writes_edits_prints_the_program(base, tmp_path, capsys, monkeypatch):
+    options = SMALL | {"num_rounds": 1, "num_steps": 1, "num_generations": 1, "target_format": "edits"}
+    trainer = GiFTTrainer(
+        str(base), GiFTConfig(str(tmp_path / "out"), **options), training_tasks(),
+        sandbox=InstantSandbox(lambda program, tests: True), peft_config=LoraConfig(r=2, target_modules="all-linear"),
+    )  # fmt: skip
+    trainer.train()
+    trainer.save_model(str(tmp_path / "saved"))
+    code = snippet((tmp_path / "saved/README.md").read_text())
+    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model).eval(), trainer.processing_class
+    program = "def add(a, b):\n    total = a + b\n    return total"
+    written = tokenizer(to_text(sample_edit_sequences(program, 1)[0]), return_tensors="pt")["input_ids"]
+    seen = {}
+
+    def generate(model, input_ids, **options):
+        seen["logits"] = model(input_ids=torch.cat([input_ids, written], dim=1)).logits
+        seen["ids"] = torch.cat([input_ids, written], dim=1)
+        return seen["ids"]
+
+    monkeypatch.setattr(GenerationMixin, "generate", generate)
+    capsys.readouterr()
+    with torch.inference_mode():
+        exec(compile(code, "snippet", "exec"), {})
+        wanted = model(input_ids=seen["ids"]).logits
+    assert capsys.readouterr().out == f"{program}\n"
+    torch.testing.assert_close(seen["logits"], wanted)
+    monkeypatch.setattr(
+        GenerationMixin,
+        "generate",
+        lambda model, input_ids, **options: torch.cat(
+            [input_ids, tokenizer("pass", return_tensors="pt")["input_ids"]], dim=1
+        ),
+    )
+    exec(compile(code, "snippet", "exec"), {})
+    assert capsys.readouterr().out.strip() == "pass", "a whole program stays as it is"

@@ -192,13 +192,14 @@ LAWS = (
     Law(
         "pairs",
         "A training pair is `(d_i, c)`: the task's own description, never the chain's, with as many copies as `c` was drawn. The "
-        "loss is on the completion and the end token; no pair is truncated.",
+        "loss is on the completion and the end token; no pair is truncated. Edits that are learned write exactly `c`.",
         f"{GIFT}, section 3.3",
         (
             "tests/training/test_pairs.py::test_every_code_is_paired_with_the_seed_description",
             "tests/training/test_pairs.py::test_loss_is_on_the_completion_and_the_end_token_only",
             "tests/training/test_pairs.py::test_no_pair_is_truncated_or_all_masked",
             f"{_ROUNDS}::test_every_token_or_every_program_weighs_the_same",
+            "tests/training/test_edits.py::test_a_text_that_writes_another_program_is_not_learned_but_counted",
         ),
     ),
     Law(

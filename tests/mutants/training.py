@@ -316,6 +316,15 @@ MUTANTS = (
         test="tests/sampling/test_allocation.py::test_a_run_samples_by_its_plan_in_every_round",
     ),
     Mutant(
+        name="edits not compared with their program",
+        file="trl_gift/training/edits.py",
+        old="return resolve(text) == code",
+        new="return bool(resolve(text))",
+        breaks="edits that write another program are learned",
+        law="pairs",
+        test="tests/training/test_edits.py::test_a_text_that_writes_another_program_is_not_learned_but_counted[a]",
+    ),
+    Mutant(
         name="gain of the wrong sign in the summary",
         file="trl_gift/run/summary.py",
         old="paired_difference(result.greedy, base)",

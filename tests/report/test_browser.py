@@ -7,7 +7,8 @@ import json
 import pytest
 
 from tests.support import chromium
-from tests.support.recorded_runs import HOSTILE, RecordedRun, hostile_run
+from tests.support.recorded_runs import HOSTILE, RecordedRun, hostile_run, in_edits
+from trl_gift.lintseq import DIFF_TOKEN
 from trl_gift.report import load_run, write_report
 from trl_gift.sampling.store import read_samples
 
@@ -120,6 +121,42 @@ def test_a_task_that_was_gained_or_lost_opens_its_programs(browser, tmp_path, ke
     assert all(f"return {number}" in text for number, text in enumerate(after, 1))
     assert all(("First failing testassert one() == 1" in text) == text.startswith("failed") for text in after)
     assert browser.run("document.querySelectorAll('#story .tool:not(#close)').length") == 2 * keeps_base
+    assert browser.complaints == []
+
+
+PROGRAM = "def add(a, b):\n    total = a + b\n    return total"
+
+
+def test_a_program_in_edits_grows_by_buttons_and_by_the_slider(browser, tmp_path):
+    run = RecordedRun(tasks=1, rounds=1, program=lambda *_: PROGRAM, write_text=in_edits)
+    write_report(load_run(run.write(tmp_path / "out")), tmp_path / "report.html")
+    browser.complaints.clear()
+    browser.open(tmp_path / "report.html")
+    box = "document.querySelector('#story .chosen')"
+    code = f"[...{box}.querySelectorAll('pre .row')].map((line) => line.textContent)"
+    shown = f"{box}.querySelector('output').textContent"
+    mode = f"{box}.querySelector('.tools button')"
+    assert browser.run(f"{box}.querySelector('pre').textContent") == PROGRAM
+    assert browser.run(f"{box}.querySelector('.stepper').hidden")
+    browser.run(f"{mode}.focus(), {mode}.click()")
+    assert browser.run(code) == ["+ def add(a, b):", "+     pass"]
+    assert browser.run(shown) == "edit 1 of 3 · +2"
+    assert browser.run(f"{mode}.getAttribute('aria-pressed')") == "true"
+    browser.run(f"{box}.querySelector('[aria-label=\"Next edit\"]').click()")
+    assert browser.run(code) == ["  def add(a, b):", "−     pass", "+     total = a + b"]
+    assert browser.run(shown) == "edit 2 of 3 · +1 · −1"
+    for key in ("ArrowRight", "ArrowRight"):
+        browser.press(key, f"{box}.querySelector('input')")
+    assert browser.run(code) == ["  def add(a, b):", "      total = a + b", "+     return total"]
+    assert browser.run(f"{box}.querySelector('[aria-label=\"Next edit\"]').getAttribute('aria-disabled')") == "true"
+    browser.run(f"{mode}.click()")
+    assert browser.run(f"{box}.querySelector('pre').textContent") == PROGRAM
+    assert DIFF_TOKEN not in browser.run("document.getElementById('story').textContent")
+    browser.open(tmp_path / "report.html", width=400, height=800, dark=True)
+    browser.run("document.querySelector('.chip[data-status=passed]').click()")
+    browser.run("document.querySelector('#list button').click()")
+    browser.run(f"{mode}.click()")
+    assert browser.run("document.getElementById('story').scrollWidth") == 400
     assert browser.complaints == []
 
 

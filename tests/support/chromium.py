@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
@@ -52,6 +53,19 @@ class Browser:
         answer = self._call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def press(self, key, element):
+        """Gives an element the focus and presses a key there, as a person would."""
+        self.run(f"{element}.focus()")
+        code = {"ArrowRight": 39, "ArrowLeft": 37}[key]
+        for kind in ("rawKeyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+
+    def picture(self, path):
+        """Writes what the window shows, as a PNG file."""
+        found = self._call("Page.captureScreenshot", format="png")
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(found["data"]))
 
     def close(self):
         """Ends the browser."""

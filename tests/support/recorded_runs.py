@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from trl_gift import codetext
 from trl_gift.evaluation import Attempt, Evaluation
+from trl_gift.lintseq import DIFF_TOKEN
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.samples import read_rounds
 from trl_gift.run.summary import summarise
@@ -37,6 +38,7 @@ class RecordedRun:
         keeps_base: Whether the base model's programs are kept, and not only its verdicts.
         describe: Gives the description of a task's step.
         program: Gives the program of a sample.
+        write_text: Gives the completion that writes a program.
         message: Gives the message of a failing program.
         task_id: Gives the name of a task.
     """
@@ -53,6 +55,7 @@ class RecordedRun:
     program: object = lambda task, step, index: (
         f"def add(a, b):\n    return a + b + {number_of(task, step, index) % 7}\n"
     )
+    write_text: object = lambda program: program
     message: object = lambda status: f"assert add(1, 2) == 3 [{status}]"
     task_id: object = lambda task: f"tasks/{task:05d}"
 
@@ -118,7 +121,7 @@ class RecordedRun:
             task_id=self.task_id(task), round=number, step=step, index=index, parent=parent, sampler="gibbs", hint=None,
             description=self.describe(task, step if parent else 0), description_tokens=5 if parent else 0,
             description_tries=1 if parent else 0, description_leaks=0, read_reference=False, prompt_hash="0" * 16,
-            completion=program or "I cannot.", code=program, target=program,
+            completion=self.write_text(program) if program else "I cannot.", code=program, target=program,
             no_code_kind=None if program else codetext.NO_CODE, no_code_reason=None if program else "no code in the answer",
             token_ids=(5, 6, 7, 0), finish_reason="eos",
             logprob_sum=-4 * (0.05 + draw), num_scored=4, scored=False, status=status, outcome=self.outcome(status),
@@ -149,8 +152,18 @@ class RecordedRun:
             reason = {} if passed else {"message": self.message("failed"), "failing_test": "assert one() == 1"}
             program = f"def one():\n    return {number}"
             status = "passed" if passed else "failed"
-            attempts.append(Attempt(f"measured/{task}", -1, "return 1", program, status, **reason))
+            attempts.append(Attempt(f"measured/{task}", -1, self.write_text(program), program, status, **reason))
         return Evaluation(tuple(attempts), ())
+
+
+def in_edits(program):
+    """A completion that writes a program in edits: a first line too many, which the second edit takes away; then line by line."""
+    first, *rest = program.split("\n")
+    edits = [f"@@ -0,0 +1,2 @@\n+{first}\n+    pass"]
+    if rest:
+        edits.append(f"@@ -2 +2 @@\n-    pass\n+{rest[0]}")
+    edits += [f"@@ -{number},0 +{number + 1} @@\n+{line}" for number, line in enumerate(rest[1:], 2)]
+    return "".join(f"\n{DIFF_TOKEN}{edit}" for edit in edits)
 
 
 HOSTILE = (

@@ -16,7 +16,9 @@ from trl_gift.cli.following import Command, titled, uses
 from trl_gift.cli.lines import LineParser, check_at_least, nearest
 from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
+from trl_gift.lintseq import marked
 from trl_gift.playground import is_playground_model
+from trl_gift.prompts.edits import Growth, growth_of
 from trl_gift.run.ending import run_text, unmeasured_line
 from trl_gift.run.folder import RunFolder, drawn_by
 from trl_gift.run.wording import how_to_resume, recorded_wording
@@ -30,7 +32,7 @@ _INDENT = "    "
 
 
 def run(argv: Sequence[str]) -> int:
-    """Shows a run; with filters, its samples; with `--task`, the chain of a task."""
+    """Shows a run; with filters, its samples; with `--task`, the chain of a task; with `--sample`, one sample."""
     options = _parser().parse_args(argv)
     check_at_least(1, round=options.round, limit=options.limit)
     folder = open_run(options.run)
@@ -38,10 +40,14 @@ def run(argv: Sequence[str]) -> int:
     if unknown:
         raise ConfigError(f"--status {unknown[0]}: no such status; use one of {', '.join(STATUSES)}.")
     _check_task(folder, options.task)
-    samples = _chosen(folder, options)
+    samples = _chosen(folder, options) if options.sample is None else iter([_sample(folder, options.sample)])
     if options.json:
         for sample in samples:
             print(json.dumps(sample.to_record(), ensure_ascii=False))
+        return 0
+    if options.sample is not None:
+        (sample,) = samples
+        print(single(sample))
         return 0
     if options.task is None and not options.status and options.round is None and options.limit is None:
         print(overview(folder))
@@ -71,6 +77,24 @@ def _check_task(run: RunFolder, task: str | None) -> None:
             known[sample.task_id] = None
     hint = nearest(task, known) or (f"the run has {', '.join([*known][:3])}{', …' if len(known) > 3 else ''}.")
     raise ConfigError(f"--task {task!r}: the run has no sample of this task; {hint}")
+
+
+def _sample(run: RunFolder, sample_id: str) -> CodeSample:
+    """The sample of a name.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    known = ""
+    for folder in run.sampled_rounds():
+        for sample in read_samples(folder):
+            if sample.sample_id == sample_id:
+                return sample
+            known = known or sample.sample_id
+    raise ConfigError(
+        f"--sample {sample_id!r}: the run has no such sample; give ROUND/TASK/STEP/INDEX"
+        + (f", such as {known}." if known else ".")
+    )
 
 
 def open_run(path: str) -> RunFolder:
@@ -105,7 +129,7 @@ def overview(run: RunFolder) -> str:
     if final is not None and base is None:
         lines += ["", wording.phrase(unmeasured_line(folder))]
     looks: list[Command] = []
-    task = round_number = ""
+    task = round_number = grown = ""
     seen: Counter[str] = Counter()
     for sampled in run.sampled_rounds():
         statuses: Counter[str] = Counter()
@@ -113,6 +137,8 @@ def overview(run: RunFolder) -> str:
             statuses[sample.status] += 1
             if not task and sample.continues and sample.step:
                 task, round_number = sample.task_id, str(sample.round)
+            if not grown and sample.passed and growth_of(sample.completion) is not None:
+                grown = sample.sample_id
         seen += statuses
         counts = ", ".join(f"{count:,} {status}" for status, count in statuses.most_common())
         lines += [
@@ -124,6 +150,8 @@ def overview(run: RunFolder) -> str:
         looks.append((f"three samples: {status}", ["show", str(folder), "--status", status, "--limit", "3"]))
     if task:
         looks.append(("a task's chain", ["show", str(folder), "--task", task, "--round", round_number]))
+    if grown:
+        looks.append(("a program, edit by edit", ["show", str(folder), "--sample", grown]))
     if seen:
         looks.append(("every sample, as JSON", ["show", str(folder), "--json"]))
     looks.append(("the run as a page", ["report", str(folder)]))
@@ -191,6 +219,27 @@ def listing(samples: Iterable[CodeSample]) -> str:
     return _printable("\n\n".join(blocks))
 
 
+def single(sample: CodeSample) -> str:
+    """A sample by itself; if the model wrote it in edits, the program after each of them, with the lines that came and went."""
+    growth = growth_of(sample.completion)
+    if growth is None:
+        return listing([sample])
+    lines = [f"== {sample.sample_id}", textwrap.indent(_wrapped(sample.description), "  > "), _heading(sample)]
+    before = ""
+    for number, (edit, state) in enumerate(zip(growth.edits, growth.states, strict=True), 1):
+        lines += ["", f"edit {number} of {len(growth.edits)}"]
+        lines += [f"{_INDENT}{sign} {_printable(line)}".rstrip() for sign, line in marked(edit, before)]
+        before = state
+    if growth.fault:
+        lines += ["", textwrap.indent(_wrapped(f"malformed: {growth.fault}"), f"{_INDENT}! ")]
+        return _printable("\n".join(lines))
+    if sample.code is not None and sample.code != before:
+        lines += ["", "the program that ran, with the task's signature", *_body(sample)]
+    else:
+        lines += _message(sample)
+    return _printable("\n".join(lines))
+
+
 def _origin(sample: CodeSample) -> str:
     match sample.parent:
         case None:
@@ -204,17 +253,25 @@ def _origin(sample: CodeSample) -> str:
 
 def _heading(sample: CodeSample) -> str:
     perplexity = f", perplexity {sample.perplexity:.2f}" if sample.perplexity is not None else ""
-    return f"[{sample.index}] {sample.status}{perplexity}, {plural(sample.num_tokens, 'token')}"
+    return f"[{sample.index}] {sample.status}{perplexity}, {plural(sample.num_tokens, 'token')}{_in_edits(sample)}"
+
+
+def _in_edits(sample: CodeSample) -> str:
+    growth: Growth | None = growth_of(sample.completion)
+    return f", in {plural(len(growth.edits), 'edit')}" if growth is not None else ""
 
 
 def _body(sample: CodeSample) -> list[str]:
     text = sample.completion if sample.code is None else sample.code
-    lines = [textwrap.indent(_printable(text).rstrip(), _INDENT)]
-    if sample.message:
-        failure = (sample.outcome or {}).get("first_failure")
-        where = "" if failure is None else f"test {failure + 1}: "
-        lines.append(textwrap.indent(_wrapped(f"{where}{sample.message}"), f"{_INDENT}! "))
-    return lines
+    return [textwrap.indent(_printable(text).rstrip(), _INDENT), *_message(sample)]
+
+
+def _message(sample: CodeSample) -> list[str]:
+    if not sample.message:
+        return []
+    failure = (sample.outcome or {}).get("first_failure")
+    where = "" if failure is None else f"test {failure + 1}: "
+    return [textwrap.indent(_wrapped(f"{where}{sample.message}"), f"{_INDENT}! ")]
 
 
 def _wrapped(text: str) -> str:
@@ -260,11 +317,16 @@ def _parser() -> LineParser:
         prog="trl-gift show",
         description="Show a run in the terminal: its table, its samples, or the chain of a task as a story.",
         epilog="examples:\n  trl-gift show out\n  trl-gift show out --status failed error --round 2 --limit 5\n"
-        "  trl-gift show out --task mbpp/601 --round 1",
+        "  trl-gift show out --task mbpp/601 --round 1\n  trl-gift show out --sample 1/mbpp/601/0/2",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", help="the output_dir of a run, finished or not")
     parser.add_argument("--task", help="the samples of this task, as a story: description, programs, description, ...")
+    parser.add_argument(
+        "--sample",
+        metavar="ROUND/TASK/STEP/INDEX",
+        help="this sample alone; a program that was written in edits grows edit by edit",
+    )
     parser.add_argument("--status", nargs="+", help="samples with one of these statuses, such as passed or no_code")
     parser.add_argument("--round", type=int, help="samples of this round")
     parser.add_argument("--limit", type=int, help="at most this many samples")

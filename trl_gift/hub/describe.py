@@ -25,6 +25,11 @@ def plain_model(model: Any) -> Any:
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
+def num_embeddings(model: Any) -> int:
+    """Number of rows of a model's embedding."""
+    return int(plain_model(model).get_input_embeddings().weight.shape[0])
+
+
 def base_in_words(model: Any, name: str) -> str:
     """A base model that is not on the Hub.
 

@@ -201,6 +201,8 @@ class ModelFacts:
         shows_task: Whether this is the prompt of a task that was trained on.
         training: Settings of each round's training, by name.
         programming_language: The language of all tasks; None if they have several.
+        writes_edits: Whether it writes programs in edits.
+        num_embeddings: Number of rows of its embedding, to which an adapter that writes edits needs its base resized.
     """
 
     name: str
@@ -220,6 +222,8 @@ class ModelFacts:
     shows_task: bool
     training: Mapping[str, str]
     programming_language: str | None
+    writes_edits: bool = False
+    num_embeddings: int = 0
 
     @property
     def is_lora(self) -> bool:

@@ -34,7 +34,7 @@ from trl_gift.hub.repositories import Repositories
 from trl_gift.hub.samples import complete_rounds, lay_out_samples
 from trl_gift.hub.samples_card import SamplesFacts
 from trl_gift.hub.uploads import Uploads
-from trl_gift.prompts import PromptFormat
+from trl_gift.prompts import EditPrompts, PromptFormat
 from trl_gift.run.folder import RunFolder
 from trl_gift.tasks import Task
 from trl_gift.training.rounds import end_checkpoint, last_checkpoint, read_checkpoint
@@ -301,6 +301,8 @@ class Publisher:
             shows_task=shows_task,
             training=describe.training_in_words(self._args),
             programming_language=describe.language_of(self._tasks),
+            writes_edits=isinstance(self._prompts, EditPrompts),
+            num_embeddings=describe.num_embeddings(self._model),
         )
 
 

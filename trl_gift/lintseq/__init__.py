@@ -6,7 +6,19 @@ Public modules: `rows` (the rows of a dataset, for `datasets.map`).
 """
 
 from trl_gift.lintseq import rows
-from trl_gift.lintseq.edits import DIFF_TOKEN, Edit, EditSequence, Hunk, HunkError, apply, parse, resolve, to_text
+from trl_gift.lintseq.edits import (
+    DIFF_TOKEN,
+    Edit,
+    EditSequence,
+    Hunk,
+    HunkError,
+    apply,
+    grow,
+    marked,
+    parse,
+    resolve,
+    to_text,
+)
 from trl_gift.lintseq.linters import FastLinter, Linter, PylintLinter, linter_of
 from trl_gift.lintseq.sampling import MOST_LINES, ProgramError, check_language, sample_edit_sequences
 
@@ -23,7 +35,9 @@ __all__ = [
     "PylintLinter",
     "apply",
     "check_language",
+    "grow",
     "linter_of",
+    "marked",
     "parse",
     "resolve",
     "rows",

@@ -18,7 +18,7 @@ Not covered: context lines, and a diff that says `\\ No newline at end of file`;
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trl_gift.errors import UserError
@@ -115,10 +115,20 @@ def resolve(text: str) -> str:
     Raises:
         HunkError: where the text is malformed, or an edit does not fit the program so far.
     """
-    program: list[str] = []
-    for number, (edit, places) in enumerate(_parsed(text), 1):
-        program = _applied(edit, program, number, places)
-    return "\n".join(program)
+    code = ""
+    for _, code in grow(text):  # noqa: B007 (the last one counts)
+        pass
+    return code
+
+
+def grow(text: str) -> Iterator[tuple[Edit, str]]:
+    """Each edit of a text, with the program after it. What comes before a malformed edit is given before the error.
+
+    Raises:
+        HunkError: as `resolve`.
+    """
+    for edit, program in _grown(text):
+        yield edit, "\n".join(program)
 
 
 def parse(text: str) -> tuple[Edit, ...]:
@@ -139,6 +149,25 @@ def apply(edit: Edit, code: str) -> str:
     return "\n".join(_applied(edit, lines_of(code), 0, (0,) * len(edit.hunks)))
 
 
+def marked(edit: Edit, code: str) -> list[tuple[str, str]]:
+    """The lines of a program while an edit applies, each with its sign: `"+"` comes, `"-"` goes, `" "` stays.
+
+    Args:
+        edit: The edit.
+        code: The program before it, which it fits.
+    """
+    lines = lines_of(code)
+    rows: list[tuple[str, str]] = []
+    read = 0
+    for hunk in edit.hunks:
+        end = hunk.old + len(hunk.removed)
+        rows += [(" ", line) for line in lines[read : hunk.old]]
+        rows += [("-", line) for line in hunk.removed]
+        rows += [("+", line) for line in hunk.added]
+        read = end
+    return [*rows, *((" ", line) for line in lines[read:])]
+
+
 def lines_of(code: str) -> list[str]:
     """The lines of a program, as edits count them."""
     return code.split("\n") if code else []
@@ -149,19 +178,27 @@ def _range(start: int, count: int) -> str:
     return f"{first}" if count == 1 else f"{first},{count}"
 
 
-def _parsed(text: str) -> list[tuple[Edit, tuple[int, ...]]]:
+def _grown(text: str) -> Iterator[tuple[Edit, list[str]]]:
+    """The edits of a text, each with the lines of the program after it."""
+    program: list[str] = []
+    for number, (edit, places) in enumerate(_parsed(text), 1):
+        program = _applied(edit, program, number, places)
+        yield edit, program
+
+
+def _parsed(text: str) -> Iterator[tuple[Edit, tuple[int, ...]]]:
     """The edits of a text, each with the line of the text at which each of its hunks begins."""
     lines = text.split("\n")
     while lines and not lines[-1]:
         lines.pop()
     place = 1 if lines and not lines[0] else 0
-    edits: list[tuple[Edit, tuple[int, ...]]] = []
+    number = 0
     while place < len(lines):
-        number = len(edits) + 1
         if not lines[place].startswith(DIFF_TOKEN):
             raise HunkError(
-                f"expected {DIFF_TOKEN}, a hunk or the end, not {_shown(lines[place])}.", len(edits), place + 1
+                f"expected {DIFF_TOKEN}, a hunk or the end, not {_shown(lines[place])}.", number, place + 1
             )
+        number += 1
         lines[place] = lines[place].removeprefix(DIFF_TOKEN)
         hunks: list[Hunk] = []
         places: list[int] = []
@@ -171,8 +208,7 @@ def _parsed(text: str) -> list[tuple[Edit, tuple[int, ...]]]:
             hunks.append(hunk)
             if place == len(lines) or not lines[place].startswith("@@"):
                 break
-        edits.append((Edit(tuple(hunks)), tuple(places)))
-    return edits
+        yield Edit(tuple(hunks)), tuple(places)
 
 
 def _hunk(lines: Sequence[str], place: int, edit: int) -> tuple[Hunk, int]:

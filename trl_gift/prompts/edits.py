@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from trl_gift import codetext
 from trl_gift.errors import ConfigError
-from trl_gift.lintseq import DIFF_TOKEN, HunkError, resolve
+from trl_gift.lintseq import DIFF_TOKEN, Edit, HunkError, grow, resolve
+from trl_gift.prompts import thoughts
 from trl_gift.prompts.base import BasePrompts
 from trl_gift.prompts.chat import ChatPrompts, fenced
 from trl_gift.prompts.protocol import Conversation, Example, Extraction, Hint, NoProgram, Prompt
@@ -44,6 +45,40 @@ def writes_edits(tokenizer: PreTrainedTokenizerBase) -> bool:
 def is_edit_text(answer: str) -> bool:
     """Whether an answer without its thoughts is in the form of edits, malformed or not."""
     return answer.lstrip("\n").startswith(DIFF_TOKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How a program came about, edit by edit.
+
+    Attributes:
+        edits: The edits, as far as they fit.
+        states: The program after each.
+        fault: Why the text ends there without a program; empty if it does not.
+    """
+
+    edits: tuple[Edit, ...]
+    states: tuple[str, ...]
+    fault: str = ""
+
+
+def growth_of(completion: str) -> Growth | None:
+    """How the program of a recorded completion came about; None for a completion that is not in the form of edits."""
+    if not is_edit_text(completion):
+        parts = thoughts.split(completion)
+        if parts is None or not is_edit_text(parts.answer):
+            return None
+        completion = parts.answer
+    edits: list[Edit] = []
+    states: list[str] = []
+    fault = ""
+    try:
+        for edit, state in grow(completion.strip("\n")):
+            edits.append(edit)
+            states.append(state)
+    except HunkError as error:
+        fault = str(error)
+    return Growth(tuple(edits), tuple(states), fault)
 
 
 def check_edits(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from trl_gift.prompts.edits import Growth, growth_of
 from trl_gift.sampling.records import CodeSample
 
 MOST_CHARACTERS = 4000
@@ -47,6 +48,7 @@ class Entry:
         tokens: Number of sampled tokens.
         continues: Whether the chain continued from it.
         draws: How often each round's training drew it, by round; empty if none did.
+        growth: How the program grew, if the model wrote it in edits; None otherwise, and for a text that is too long.
     """
 
     sample_id: str
@@ -65,6 +67,7 @@ class Entry:
     tokens: int
     continues: bool
     draws: tuple[tuple[int, int], ...]
+    growth: Growth | None
 
 
 def entry_of(sample: CodeSample, draws: tuple[tuple[int, int], ...] = ()) -> Entry:
@@ -87,7 +90,13 @@ def entry_of(sample: CodeSample, draws: tuple[tuple[int, int], ...] = ()) -> Ent
         tokens=sample.num_tokens,
         continues=sample.continues,
         draws=draws,
+        growth=short_growth(sample.completion),
     )
+
+
+def short_growth(completion: str) -> Growth | None:
+    """How the program of a completion grew; None if it is not in edits, or longer than `MOST_CHARACTERS`."""
+    return growth_of(completion) if len(completion) <= MOST_CHARACTERS else None
 
 
 def cut(text: str) -> str:

@@ -1,7 +1,8 @@
 """What the page's script reads: the chosen samples and attempts as one JSON text that is safe inside a script element.
 
 Equal texts stand once. Each sample is a row of numbers and of places in the lists of texts; `FIELDS` names its columns for
-the script. The text ends before `MOST_BYTES`: what does not fit is left out whole.
+the script. A program that was written in edits has them as hunks: the line, how many lines go there, the lines that come. The
+text ends before `MOST_BYTES`: what does not fit is left out whole.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl_gift.report.choice import Entry, cut
+from trl_gift.prompts.edits import Growth
+from trl_gift.report.choice import Entry, cut, short_growth
 from trl_gift.report.highlight import spans
 
 MOST_BYTES = 4_300_000
 _SHARE_OF_ATTEMPTS = 0.25
 FIELDS = (
     "task", "round", "step", "index", "parent", "hint", "description", "program", "status", "message", "failedTest",
-    "perplexity", "tokens", "continues", "draws",
+    "perplexity", "tokens", "continues", "draws", "edits",
 )  # fmt: skip
-ATTEMPT_FIELDS = ("task", "round", "index", "program", "status", "message", "failingTest")
+ATTEMPT_FIELDS = ("task", "round", "index", "program", "status", "message", "failingTest", "edits")
 # `<` would let a text end the script element or open a comment in it; the others are ends of lines to old scripts.
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _ESCAPES = str.maketrans(_UNSAFE)
@@ -47,6 +49,7 @@ class Payload:
     _texts: dict[str, int] = field(default_factory=dict)
     _programs: dict[str, int] = field(default_factory=dict)
     _spans: list[str] = field(default_factory=list)
+    _growths: dict[tuple[Any, ...], int] = field(default_factory=dict)
     _bytes: int = 0
 
     def add_samples(self, entries: Sequence[Entry]) -> bool:
@@ -76,6 +79,7 @@ class Payload:
                 status,
                 self._text(cut(attempt.get("message") or "")),
                 self._text(cut(attempt.get("failing_test") or "")),
+                self._growth(short_growth(attempt.get("completion") or "")),
             ]
             self._keep(self.attempts, row)
         return missing
@@ -89,6 +93,7 @@ class Payload:
             "texts": list(self._texts),
             "programs": list(self._programs),
             "spans": self._spans,
+            "edits": list(self._growths),
             "samples": [[*row[:4], self._ids.get(row[4], row[4]), *row[5:]] for row in self.rows],
             "attempts": self.attempts,
             **more,
@@ -112,6 +117,7 @@ class Payload:
             entry.tokens,
             int(entry.continues),
             entry.draws,
+            self._growth(entry.growth),
         ]
 
     def _keep(self, rows: list[list[Any]], row: list[Any]) -> None:
@@ -131,10 +137,20 @@ class Payload:
             self._bytes += len(self._spans[-1]) + 3
         return place
 
+    def _growth(self, growth: Growth | None) -> int:
+        """The place of a program's edits; -1 if it has none."""
+        hunks = _hunks(growth)
+        if not hunks:
+            return -1
+        if hunks not in self._growths:
+            self._growths[hunks] = len(self._growths)
+            self._bytes += _json_size(hunks) + 1
+        return self._growths[hunks]
+
     def _place(self, places: dict[str, int], text: str) -> int:
         if text not in places:
             places[text] = len(places)
-            self._bytes += _text_size(text) + 1
+            self._bytes += _json_size(text) + 1
         return places[text]
 
 
@@ -143,11 +159,18 @@ def safe_json(content: Any) -> str:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)
 
 
+def _hunks(growth: Growth | None) -> tuple[Any, ...]:
+    """The edits of a program as the script reads them: of each hunk the line, how many lines go, and the lines that come."""
+    edits = growth.edits if growth else ()
+    return tuple(tuple((hunk.old, len(hunk.removed), hunk.added) for hunk in edit.hunks) for edit in edits)
+
+
 def _size(entry: Entry) -> int:
     """An upper estimate of the bytes that an entry adds."""
-    program = _text_size(entry.program)
-    return 2 * program + _text_size(entry.description) + _text_size(entry.message) + len(entry.task_id) + 200
+    program = _json_size(entry.program)
+    texts = _json_size(entry.description) + _json_size(entry.message) + _json_size(_hunks(entry.growth))
+    return 2 * program + texts + len(entry.task_id) + 200
 
 
-def _text_size(text: str) -> int:
-    return len(safe_json(text).encode("utf-8", "backslashreplace"))
+def _json_size(content: Any) -> int:
+    return len(safe_json(content).encode("utf-8", "backslashreplace"))

@@ -1,12 +1,14 @@
 """Training on edits (LintSeq, arXiv 2410.02749): the token of edits in tokenizer and model, and targets in the form of edits.
 
 The token is added once, before there is an adapter. Its embedding begins as the mean of all others. It is trained with all
-weights, or beside a LoRA adapter as one trainable token, which peft saves with the adapter, loads, and merges.
+weights, or beside a LoRA adapter as one trainable token, which peft saves with the adapter, loads, and merges. A model that has
+the token already trains it in the same way.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +17,7 @@ from transformers import AddedToken
 
 from trl_gift.common.randomness import stream_key
 from trl_gift.errors import ConfigError
-from trl_gift.lintseq import DIFF_TOKEN, ProgramError, sample_edit_sequences, to_text
+from trl_gift.lintseq import DIFF_TOKEN, HunkError, ProgramError, resolve, sample_edit_sequences, to_text
 from trl_gift.prompts import EditPrompts
 from trl_gift.prompts.edits import check_edits, writes_edits
 from trl_gift.tasks import Task
@@ -83,35 +85,60 @@ def training_edit_token(
     Raises:
         ConfigError: for an adapter that is not LoRA, or an output layer with a bias.
     """
-    if adapter is None:
-        return None
+    # An adapter that the model has already says itself what is trained.
+    if adapter is None or isinstance(model, PeftModel):
+        return adapter
     if not isinstance(adapter, LoraConfig):
         raise ConfigError(
-            f"target_format='edits' adds a token, and peft trains single tokens beside LoRA alone, not beside {type(adapter).__name__}; "
+            f"target_format='edits' trains a token, and peft trains single tokens beside LoRA alone, not beside {type(adapter).__name__}; "
             "use a LoraConfig."
         )
     named = {id(module): name for name, module in model.named_modules()}
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    place = int(tokenizer.convert_tokens_to_ids(DIFF_TOKEN))
     if "bias" in dict(head.named_parameters(recurse=False)):
         raise ConfigError(
-            "target_format='edits' adds a token, and peft cannot train single tokens of an output layer that has a bias, as that of "
+            "target_format='edits' trains a token, and peft cannot train single tokens of an output layer that has a bias, as that of "
             f"{type(model).__name__}; train all weights."
         )
     # peft lets tied layers share what it trains.
     layers = [embedding] if head.weight is embedding.weight else [embedding, head]
     targets = [adapter.target_modules] if isinstance(adapter.target_modules, str) else adapter.target_modules or ()
     trained = {name.rpartition(".")[2] for name in (*targets, *(adapter.modules_to_save or ()))}
-    place = int(tokenizer.convert_tokens_to_ids(DIFF_TOKEN))
     given = adapter.trainable_token_indices or {}
     indices = dict(given) if isinstance(given, dict) else {named[id(embedding)]: list(given)}
     for layer in layers:
         name = named[id(layer)]
         if name.rpartition(".")[2] not in trained:
             known = next((key for key in indices if name.endswith(key)), name)
-            indices[known] = [*indices.get(known, ()), place]
+            indices[known] = sorted({*indices.get(known, ()), place})
     fitting = copy.copy(adapter)
     fitting.trainable_token_indices = indices or None
     return fitting
+
+
+def save_single_tokens(model: torch.nn.Module) -> None:
+    """Lets a model save the tokens that its adapter trains, and not embedding and output layer whole.
+
+    peft saves these layers where the model has more tokens than its base, which may be more than all the rest of the adapter.
+
+    Args:
+        model: A model whose base differs by the token of edits alone from the one that its `name_or_path` names. Left as it is if it
+            has no adapter, or one that changes these layers by other means than single tokens.
+    """
+    if not isinstance(model, PeftModel):
+        return
+    config = model.active_peft_config
+    indices = config.trainable_token_indices if isinstance(config, LoraConfig) else None
+    if not isinstance(indices, dict):
+        return
+    base = model.get_base_model()
+    layers = {id(layer) for layer in (base.get_input_embeddings(), base.get_output_embeddings())}
+    names = [name for name, module in base.named_modules() if id(module) in layers]
+    tied = bool(base.config.get_text_config().tie_word_embeddings)
+    trained = [name for name in names if any(name.endswith(key) for key in indices)]
+    if len(trained) == len(names) or (tied and trained):
+        model.save_pretrained = functools.partial(model.save_pretrained, save_embedding_layers=False)
 
 
 def ready_for_fused_loss(model: torch.nn.Module) -> None:
@@ -137,11 +164,20 @@ def edit_targets(prompts: EditPrompts, task: Task, code: str, num_targets: int, 
         seed: The run's; with the task and the program it decides all draws.
 
     Returns:
-        The targets; none for a program that has no edit sequences, because it does not compile or is too long.
+        The targets; none for a program that has no edit sequences, because it does not compile or is too long. A text that would
+        resolve to anything else than the program is left out, so that the pairs count it as unfit.
     """
     own = stream_key("edit sequences", seed, task.task_id, code)
     try:
         sequences = sample_edit_sequences(code, num_targets, own)
     except ProgramError:
         return ()
-    return tuple(prompts.edit_target(to_text(sequence)) for sequence in sequences)
+    texts = (to_text(sequence) for sequence in sequences)
+    return tuple(prompts.edit_target(text) for text in texts if _resolves_to(text, code))
+
+
+def _resolves_to(text: str, code: str) -> bool:
+    try:
+        return resolve(text) == code
+    except HunkError:
+        return False

@@ -33,6 +33,7 @@
     const program = found.program < 0 ? null : data.programs[found.program];
     return {
       ...found, evaluation, task: data.tasks[found.task], place: found.program, program,
+      edits: found.edits < 0 ? null : data.edits[found.edits],
       description: evaluation ? "" : data.texts[found.description], message: data.texts[found.message],
       failingTest: evaluation ? data.texts[found.failingTest] : "",
     };
@@ -208,18 +209,35 @@
     const plain = () => code.replaceChildren(...coloured(one.program, data.spans[one.place]));
     plain();
     box.append(code);
-    if (source && source.program !== null && source.program !== one.program) {
-      const tools = element("div", "tools"), button = element("button", "tool", `Compare with ${what}`);
+    const tools = element("div", "tools"), modes = [];
+    // One view at a time: pressing a button releases the others.
+    const mode = (text, textOn, show, hide) => {
+      const button = element("button", "tool", text);
       button.type = "button";
+      const press = (on) => {
+        button.setAttribute("aria-pressed", String(on));
+        button.textContent = on ? textOn : text;
+        if (on) show(); else hide();
+      };
       button.addEventListener("click", () => {
         const on = button.getAttribute("aria-pressed") !== "true";
-        button.setAttribute("aria-pressed", String(on));
-        button.textContent = on ? "Show the program" : `Compare with ${what}`;
-        if (on) code.replaceChildren(...difference(source.program, one.program)); else plain();
+        for (const other of modes) if (other !== press) other(false);
+        press(on);
       });
+      button.setAttribute("aria-pressed", "false");
+      modes.push(press);
       tools.append(button);
-      box.append(tools);
+    };
+    if (one.edits) {
+      const steps = stepper(one.edits, code);
+      steps.hidden = true;
+      mode("Edit by edit", "Show the program", () => { steps.hidden = false; steps.show(); }, () => { steps.hidden = true; plain(); });
+      box.append(steps);
     }
+    if (source && source.program !== null && source.program !== one.program) {
+      mode(`Compare with ${what}`, "Show the program", () => code.replaceChildren(...difference(source.program, one.program)), plain);
+    }
+    if (modes.length) box.append(tools);
     if (one.failingTest && !one.message.includes(one.failingTest)) {
       const test = element("div", "message");
       test.append(element("b", "", "First failing test"), one.failingTest);
@@ -233,6 +251,56 @@
     return box;
   }
 
+  // A program that grows: buttons and a slider choose the edit, the code shows the lines that come and go with it.
+  function stepper(edits, code) {
+    const bar = element("div", "stepper"), slider = element("input"), told = element("output");
+    const button = (text, name, change) => {
+      const made = element("button", "tool", text);
+      made.type = "button";
+      made.setAttribute("aria-label", name);
+      made.addEventListener("click", () => { slider.value = String(Number(slider.value) + change); bar.show(); });
+      return made;
+    };
+    const previous = button("‹", "Previous edit", -1), next = button("›", "Next edit", 1);
+    slider.type = "range";
+    slider.min = slider.value = "1";
+    slider.max = String(edits.length);
+    slider.setAttribute("aria-label", "Edit");
+    slider.addEventListener("input", () => bar.show());
+    told.setAttribute("aria-live", "polite");
+    bar.show = () => {
+      const number = Number(slider.value), rows = growth(edits, number);
+      const count = (kind) => rows.filter(([found]) => found === kind).length;
+      const parts = [`edit ${number} of ${edits.length}`];
+      if (count("added")) parts.push(`+${count("added")}`);
+      if (count("removed")) parts.push(`−${count("removed")}`);
+      told.textContent = parts.join(" · ");
+      slider.setAttribute("aria-valuetext", parts.join(", "));
+      // Not `disabled`: the focus would leave a button when it is used up.
+      previous.setAttribute("aria-disabled", String(number === 1));
+      next.setAttribute("aria-disabled", String(number === edits.length));
+      code.replaceChildren(...rows.map(([kind, text]) => row(kind, text)));
+    };
+    bar.append(previous, slider, next, told);
+    return bar;
+  }
+
+  function growth(edits, number) {
+    let rows = [];
+    for (const hunks of edits.slice(0, number)) {
+      let lines = rows.filter(([kind]) => kind !== "removed").map(([, text]) => text), read = 0;
+      if (lines.length === 1 && !lines[0]) lines = [];
+      rows = [];
+      for (const [old, removed, added] of hunks) {
+        while (read < old) rows.push(["", lines[read++]]);
+        for (let gone = 0; gone < removed; gone++) rows.push(["removed", lines[read++]]);
+        rows.push(...added.map((text) => ["added", text]));
+      }
+      while (read < lines.length) rows.push(["", lines[read++]]);
+    }
+    return rows;
+  }
+
   function coloured(text, spans) {
     let place = 0;
     return [...spans.matchAll(/(\d+)([a-z])/g)].map(([, length, kind]) => {
@@ -241,6 +309,9 @@
       return kind === "p" ? document.createTextNode(part) : element("span", kind, part);
     });
   }
+
+  const MARKS = { "": " ", added: "+", removed: "−" };
+  const row = (kind, text) => element("span", `row ${kind}`, `${MARKS[kind]} ${text}`);
 
   function difference(before, after) {
     const a = before.split("\n"), b = after.split("\n");
@@ -251,12 +322,12 @@
       }
     }
     const made = [];
-    const line = (kind, mark, text) => made.push(element("span", `row ${kind}`, `${mark} ${text}`));
+    const line = (kind, text) => made.push(row(kind, text));
     let i = 0, j = 0;
     while (i < a.length || j < b.length) {
-      if (i < a.length && j < b.length && a[i] === b[j]) { line("", " ", a[i]); i++; j++; }
-      else if (j >= b.length || (i < a.length && common[i + 1][j] >= common[i][j + 1])) line("removed", "−", a[i++]);
-      else line("added", "+", b[j++]);
+      if (i < a.length && j < b.length && a[i] === b[j]) { line("", a[i]); i++; j++; }
+      else if (j >= b.length || (i < a.length && common[i + 1][j] >= common[i][j + 1])) line("removed", a[i++]);
+      else line("added", b[j++]);
     }
     return made;
   }
