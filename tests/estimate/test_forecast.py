@@ -53,12 +53,14 @@ def test_what_is_never_and_what_is_always_solved():
         extrapolated_pass_at_k([], 16, 60)
 
 
-def found(alone=0.2, best=0.5, solved=0.6, between=0.4, fidelity=0.8, references=0, gap=None, chains=0.0):
+def found(
+    alone=0.2, best=0.5, solved=0.6, between=0.4, fidelity=0.8, references=0, gap=None, chains=0.0, chain_distinct=3.0
+):
     at = lambda value: Estimated(value, value, value)  # noqa: E731
     return Forecast(
         tasks=20, temperatures=(PilotResult(1.0, 80, 16, 9, 12),), temperature=1.0,
         pass_at={1: at(alone), 4: at(alone), 16: at(best)}, round_programs=60, solved=at(solved), in_between=at(between),
-        fidelity=fidelity, fidelity_programs=30, chain_solved=at(chains), descriptions=12, leaks=1, plain_distinct=2.0, chain_distinct=3.0,
+        fidelity=fidelity, fidelity_programs=30, chain_solved=at(chains), descriptions=12, leaks=1, plain_distinct=2.0, chain_distinct=chain_distinct,
         references=references, hint_gap=None if gap is None else at(gap), programs=1000,
     )  # fmt: skip
 
@@ -68,6 +70,8 @@ def found(alone=0.2, best=0.5, solved=0.6, between=0.4, fidelity=0.8, references
     [
         (found(), Verdict.WORTH_IT, "the chain should suit it"),
         (found(fidelity=0.1), Verdict.WORTH_IT, "take plain sampling (--preset rft)"),
+        (found(chain_distinct=2.0), Verdict.WORTH_IT, "the chain should suit it"),
+        (found(chain_distinct=1.9), Verdict.WORTH_IT, "fewer distinct programs for as many tokens, so take plain"),
         (found(fidelity=None), Verdict.WORTH_IT, "take plain sampling (--preset rft)"),
         (found(references=20, gap=0.3), Verdict.WITH_REFERENCES, "which the tasks have"),
         (found(alone=0.95, best=1.0, solved=1.0), Verdict.NOT, "take harder ones"),

@@ -134,6 +134,13 @@ MUTANTS = (
         test=f"{_FORECAST}::test_fidelity_is_compared_with_what_the_model_does_on_tasks_that_it_solves",
     ),
     _forecast(
+        name="chains advised that find less",
+        old="    if forecast.chain_distinct < forecast.plain_distinct:",
+        new="    if forecast.chain_distinct < 0:",
+        breaks="the chain is advised where plain sampling finds more programs for the same tokens",
+        test=f"{_FORECAST}::test_the_sentence_follows_what_was_found",
+    ),
+    _forecast(
         name="solved tasks are in between",
         old="float(0 < count < _DRAWN)",
         new="float(0 < count)",

@@ -181,18 +181,23 @@ def verdict_of(forecast: Forecast) -> tuple[Verdict, str]:
         return Verdict.TEACHER, (
             f"Rather a teacher: the model solves {reach}; references, or programs of a stronger model, are needed to begin."
         )
-    reads = forecast.relative_fidelity
-    sampler = (
-        "the chain should suit it"
-        if reads is not None and reads >= _READS_WELL
-        else "it reads programs back poorly, so take plain sampling (--preset rft)"
-    )
+    sampler = _sampler_for(forecast)
     if forecast.references:
         return (
             Verdict.WITH_REFERENCES,
             f"Worth it with references, which the tasks have: the model solves {reach}; {sampler}.",
         )
     return Verdict.WORTH_IT, f"Worth it: the model solves {reach}; {sampler}."
+
+
+def _sampler_for(forecast: Forecast) -> str:
+    """Which way to sample should suit the model, in words."""
+    reads = forecast.relative_fidelity
+    if reads is None or reads < _READS_WELL:
+        return "it reads programs back poorly, so take plain sampling (--preset rft)"
+    if forecast.chain_distinct < forecast.plain_distinct:
+        return "its chains find fewer distinct programs for as many tokens, so take plain sampling (--preset rft)"
+    return "the chain should suit it"
 
 
 def run_forecast(trainer: GiFTTrainer, num_tasks: int, say: Callable[[str], None] = lambda line: None) -> Forecast:
