@@ -126,7 +126,7 @@ MUTANTS = (
         old="    return learned(task, found.code, learner)\n",
         new="    return found\n",
         breaks="a program is learned as the model that sampled it would write it",
-        test=f"{_OTHER}::test_each_model_is_asked_in_its_own_words",
+        test=f"{_OTHER}::test_a_chat_model_learns_the_program_of_a_base_model_as_its_own_answer",
     ),
     _drawn(
         name="programs that do not parse count as none",

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support.completion_server import serve
 from tests.support.models import make_model
+from tests.support.prompts import CHATML, CODE, TASK
 from tests.support.run_trainer import OPTIONS, make_trainer
 from tests.support.tokenizer_kinds import small_tokenizer
 from tests.support.whole_runs import finish_together
@@ -27,9 +28,10 @@ from trl_gift.cli.show import overview
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.inference import sampling_model
 from trl_gift.playground import model_path, playground_tasks
-from trl_gift.prompts import BasePrompts
+from trl_gift.prompts import BasePrompts, prompt_format
 from trl_gift.run.folder import RunFolder
 from trl_gift.sampling.context import hash_ids
+from trl_gift.sampling.learner import as_learned
 from trl_gift.sampling.store import SampleStore, read_samples
 
 SAMPLER = str(model_path())
@@ -281,6 +283,15 @@ def test_options_that_cannot_work(given, message):
 def test_a_model_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="sampling_model='/no/such/model': it does not exist"):
         make_trainer(SAMPLER, str(tmp_path), **SHORT, sampling_model="/no/such/model")
+
+
+def test_a_chat_model_learns_the_program_of_a_base_model_as_its_own_answer(chat_tokenizer_factory):
+    tokenizer = chat_tokenizer_factory(CHATML, "<|im_end|>")
+    learner = prompt_format(tokenizer, "chat", end_ids={tokenizer.eos_token_id}, open_answer=False)
+    found = BasePrompts(tokenizer).extract(TASK, "    return sum(xs)")
+    assert (found.code, found.target) == (CODE, "    return sum(xs)")
+    assert as_learned(TASK, found, learner).target == learner.target(TASK, CODE) != found.target
+    assert as_learned(TASK, found, learner).code == CODE
 
 
 def test_tasks_that_do_not_fit_the_sampling_model_are_left_out(tmp_path):
