@@ -94,6 +94,8 @@ def test_the_card_states_the_results_with_their_intervals():
     [
         ([(960, 0)], {}, "A fine-tuned version of {base}, trained on programs that it wrote itself and that passed tests: GiFT"),
         ([(960, 40)], {}, "wrote itself and that passed tests: GiFT"),
+        ([(960, 0)], {"distillation": "repair", "teacher": "self"}, "programs that it wrote itself and that passed"),
+        ([(960, 0)], {"distillation": "repair", "teacher": "org/strong"}, "programs that it or a teacher wrote and that passed"),
         ([(960, 0)], {"verify": False}, "trained on programs that it wrote itself and that nothing has checked: GiFT"),
         ([(40, 40)], {}, "trained on reference solutions alone and on no program that it wrote itself, in a run of GiFT"),
         ([(0, 0)], {}, "A copy of {base}, left untrained because there was nothing to train on, in a run of GiFT"),

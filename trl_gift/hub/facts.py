@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from trl_gift.run.folder import RunFolder, drawn_by
-from trl_gift.run.methods import Learned
+from trl_gift.run.methods import Learned, has_teacher
 from trl_gift.run.sets import views
 from trl_gift.tasks.decontamination import MEASURED
 
@@ -146,6 +146,11 @@ class RunFacts:
             return None
         counts = [(item.pairs, item.references) for item in self.rounds[: self.final_round]]
         return Learned.of(counts, bool(self.options["restart_from_base"]))
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether another model than the one that samples wrote programs, too."""
+        return has_teacher(self.options)
 
     @property
     def verified(self) -> bool:

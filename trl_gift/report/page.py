@@ -29,7 +29,7 @@ from trl_gift.report.rendering import percent, points, render, template_text
 from trl_gift.report.rounds import RoundLine
 from trl_gift.report.run import BASE, Run, load_run
 from trl_gift.run.ending import sentence, troubles_of
-from trl_gift.run.methods import Learned, method_of
+from trl_gift.run.methods import Learned, has_teacher, method_of
 from trl_gift.sampling.records import PASSED
 
 DEFAULT_SAMPLES = 2000
@@ -185,7 +185,9 @@ def lead(run: Run) -> str:
     counts = [(item["pairs"], item["references"]) for item in run.measured[: run.final_round]]
     method = method_of(str(run.options["sampler"])).name
     learned = (
-        Learned.of(counts, bool(run.options.get("restart_from_base", True))).line(run.verified, run.drawn_by)
+        Learned.of(counts, bool(run.options.get("restart_from_base", True))).line(
+            run.verified, run.drawn_by, has_teacher(run.options)
+        )
         if counts
         else ""
     )

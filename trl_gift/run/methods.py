@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ def method_of(sampler: str) -> Method:
     return _METHODS.get(sampler, Method(f"self-training with the sampler `{sampler}`", ""))
 
 
+def has_teacher(options: Mapping[str, Any]) -> bool:
+    """Whether a run, by its recorded options, learns from what another model writes besides the one that samples."""
+    return options.get("distillation", "none") != "none" and options.get("teacher") not in (None, "self")
+
+
 @dataclass(frozen=True, slots=True)
 class Learned:
     """What the weights of a run were trained on.
@@ -72,14 +78,22 @@ class Learned:
         references = sum(count for _, count in counted)
         return cls(sum(pairs for pairs, _ in counted) - references, references)
 
-    def line(self, verified: bool, drawn_by: str | None = None) -> str:
+    def line(self, verified: bool, drawn_by: str | None = None, has_teacher: bool = False) -> str:
         """The same in words, such as "trained on programs that it wrote itself and that passed tests".
 
         Args:
             verified: Whether the run executed its samples.
             drawn_by: Another model that sampled them.
+            has_teacher: Whether another model than these two wrote some of them.
         """
-        writer = "it wrote itself" if drawn_by is None else f"another model ({drawn_by}) wrote"
+        teacher = " or a teacher" if has_teacher else ""
+        writer = (
+            f"another model ({drawn_by}){teacher} wrote"
+            if drawn_by
+            else f"it{teacher} wrote"
+            if teacher
+            else "it wrote itself"
+        )
         if self.own:
             checked = "passed tests" if verified else "nothing has checked"
             return f"trained on programs that {writer} and that {checked}"
