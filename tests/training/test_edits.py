@@ -19,6 +19,7 @@ from tests.support.server_command import COMMAND, ENVIRONMENT
 from tests.support.tiny_runs import SMALL, training_tasks, weights_of
 from tests.support.whole_runs import assert_same_samples, finish_together, result_of
 from trl_gift import GiFTConfig, GiFTTrainer
+from trl_gift.cli.main import main
 from trl_gift.errors import ConfigError, ResumeError
 from trl_gift.lintseq import DIFF_TOKEN, resolve, sample_edit_sequences, to_text
 from trl_gift.playground import model_path, playground_tasks
@@ -27,7 +28,6 @@ from trl_gift.prompts.edits import MALFORMED_EDITS, growth_of, is_edit_text, wri
 from trl_gift.sandbox import AssertTests
 from trl_gift.tasks import Task, tasks_from_rows
 from trl_gift.training.edits import add_edit_row, add_edit_token, edit_targets, training_edit_token
-from trl_gift.training.merging import merge_adapter
 from trl_gift.training.pairs import IGNORED, training_pairs
 from trl_gift.training.targets import failing_targets
 
@@ -183,7 +183,8 @@ def test_a_run_learns_edits_and_what_it_saves_is_recognised(tmp_path, model_fold
             rows = [adapter.get_slice(name).get_shape()[0] for name in adapter.keys() if "lora" not in name]  # noqa: SIM118
         assert rows == [1] * (1 if tied else 2), "the token of edits alone, and not the whole embedding"
         folder = tmp_path / "merged"
-        merge_adapter(str(tmp_path / "out"), folder)
+        assert main(["merge", str(tmp_path / "out"), "--output", str(folder)]) == 0
+        assert "print(resolve(" in (folder / "README.md").read_text()
     with torch.inference_mode():
         found = AutoModelForCausalLM.from_pretrained(folder)(input_ids=ids).logits
     width = min(found.shape[-1], wanted.shape[-1])

@@ -21,6 +21,7 @@ from trl_gift.hub import write_merged_card
 from trl_gift.inference.generating import make_task
 from trl_gift.inference.sources import recorded_options
 from trl_gift.playground import is_playground_model, model_path
+from trl_gift.prompts import EditPrompts
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.trained import trained_model
 from trl_gift.training.merging import DTYPES, merge_adapter
@@ -40,10 +41,10 @@ def run(argv: Sequence[str]) -> int:
         folder = Path(merged.output)
         run = _run_of(options.adapter)
         example = (run.example() if run else None) or _EXAMPLE
-        prompt, length = _prompt(folder, example, run, options.trust_remote_code)
+        prompt, length, edits = _prompt(folder, example, run, options.trust_remote_code)
         # A checkpoint has no card of its own; that of its run says what it was trained on.
         cards = [Path(adapter), Path(options.adapter)]
-        write_merged_card(folder, adapter, merged.base, merged.parameters, merged.dtype, prompt, length, cards)
+        write_merged_card(folder, adapter, merged.base, merged.parameters, merged.dtype, prompt, length, edits, cards)
     if options.json:
         print(json.dumps(asdict(merged)))
     else:
@@ -65,14 +66,17 @@ def _run_of(name: str) -> RunFolder | None:
     return next((run for run in map(RunFolder, (path, path.parent)) if path.is_dir() and run.exists), None)
 
 
-def _prompt(model: Path, example: Mapping[str, str | None], run: RunFolder | None, trust: bool) -> tuple[str, int]:
-    """The example as the merged model is asked, and how many tokens a completion may have; both as in its run."""
+def _prompt(
+    model: Path, example: Mapping[str, str | None], run: RunFolder | None, trust: bool
+) -> tuple[str, int, bool]:
+    """How the merged model is asked: the example, most tokens of a completion as in its run, and whether it writes edits."""
     recorded = recorded_options(str(run.root.parent)) if run else {}
     config = GiFTConfig("unused", **recorded, use_cpu=True, bf16=False, report_to="none")
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust)
     task = make_task(str(example["description"]), example["signature"], None)
-    ids = config.prompts(tokenizer, {tokenizer.eos_token_id}).write(task, task.description).ids
-    return str(tokenizer.decode(ids)), config.completion_length
+    prompts = config.prompts(tokenizer, {tokenizer.eos_token_id})
+    ids = prompts.write(task, task.description).ids
+    return str(tokenizer.decode(ids)), config.completion_length, isinstance(prompts, EditPrompts)
 
 
 def _adapter(name: str) -> str:

@@ -30,6 +30,7 @@ def write_merged_card(
     dtype: str,
     prompt: str,
     completion_length: int,
+    writes_edits: bool,
     quoted_from: Sequence[Path] = (),
 ) -> None:
     """Writes the card of a merged model into its folder.
@@ -42,6 +43,7 @@ def write_merged_card(
         dtype: Their type.
         prompt: An example of a prompt, exactly as the model reads it.
         completion_length: Number of tokens that a completion may have.
+        writes_edits: Whether the model writes programs in edits.
         quoted_from: Folders of which the first that holds a card holds the adapter's.
     """
     path = next((found / CARD for found in quoted_from if (found / CARD).is_file()), None)
@@ -65,6 +67,7 @@ def write_merged_card(
             "location": str(folder.resolve()),
             "prompt": prompt,
             "completion_length": completion_length,
+            "writes_edits": writes_edits,
         },
         base=hub_name(base),
         base_text="the playground's model" if is_playground_model(base) else "a local base model",
