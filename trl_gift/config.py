@@ -616,7 +616,7 @@ class GiFTConfig(SFTConfig):
             raise ConfigError(
                 f"distillation={self.distillation!r} begins with programs that fail, but with verify=False nothing is run; leave it out."
             )
-        if not self.teacher.startswith(ENDPOINT):
+        if not self.asks_endpoint:
             for name in (
                 "teacher_base_url",
                 "teacher_reference",
@@ -833,7 +833,7 @@ class GiFTConfig(SFTConfig):
         if self.teacher == "self":
             return TheStudent()
         pinned = Pinned(self.pin_imports, self.prompt_tests)
-        if not self.teacher.startswith(ENDPOINT):
+        if not self.asks_endpoint:
             trusts = self.trust_remote_code
             return LocalModel(
                 self.teacher,
@@ -940,6 +940,11 @@ class GiFTConfig(SFTConfig):
         """The engine over the model in training; beside a server that has another model it is one of this process."""
         served = self.sampling_model is not None and self.generation_engine == "server"
         return "auto" if served else self.generation_engine
+
+    @property
+    def asks_endpoint(self) -> bool:
+        """Whether the teacher is a model behind a chat endpoint."""
+        return self.teacher.startswith(ENDPOINT)
 
     def server_options(self) -> ServerOptions:
         """The options of the server engine."""

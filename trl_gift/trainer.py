@@ -308,7 +308,8 @@ class GiFTTrainer(RoundTrainer):
         self._is_shortened = args.choose_completion_length(self._positions)
         self.tasks, too_long = self._fitting(self.tasks, "training tasks")
         if self._sampling is not None:
-            self.tasks, too_long_there = self._fitting_sampler(self._sampling, self.tasks)
+            kind = f"training tasks of {self._sampling.name}"
+            self.tasks, too_long_there = self._fitting(self.tasks, kind, self._sampling)
             too_long += too_long_there
         self._given_tasks = self.tasks
         self._steps: dict[str, int] = {}
@@ -639,20 +640,22 @@ class GiFTTrainer(RoundTrainer):
             self.say(self._isolation())
         return checkpoint
 
-    def _fitting(self, tasks: Sequence[Task], kind: str) -> tuple[list[Task], tuple[str, ...]]:
-        """The tasks whose prompt and completion fit into the model, and the names of the others; prints how many."""
-        kept, others = fitting(tasks, self.prompts, self.args.completion_length, self._positions)
-        left_out = tuple(task.task_id for task in others)
-        if line := left_out_line(left_out, len(tasks), kind, self._positions):
-            self.say(line)
-        return kept, left_out
+    def _fitting(
+        self, tasks: Sequence[Task], kind: str, sampling: SamplingModel | None = None
+    ) -> tuple[list[Task], tuple[str, ...]]:
+        """The tasks whose prompt and completion fit into the model, and the names of the others; prints how many.
 
-    def _fitting_sampler(self, sampling: SamplingModel, tasks: Sequence[Task]) -> tuple[list[Task], tuple[str, ...]]:
-        """As `_fitting`, for the model that samples in place of the one in training."""
-        positions = sampling.positions(self.args)
-        kept, others = fitting(tasks, sampling.prompts(self.args), self.args.completion_length, positions)
+        Args:
+            tasks: The tasks.
+            kind: What they are for.
+            sampling: The model that samples, if it is the one that they have to fit into.
+        """
+        prompts, positions = self.prompts, self._positions
+        if sampling is not None:
+            prompts, positions = sampling.prompts(self.args), sampling.positions(self.args)
+        kept, others = fitting(tasks, prompts, self.args.completion_length, positions)
         left_out = tuple(task.task_id for task in others)
-        if line := left_out_line(left_out, len(tasks), f"training tasks of {sampling.name}", positions):
+        if line := left_out_line(left_out, len(tasks), kind, positions):
             self.say(line)
         return kept, left_out
 

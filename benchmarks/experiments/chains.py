@@ -19,7 +19,7 @@ from trl_gift.tasks import Task
 
 LAGS = (1, 2, 3)
 LAST_STEPS = 2
-"""A chain is stuck if a program of it has passed, but none of its last steps, so many, has given one that passes."""
+"""A chain is stuck if one of its programs has passed, but no program of this number of last steps."""
 
 
 def idiom(code: str) -> str | None:

@@ -12,7 +12,6 @@ from peft import LoraConfig, PeftModel
 
 from trl_gift.common.words import plural
 from trl_gift.config import GiFTConfig
-from trl_gift.distillation.teachers import ENDPOINT
 from trl_gift.errors import ConfigError
 from trl_gift.estimate import work
 from trl_gift.estimate.advice import Candidate, Change, changes_that_fit
@@ -333,7 +332,7 @@ def _hours(
         return amount.executions * (calibration.execution_s or 0.0) / workers / _HOUR
 
     repaired = 0.0
-    if repairs is not None and not _is_endpoint(config):
+    if repairs is not None and not config.asks_endpoint:
         repaired = max(generated(repairs, ChainShape(config.teaching_settings().most, 1)), executed(repairs))
     trained = None
     if calibration.training_tokens_per_s:
@@ -347,10 +346,6 @@ def _hours(
     )
 
 
-def _is_endpoint(config: GiFTConfig) -> bool:
-    return config.teacher.startswith(ENDPOINT)
-
-
 def _sampling_memory(config: GiFTConfig, shape: ModelShape, trained: Trained, options: MemoryOptions) -> StageMemory:
     """The fullest of the stages that sample: the model in training, a teacher beside it, another model that samples.
 
@@ -358,7 +353,7 @@ def _sampling_memory(config: GiFTConfig, shape: ModelShape, trained: Trained, op
     own.
     """
     stages = [sampling_memory(shape, trained, options)]
-    if config.distillation != "none" and config.teacher != "self" and not _is_endpoint(config):
+    if config.teacher != "self" and not config.asks_endpoint:
         stages.append(beside(stages[0], "teacher", _shape_of(config.teacher, config), options))
     if config.sampling_model is not None and config.generation_engine != "server":
         loaded = replace(options, quantization="none", weight_bytes=4 if options.on_cpu else 2)
@@ -401,7 +396,7 @@ def _notes(
         notes.append(
             "repairs are the most there can be: every task fails, and so does every repair; their lessons are not counted."
         )
-    if _is_endpoint(config):
+    if config.asks_endpoint:
         notes.append(f"the time of {config.teacher} is not counted.")
     elif config.teacher != "self":
         notes.append(f"repairs are counted with the speed of the model in training, not that of {config.teacher}.")

@@ -50,7 +50,7 @@ def method_of(sampler: str) -> Method:
 
 def has_teacher(options: Mapping[str, Any]) -> bool:
     """Whether a run, by its recorded options, learns from what another model writes besides the one that samples."""
-    return options.get("distillation", "none") != "none" and options.get("teacher") not in (None, "self")
+    return bool(options.get("teacher", "self") != "self")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,8 @@ class Learned:
             drawn_by: Another model that sampled them.
             has_teacher: Whether another model than these two wrote some of them.
         """
-        teacher = " or a teacher" if has_teacher else ""
-        writer = (
-            f"another model ({drawn_by}){teacher} wrote"
-            if drawn_by
-            else f"it{teacher} wrote"
-            if teacher
-            else "it wrote itself"
-        )
+        writer = f"another model ({drawn_by})" if drawn_by else "it"
+        writer += " or a teacher wrote" if has_teacher else " wrote" if drawn_by else " wrote itself"
         if self.own:
             checked = "passed tests" if verified else "nothing has checked"
             return f"trained on programs that {writer} and that {checked}"
