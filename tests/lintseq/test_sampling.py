@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
@@ -134,6 +134,7 @@ def statements(draw, depth=0):
 
 @settings(max_examples=100, deadline=None)
 @given(statements(), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
+@example("# a comment\nif a: a = 1\nelse: a = 2", "\r", False)  # one line that begins with a comment
 def test_any_program_comes_back_clean(code, line_end, ends):
     code = (code + "\n" if ends else code).replace("\n", line_end)
     try:

@@ -93,7 +93,7 @@ def layout_of(code: str, tree: ast.Module) -> Layout:
     ]
     within = {line for first, last in whole for line in range(first + 1, last + 1)}
     stripped = [line.strip(_SPACE) for line in lines]
-    has_code = [(bool(text) and text[0] != "#") or index in within for index, text in enumerate(stripped)]
+    has_code = [_has_code(line) or index in within for index, line in enumerate(lines)]
     columns = _columns(lines, stripped, has_code, within)
     step = next((column for column in columns if 0 < column < _WITHIN), 1)
     candidates = [index for index in range(len(lines)) if has_code[index] and index not in within]
@@ -106,6 +106,11 @@ def layout_of(code: str, tree: ast.Module) -> Layout:
         tuple(max(1.0, _column(lines[index]) / step) for index in candidates),
         tuple(rows),
     )
+
+
+def _has_code(line: str) -> bool:
+    """Whether a line holds more than a comment; Python also ends a row, and with it a comment, at a lone carriage return."""
+    return any(text and text[0] != "#" for text in (row.strip(_SPACE) for row in line.split("\r")))
 
 
 def _set(lines: Iterator[int]) -> int:
