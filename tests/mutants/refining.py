@@ -29,7 +29,7 @@ MUTANTS = (
         old="Execute(((program, task.all_tests), (program, visible)))",
         new="Execute(((program, visible), (program, visible)))",
         breaks="a refined program passes that fails a hidden test",
-        test=f"{_REFINING}::test_refined_until_the_visible_tests_pass_or_the_steps_are_used_up[2-codes2]",
+        test=f"{_REFINING}::test_refined_until_the_visible_tests_pass_or_the_steps_are_used_up[2-programs2]",
     ),
     _attempts(
         name="refinements count for the plain figures",
