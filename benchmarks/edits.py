@@ -123,7 +123,7 @@ def run(
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     if arm == "edits":
         add_edit_token(tokenizer)
-        add_edit_row(model, tokenizer)
+        add_edit_row(model, prompt_format(tokenizer))
     if options.lora:
         adapter = LoraConfig(
             r=options.lora, lora_alpha=2 * options.lora, target_modules="all-linear", task_type="CAUSAL_LM"

@@ -218,7 +218,7 @@ class GiFTConfig(SFTConfig):
     open_answer: bool | None = None
     """Begin the answer of a chat model for it: with a code fence and the task's signature. The model writes the body and
     stops at the closing fence. If not given, answers to tasks with a signature are opened unless the model thinks
-    first."""
+    first or writes edits."""
 
     prompt_tests: Annotated[int | None, Bounds(low=0)] = 1
     """Number of the task's visible examples, such as MBPP's assertions, that each prompt to write a program shows beside the

@@ -44,7 +44,7 @@ from trl_gift.generation import SamplingParams, choose_engine, default_dtype, en
 from trl_gift.hub import PAPER, Hooks, Publisher, PushCheckpoints, Repositories, dataset_origin, training_line
 from trl_gift.inference.sampling_model import SamplingModel
 from trl_gift.lintseq import check_language
-from trl_gift.prompts import load_examples, prints_date, prompts_fingerprint
+from trl_gift.prompts import EditPrompts, load_examples, prints_date, prompts_fingerprint
 from trl_gift.report import report_of
 from trl_gift.run.ending import best_round, run_text, unmeasured_line
 from trl_gift.run.example import example_record
@@ -1194,7 +1194,9 @@ def _with_edits(
             model, options, args.trust_remote_code, bool(args.use_cpu), args.distributed_state.distributed_type != "NO"
         )
     if is_new:
-        add_edit_row(model, tokenizer)
+        prompts = args.prompts(tokenizer, end_ids(model, tokenizer))
+        assert isinstance(prompts, EditPrompts), "the tokenizer has the token of edits"
+        add_edit_row(model, prompts)
     return model, training_edit_token(peft_config, model, tokenizer)
 
 

@@ -14,6 +14,8 @@ from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.cli.main import main
 from trl_gift.errors import ConfigError, TaskError
 from trl_gift.evaluation import EvaluationSettings
+from trl_gift.generation import GenerateEngine
+from trl_gift.generation.compact import CompactEngine
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.sampling.rollouts import RolloutSettings
 from trl_gift.sandbox import LocalSandbox
@@ -88,12 +90,14 @@ def test_a_trainer_of_another_precision_may_come_after_it(tmp_path, tasks, sandb
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("engine", ["compact", "generate"])
-def test_the_mode_of_a_model_stays_as_it_was(tmp_path, tasks, sandbox, training, engine):
+def test_the_mode_of_a_model_stays_as_it_was(tmp_path, tasks, sandbox, training, engine, monkeypatch):
     tokenizer = AutoTokenizer.from_pretrained(model_path())
     model = AutoModelForCausalLM.from_pretrained(model_path()).train(training)
     model.lm_head.train(not training)  # parts may differ from the whole
     before = [part.training for part in model.modules()]
     args = GiFTConfig(str(tmp_path), generation_engine=engine, **CPU)
+    other = GenerateEngine if engine == "compact" else CompactEngine
+    monkeypatch.setattr(other, "submit", None)  # the engine that was not asked for draws nothing
     trl_gift.evaluate(model, tasks[:1], args, processing_class=tokenizer, sandbox=sandbox)
     assert [part.training for part in model.modules()] == before
 

@@ -86,7 +86,12 @@ MUTANTS = (
     _ignored("execution_memory_mb", ", memory_mb=self.execution_memory_mb)", ")"),
     _ignored("isolation", "            isolation=self.isolation,\n"),
     _ignored("sandbox_workers", "            sandbox_workers=self.sandbox_workers,\n"),
-    _ignored("generation_engine", "            engine=self.generation_engine,\n"),
+    _ignored("generation_engine", 'return "auto" if served else self.generation_engine', 'return "auto"'),
+    _ignored(
+        "generation_engine of a loaded model", "            engine=self.generation_engine,\n",
+        test="tests/evaluation/test_rollouts.py::test_the_mode_of_a_model_stays_as_it_was[generate-True]",
+        breaks="evaluation and generation ignore generation_engine",
+    ),
     _ignored("engine_batch_size", "            batch_size=self.engine_batch_size,\n"),
     _ignored("engine_token_budget", "            token_budget=self.engine_token_budget,\n"),
     # Tasks

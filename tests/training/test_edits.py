@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from tests.support import run_trainer
 from tests.support.models import make_model
-from tests.support.prompts import CHATML
+from tests.support.prompts import CHATML, OPENS
 from tests.support.sandboxes import InstantSandbox
 from tests.support.server_command import COMMAND, ENVIRONMENT
 from tests.support.tiny_runs import SMALL, training_tasks, weights_of
@@ -27,7 +27,7 @@ from trl_gift.prompts import EditPrompts, Extraction, NoProgram, prompt_format
 from trl_gift.prompts.edits import MALFORMED_EDITS, growth_of, is_edit_text, writes_edits
 from trl_gift.sandbox import AssertTests
 from trl_gift.tasks import Task, tasks_from_rows
-from trl_gift.training.edits import add_edit_row, add_edit_token, edit_targets, training_edit_token
+from trl_gift.training.edits import add_edit_row, add_edit_token, edit_targets, opening_token, training_edit_token
 from trl_gift.training.pairs import IGNORED, training_pairs
 from trl_gift.training.targets import failing_targets
 
@@ -76,18 +76,28 @@ def test_the_token_is_one_token_and_comes_back(edit_tokenizer, tokenizer):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_its_row_is_the_mean_of_all_others(model_factory, edit_tokenizer, tied):
+def test_its_row_is_near_that_of_the_token_with_which_programs_begin(model_factory, edit_tokenizer, tied):
     model = model_factory(seed=1)
     if tied:
         model.config.tie_word_embeddings = True
         model.tie_weights()
     before = model.get_input_embeddings().weight.detach().clone()
-    add_edit_row(model, edit_tokenizer)
+    add_edit_row(model, prompt_format(edit_tokenizer))
     rows = model.get_input_embeddings().weight
     place = edit_tokenizer.convert_tokens_to_ids(DIFF_TOKEN)
     assert torch.equal(rows[:place], before[:place])
-    torch.testing.assert_close(rows[place], before[:place].mean(dim=0))
+    begins = edit_tokenizer("    return", add_special_tokens=False)["input_ids"][0]
+    torch.testing.assert_close(rows[place], before[:place].mean(dim=0) / 4 + before[begins] * 3 / 4)
     assert (model.get_output_embeddings().weight is rows) == tied
+
+
+@pytest.mark.parametrize(("template", "before"), [(CHATML, ""), (OPENS, "\n</think>\n\n")])
+def test_a_chat_model_s_programs_begin_with_a_fence_after_their_thought(chat_tokenizer_factory, template, before):
+    tokenizer = chat_tokenizer_factory(template, "<|im_end|>")
+    add_edit_token(tokenizer)
+    found = prompt_format(tokenizer)
+    assert found.whole.no_thought == before
+    assert tokenizer.decode([opening_token(found)]).startswith("`")
 
 
 def test_targets_resolve_to_exactly_the_program_and_each_program_has_draws_of_its_own(prompts):
@@ -205,18 +215,20 @@ def test_options_that_do_not_go_together(tmp_path, options, message):
 
 def test_adapters_that_cannot_train_a_token_are_refused(model_factory, edit_tokenizer):
     model = model_factory(seed=1)
-    add_edit_row(model, edit_tokenizer)
+    add_edit_row(model, prompt_format(edit_tokenizer))
     with pytest.raises(ConfigError, match="PrefixTuningConfig"):
         training_edit_token(
             PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=2), model, edit_tokenizer
         )
     with pytest.raises(ConfigError, match="has an adapter already"):
-        add_edit_row(get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")), edit_tokenizer)
+        add_edit_row(
+            get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")), prompt_format(edit_tokenizer)
+        )
 
 
 def test_a_base_that_knows_the_token_trains_it_beside_an_adapter(tmp_path, model_factory, edit_tokenizer):
     model = model_factory(seed=1)
-    add_edit_row(model, edit_tokenizer)
+    add_edit_row(model, prompt_format(edit_tokenizer))
     model.save_pretrained(tmp_path / "base")
     edit_tokenizer.save_pretrained(tmp_path / "base")
     trainer = GiFTTrainer(

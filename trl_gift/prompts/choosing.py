@@ -50,7 +50,7 @@ def prompt_format(
         template_kwargs: As in `ChatPrompts`.
         stop: Texts that end completions besides those of the format.
         keep_thoughts: As in `ChatPrompts`.
-        open_answer: As in `ChatPrompts`.
+        open_answer: As in `ChatPrompts`; not opened by default if the tokenizer has the token of edits.
         pinned: What write prompts show besides the description; one example and the signature if not given.
         rename_entry_point: As in `ChatPrompts`; a base model completes the signature and cannot choose another name.
         date: As in `ChatPrompts`.
@@ -74,6 +74,8 @@ def prompt_format(
             "use prompt_format='base', or give one by chat_template_path."
         )
     if kind != "base" and tokenizer.chat_template:
+        if open_answer is None and writes_edits(tokenizer):
+            open_answer = False  # edits write the whole program; after a signature a model goes on with the body
         end = turn_end(find_template(tokenizer, template_kwargs or {}, date, system_prompt), system_prompt)
         if end in (end_ids if end_ids is not None else {end_token(tokenizer)}):
             chat = ChatPrompts(

@@ -5,8 +5,8 @@ and so that a model which has not learned edits yet can be sampled from. An answ
 resolved to its program. Any other answer holds a whole program, as without edits. An answer with malformed edits holds no
 program, and the reason says where it is malformed.
 
-The edits write the whole program, signature included, also where the prompt shows or opens it: each state of the program is one
-that a linter can judge.
+The edits write the whole program, signature included, also where the prompt shows it: each state of the program is one that a
+linter can judge. So a chat model's answer is not opened with the signature if nobody asks for that.
 """
 
 from __future__ import annotations

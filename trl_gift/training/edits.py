@@ -1,8 +1,8 @@
 """Training on edits (LintSeq, arXiv 2410.02749): the token of edits in tokenizer and model, and targets in the form of edits.
 
-The token is added once, before there is an adapter. Its embedding begins as the mean of all others. It is trained with all
-weights, or beside a LoRA adapter as one trainable token, which peft saves with the adapter, loads, and merges. A model that has
-the token already trains it in the same way.
+The token is added once, before there is an adapter. Its row begins near the row of the token with which whole programs begin. It is
+trained with all weights, or beside a LoRA adapter as one trainable token, which peft saves with the adapter, loads, and merges. A
+model that has the token already trains it in the same way.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ from trl_gift.tasks import Task
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_NEARNESS = 0.75
+"""Share of the way from the mean of all rows to that of the opening token. A logit is linear in the row, so the gap is a quarter."""
+
+_OPENED = Task("opening", "Returns x.", None, "def same(x):", "def same(x):\n    return x\n")
+
 
 def add_edit_token(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Adds the token of edits to a tokenizer; returns whether it was new.
@@ -41,13 +46,27 @@ def add_edit_token(tokenizer: PreTrainedTokenizerBase) -> bool:
     return is_new
 
 
+def opening_token(prompts: EditPrompts) -> int:
+    """The token with which whole programs begin: of a chat model the fence, of a base model what a body begins with.
+
+    Args:
+        prompts: The prompts of a model whose tokenizer has the token of edits.
+    """
+    target = str(prompts.target(_OPENED, str(_OPENED.reference))).removeprefix(prompts.whole.no_thought)
+    return int(prompts.whole.tokenizer(target, add_special_tokens=False)["input_ids"][0])
+
+
 @torch.no_grad()
-def add_edit_row(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Gives a model a row for the token of edits, in the embedding and in the output layer: the mean of the rows of all tokens.
+def add_edit_row(model: PreTrainedModel, prompts: EditPrompts) -> None:
+    """Gives a model a row for the token of edits, in the embedding and in the output layer.
+
+    It begins on the way from the mean of all rows to the row of the token with which whole programs begin. A row at the mean gives
+    the token a logit that is far below that one's, and an adapter needs thousands of programs to close the gap. A row equal to the
+    other one lets half of the programs begin with edits before the model has learned any.
 
     Args:
         model: A model without an adapter.
-        tokenizer: Its tokenizer, to which the token has just been added.
+        prompts: Its prompts, whose tokenizer has just got the token.
 
     Raises:
         ConfigError: for a model with an adapter, or whose embedding is sharded.
@@ -56,7 +75,7 @@ def add_edit_row(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
         raise ConfigError(
             "target_format='edits' adds a token, and the model has an adapter already; give the base model and peft_config."
         )
-    place = int(tokenizer.convert_tokens_to_ids(DIFF_TOKEN))
+    place = int(prompts.whole.tokenizer.convert_tokens_to_ids(DIFF_TOKEN))
     rows = model.get_input_embeddings().weight.shape[0]
     if rows == 0:
         raise ConfigError(
@@ -68,8 +87,9 @@ def add_edit_row(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     layers = (model.get_input_embeddings(), model.get_output_embeddings())
     # Tied weights are one parameter; an output layer may have a bias besides.
     weights = {id(weight): weight for layer in layers for weight in layer.parameters(recurse=False)}
+    opening = opening_token(prompts)
     for weight in weights.values():
-        weight[place] = weight[:place].float().mean(dim=0).to(weight.dtype)
+        weight[place] = weight[:place].float().mean(dim=0).lerp(weight[opening].float(), _NEARNESS).to(weight.dtype)
 
 
 def training_edit_token(
