@@ -842,7 +842,7 @@ class GiFTTrainer(RoundTrainer):
         self.write_card()
         base = self.run.read("base.json") if self.run.has("base.json") else None
         left_out = self.run.read("run.json").get("left_out", {}).get("tasks", ())
-        self.say(f"\n{run_text(base, rounds, kept, self.args.verify, left_out, self.wording)}\n", self.results)
+        self.say(f"\n{run_text(base, rounds, kept, self.args.gift_options(), left_out, self.wording)}\n", self.results)
         if base is None:
             self.say(f"{unmeasured_line(self.args.output_dir)}\n", self.results)
         if self.accelerator.is_main_process:
