@@ -139,8 +139,8 @@ MUTANTS = (
     _drawn(
         name="other weights not noticed",
         file="trl_gift/inference/sampling_model.py",
-        old="                    digest.update(piece)\n",
-        new="                    pass\n",
+        old="                digest.update(piece)\n",
+        new="                pass\n",
         breaks="a resumed run mixes samples of different models",
         test=f"{_OTHER}::test_a_resumed_run_notices_another_sampling_model",
     ),

@@ -242,6 +242,17 @@ def test_a_resumed_run_notices_another_sampling_model(tmp_path, other):
         drawn(other, tmp_path / "out", True, sampling_model=str(tmp_path / "sampler"), num_steps=1)
 
 
+def test_its_weights_are_read_once_by_a_process_until_they_change(tmp_path, other, monkeypatch):
+    shutil.copytree(SAMPLER, tmp_path / "sampler")
+    args = GiFTConfig("out", **OPTIONS | {"sampling_model": str(tmp_path / "sampler")})
+    first = sampling_model.SamplingModel.find(args).fingerprint
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling_model.hashlib, "blake2b", None)  # any reading would fail
+        assert sampling_model.SamplingModel.find(args).fingerprint == first
+    shutil.copy(other / "model.safetensors", tmp_path / "sampler")
+    assert sampling_model.SamplingModel.find(args).fingerprint != first
+
+
 def test_it_is_the_same_in_every_round_and_what_is_measured_is_the_trained_one(tmp_path, other):
     output = tmp_path / "out"
     given = {**SHORT, "num_rounds": 2, "num_steps": 1, "sampling_model": SAMPLER}
