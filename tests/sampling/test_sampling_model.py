@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytest
@@ -21,11 +22,13 @@ from tests.support.completion_server import serve
 from tests.support.models import make_model
 from tests.support.prompts import CHATML, CODE, TASK
 from tests.support.run_trainer import OPTIONS, make_trainer
+from tests.support.sandboxes import InstantSandbox
 from tests.support.tokenizer_kinds import small_tokenizer
 from tests.support.whole_runs import finish_together
 from trl_gift import GiFTConfig
 from trl_gift.cli.show import overview
 from trl_gift.errors import ConfigError, ResumeError
+from trl_gift.estimate import piloting
 from trl_gift.inference import sampling_model
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.prompts import BasePrompts, prompt_format
@@ -203,6 +206,20 @@ def test_a_server(tmp_path, other, own):
     equal = [one["completion"] == two["completion"] for one, two in zip(records(found), first_steps(own), strict=True)]
     assert sum(equal) > len(equal) / 2
     assert all(sample.perplexity is not None for sample in found if sample.passed)
+
+
+def test_a_pilot_asks_the_model_that_the_run_would_ask(tmp_path, by, monkeypatch):
+    monkeypatch.setattr("trl_gift.sampling.rollouts.LocalSandbox", lambda **given: nullcontext(InstantSandbox()))
+    monkeypatch.setattr("trl_gift.sampling.pilot.TEMPERATURES", (1.0,))
+    for name in ("DRAWN", "HINTED", "CHAIN_STEPS"):
+        monkeypatch.setattr(piloting, name, 1)
+    trainers = make_trainer(SAMPLER, str(tmp_path / "alone"), **SHORT), by["sampling"].trainer
+    alone, found = (piloting.draw_pilot(trainer, 2, lambda line: None) for trainer in trainers)
+    assert alone.drawn_by is None
+    assert found.drawn_by.startswith("model@")
+    assert {one.model_hash for one in found.chains} == {found.drawn_by}
+    assert (found.plain, found.temperatures) == (alone.plain, alone.temperatures)
+    assert records(found.chains) == records(alone.chains)
 
 
 def test_a_killed_run_draws_what_is_missing(tmp_path, other, by, monkeypatch):

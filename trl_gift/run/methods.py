@@ -68,7 +68,11 @@ def whose_programs(options: Mapping[str, Any], drawn_by: str | None) -> str:
     """
     if has_teacher(options):
         return "several code models wrote for one model to learn from"
-    return "a code model wrote for another one to learn from" if drawn_by else "a code model wrote while it trained itself"
+    return (
+        "a code model wrote for another one to learn from"
+        if drawn_by
+        else "a code model wrote while it trained itself"
+    )
 
 
 @dataclass(frozen=True, slots=True)
