@@ -454,7 +454,8 @@ class GiFTConfig(SFTConfig):
     """Maximum seconds for one completion of a server."""
 
     server_patience: Annotated[float, Bounds(low=0), MAY_CHANGE] = 120.0
-    """Seconds without any successful request after which a server counts as lost."""
+    """Seconds without any successful request after which a server counts as lost. A server that runs already must answer
+    for the first time within 10 seconds."""
 
     engine_batch_size: Annotated[int | None, Bounds(low=1), MAY_CHANGE] = None
     """Maximum number of completions generated at once on a device. If not given, the engine chooses."""
@@ -643,6 +644,11 @@ class GiFTConfig(SFTConfig):
                     f"perplexity_model={self.perplexity_model!r} chooses between two models; set sampling_model, or leave it out."
                 )
             return
+        if "://" in self.sampling_model:
+            raise ConfigError(
+                f"sampling_model={self.sampling_model!r} is an address; name the model that the server there has, and give the address "
+                "as vllm_server_base_url with generation_engine='server'."
+            )
         of_the_trained = "is measured on the model in training, and sampling_model is another one"
         for name, value, reason, fix in (
             ("temperature", "auto", of_the_trained, "give a number"),
@@ -929,7 +935,6 @@ class GiFTConfig(SFTConfig):
 
         Raises:
             ConfigError: As `ServerOptions.positions`.
-            GenerationUnavailable: Likewise.
         """
         if self.trained_engine == "server":
             return self.server_options().positions(model)

@@ -623,6 +623,8 @@ class GiFTTrainer(RoundTrainer):
                 self.say(f"{args.output_dir} holds no run to continue; a new one begins.")
             if not exists:
                 refuse_other_checkpoints(self.run)
+                if args.distillation != "none" and self.accelerator.is_main_process:
+                    self._teacher(args.chain_settings(1, "").code_params).check_reachable()
                 self.accelerator.wait_for_everyone()
             if exists or self.accelerator.is_main_process:
                 self.run.start(description)

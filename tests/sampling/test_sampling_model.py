@@ -293,6 +293,7 @@ def test_it_is_the_same_in_every_round_and_what_is_measured_is_the_trained_one(t
     ("given", "message"),
     [
         ({"perplexity_model": "trained"}, "chooses between two models; set sampling_model"),
+        ({"sampling_model": "http://127.0.0.1:8000"}, "is an address; name the model that the server there has"),
         ({"sampling_model": SAMPLER, "temperature": "auto"}, "sampling_model is another one; give a number"),
         ({"sampling_model": SAMPLER, "step_allocation": "uncertain"}, "is another one; leave it out"),
         ({"sampling_model": SAMPLER, "train_on_thinking": True}, "learns the thoughts of the model itself"),

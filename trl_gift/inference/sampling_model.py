@@ -67,7 +67,8 @@ class SamplingModel:
             if args.generation_engine != "server":
                 choose_engine(args.generation_engine, described.model)
         except ConfigError as error:
-            text = str(error).replace(f"model_name_or_path={given!r}", "it")
+            named = f"model_name_or_path={given!r}"
+            text = str(error).removeprefix(f"{named}: ").replace(named, "it")
             raise ConfigError(f"sampling_model={given!r}: {text}") from error
         name = Path(given).resolve().name if Path(given).is_dir() else given
         return cls(name, _fingerprint(source, described), prints_date(described.tokenizer), source, described)
