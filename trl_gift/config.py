@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 # What TRL's documentation and the LoRA papers suggest: adapters need about ten times the rate of full fine-tuning.
 ADAPTER_LEARNING_RATE, FULL_LEARNING_RATE = 2e-4, 2e-5
+# `docs/lintseq.md` has the measurement: of 100 sequences of a program of six lines 65 differ, of 1,000 no more than 192.
+MOST_EDIT_SEQUENCES = 100
 
 
 @described
@@ -365,7 +367,7 @@ class GiFTConfig(SFTConfig):
 
     num_edit_sequences: Annotated[int, Bounds(low=1)] = 1
     """With target_format='edits', the number of edit sequences that are learned for each draw of a program and for each
-    reference."""
+    reference, at most 100."""
 
     train_on_thinking: bool = False
     """Include the <think>...</think> before a sampled program in the training target and in the perplexity."""
@@ -531,6 +533,11 @@ class GiFTConfig(SFTConfig):
         if self.target_format == "code" and self.num_edit_sequences != 1:
             raise ConfigError(
                 f"num_edit_sequences={self.num_edit_sequences} needs target_format='edits'; set it, or leave this out."
+            )
+        if self.num_edit_sequences > MOST_EDIT_SEQUENCES:
+            raise ConfigError(
+                f"num_edit_sequences={self.num_edit_sequences} is too many: each draw of a program is learned that often, and beyond "
+                f"{MOST_EDIT_SEQUENCES} the sequences of a short program mostly repeat; use {MOST_EDIT_SEQUENCES} or fewer, such as 5."
             )
         if self.target_format == "edits" and self.train_on_thinking:
             raise ConfigError(
