@@ -175,7 +175,9 @@ def test_an_endpoint_that_is_not_there_is_told_before_a_run_begins(tmp_path):
         EndpointOptions("m", tmp_path, server.url, "TEACHER_KEY").check_reachable()
         assert not server.asked
     gone = EndpointOptions("m", tmp_path, "http://127.0.0.1:9/v1", "TEACHER_KEY")
-    with pytest.raises(ConfigError, match=r"'openai:m': nothing answers at http://127\.0\.0\.1:9/v1/ \(.*refused\); start"):
+    with pytest.raises(
+        ConfigError, match=r"'openai:m': nothing answers at http://127\.0\.0\.1:9/v1/ \(.*refused\); start"
+    ):
         gone.check_reachable()
     (tmp_path / "answers-1.jsonl").touch()
     gone.check_reachable()

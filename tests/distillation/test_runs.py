@@ -66,7 +66,7 @@ def result(output):
 
 def test_a_run_whose_endpoint_is_not_there_does_not_begin(tmp_path):
     given = {"teacher": "openai:m", "teacher_base_url": "http://127.0.0.1:9/v1", "distillation": "repair"}
-    with pytest.raises(ConfigError, match="nothing answers at http://127.0.0.1:9/v1/"):
+    with pytest.raises(ConfigError, match=r"nothing answers at http://127\.0\.0\.1:9/v1/"):
         run(tmp_path / "out", **given)
     assert not (tmp_path / "out/_gift/run.json").exists()
 

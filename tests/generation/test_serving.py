@@ -196,7 +196,9 @@ def test_a_server_that_is_not_there_is_told_at_once(model, caplog, monkeypatch):
     monkeypatch.setattr(hosting, "FIRST_ANSWER_S", 0.4)
     monkeypatch.setattr("trl_gift.generation.server.client._SILENCE_S", 0.0)
     monkeypatch.setattr("trl_gift.generation.server.client._FIRST_PAUSE_S", 0.1)
-    with pytest.raises(ConfigError, match="vllm_server_base_url='http://127.0.0.1:9': .* refused.*; start the server first"):
+    with pytest.raises(
+        ConfigError, match=r"vllm_server_base_url='http://127\.0\.0\.1:9': .* refused.*; start the server first"
+    ):
         ServerOptions(url=url).positions(model)
     (line,) = caplog.messages
     assert f"{url} does not answer (ConnectionRefusedError" in line

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-
 ANSWERS = "answers-*.jsonl"
 """The files of a folder of answers."""
 

@@ -1,6 +1,6 @@
 """`trl-gift estimate --pilot N`: will a run help? What the untrained model does with N of the tasks, and a sentence.
 
-The pilot draws, for each of N tasks drawn at random:
+The pilot draws, for each of N tasks drawn at random (`trl_gift.estimate.piloting`):
 
 1. four programs at each temperature of `trl_gift.sampling.pilot`: the pass rate by temperature;
 2. sixteen programs at the run's temperature: pass@k without bias, and extrapolated to the programs of a round; the share of tasks
@@ -14,6 +14,8 @@ The pilot draws, for each of N tasks drawn at random:
 No sample is recorded, and no stream is one of the run's. The sentence follows fixed bounds (`verdict_of`), which come from the
 experiments in the docs: the gain is bounded by what sampling can reach; references pay most where the model alone does not
 begin; a model that reads its programs back poorly gets more from plain sampling.
+
+With `sampling_model` that model draws, and its figures do not say what the model in training lacks; the sentence then depends on it.
 
 Not covered: how much of the headroom a round turns into greedy pass@1, which depends on the training; see the docs for what it
 was in some runs.
