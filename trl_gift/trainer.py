@@ -69,6 +69,7 @@ from trl_gift.sampling.allocation import Allocation, allocate
 from trl_gift.sampling.budget import unspent_line
 from trl_gift.sampling.context import ChainSettings
 from trl_gift.sampling.curation import Curation, measure_rates
+from trl_gift.sampling.drawing import Drawing
 from trl_gift.sampling.learner import Learner
 from trl_gift.sampling.lengths import fitting, left_out_line
 from trl_gift.sampling.pilot import best_temperature, pilot_line, run_pilot
@@ -307,8 +308,10 @@ class GiFTTrainer(RoundTrainer):
         self._positions = args.positions(model_now)
         self._is_shortened = args.choose_completion_length(self._positions)
         self.tasks, too_long = self._fitting(self.tasks, "training tasks")
+        self._sampling_positions = None
         if self._sampling is not None:
             kind = f"training tasks of {self._sampling.name}"
+            self._sampling_positions = self._sampling.positions(args)
             self.tasks, too_long_there = self._fitting(self.tasks, kind, self._sampling)
             too_long += too_long_there
         self._given_tasks = self.tasks
@@ -620,6 +623,8 @@ class GiFTTrainer(RoundTrainer):
                 self.say(f"{args.output_dir} holds no run to continue; a new one begins.")
             if not exists:
                 refuse_other_checkpoints(self.run)
+                if args.distillation != "none" and self.accelerator.is_main_process:
+                    self._teacher(args.chain_settings(1, "").code_params).check_reachable()
                 self.accelerator.wait_for_everyone()
             if exists or self.accelerator.is_main_process:
                 self.run.start(description)
@@ -652,7 +657,7 @@ class GiFTTrainer(RoundTrainer):
         """
         prompts, positions = self.prompts, self._positions
         if sampling is not None:
-            prompts, positions = sampling.prompts(self.args), sampling.positions(self.args)
+            prompts, positions = sampling.prompts(self.args), self._sampling_positions
         kept, others = fitting(tasks, prompts, self.args.completion_length, positions)
         left_out = tuple(task.task_id for task in others)
         if line := left_out_line(left_out, len(tasks), kind, positions):
@@ -842,7 +847,7 @@ class GiFTTrainer(RoundTrainer):
         self.write_card()
         base = self.run.read("base.json") if self.run.has("base.json") else None
         left_out = self.run.read("run.json").get("left_out", {}).get("tasks", ())
-        self.say(f"\n{run_text(base, rounds, kept, self.args.verify, left_out, self.wording)}\n", self.results)
+        self.say(f"\n{run_text(base, rounds, kept, self.args.gift_options(), left_out, self.wording)}\n", self.results)
         if base is None:
             self.say(f"{unmeasured_line(self.args.output_dir)}\n", self.results)
         if self.accelerator.is_main_process:
@@ -964,19 +969,27 @@ class GiFTTrainer(RoundTrainer):
         return samples
 
     def _draw(self, chain: ChainSettings, folder: Path) -> int:
-        """Samples a round with the model in training, or with the one that samples in its place; returns this process's tokens."""
-        args, sampling, starts = self.args, self._sampling, self._starts(chain.round)
-        if sampling is None:
-            return self.rollouts.sample(self.tasks, chain, folder, self.examples, starts)
-        chain = replace(chain, model_hash=sampling.identity, positions=sampling.positions(args))
-        scores = args.perplexity_model == "trained"
-        learner = Learner(self.prompts, scores, self._positions)
+        """Samples a round; returns this process's tokens."""
+        with self.drawing(scores=self.args.perplexity_model == "trained") as drawing:
+            return drawing.sample(self.tasks, chain, folder, self.examples, self._starts(chain.round))
+
+    @contextmanager
+    def drawing(self, scores: bool = False) -> Iterator[Drawing]:
+        """What chains are drawn with: the model in training, or `sampling_model` in its place, loaded for the block.
+
+        Args:
+            scores: Whether the model in training gives the perplexities of what another one draws.
+        """
+        if self._sampling is None:
+            yield Drawing(self.rollouts, self._positions)
+            return
         sandbox = self.rollouts.sandbox if self.rollouts.is_executing else None
+        learner = Learner(self.prompts, scores, self._positions)
         with ExitStack() as stack:
             # The model in training either scores or makes room.
             scorer = stack.enter_context(self.rollouts.engine() if scores else parked(self.rollouts.model))
-            rollouts = stack.enter_context(sampling.rollouts(args, self.run.root / "server", sandbox))
-            return rollouts.sample(self.tasks, chain, folder, self.examples, starts, learner, scorer)
+            rollouts = stack.enter_context(self._sampling.rollouts(self.args, self.run.root / "server", sandbox))
+            yield Drawing(rollouts, self._sampling_positions, self._sampling.identity, learner, scorer)
 
     def _counting(self, round_index: int) -> list[Path]:
         """The folders of the rounds from whose samples a round learns."""

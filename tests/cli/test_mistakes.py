@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from trl_gift.cli.main import main
+from trl_gift.errors import StageUnavailable
 from trl_gift.playground import model_path
 from trl_gift.tasks import load_tasks
 
@@ -127,6 +128,9 @@ CASES = [
     (run(pool="best"), "--pool: invalid choice: 'best' (choose from"),
     (run(isolation="some"), "--isolation: invalid choice: 'some' (choose from"),
     (run(generation_engine="turbo"), "--generation_engine: invalid choice: 'turbo' (choose from"),
+    (run(generation_engine="server", vllm_server_base_url="http://127.0.0.1:9", sampling_model=str(model_path()), server_patience=0),
+     "--vllm_server_base_url http://127.0.0.1:9: http://127.0.0.1:9/v1/models does not answer (ConnectionRefusedError: [Errno 111] "
+     "Connection refused); start the server first"),
     (run(prompt_format="poem"), "--prompt_format: invalid choice: 'poem' (choose from"),
     (run(optim="sgdd"), "--optim: invalid choice: 'sgdd'; did you mean sgd?"),
     (run(eval_num_generations=2, eval_k=[1, 5]), "--eval_k 1 5 needs --eval_num_generations of at least 5"),
@@ -354,6 +358,17 @@ def test_out_of_memory(folder, capfd, monkeypatch):
         f"trl-gift: out of memory (CUDA out of memory. Tried to allocate 3 GiB.); `{command}` says what fits. What was "
         "sampled is kept."
     )
+
+
+@pytest.mark.parametrize(("name", "kept"), [("train", True), ("evaluate", False), ("estimate", False)])
+def test_a_stage_that_is_gone_leaves_what_the_command_keeps(capfd, monkeypatch, name, kept):
+    def gone(arguments):
+        raise StageUnavailable("the server is gone.")
+
+    monkeypatch.setattr(f"trl_gift.cli.{name}.run", gone)
+    assert main([name]) == 1
+    lines = ["trl-gift: the server is gone.", "What was sampled is kept; continue with --resume."]
+    assert capfd.readouterr().err.splitlines() == lines[: 1 + kept]
 
 
 def test_a_model_without_isolation_is_told(folder, capfd, monkeypatch):

@@ -167,6 +167,20 @@ def test_a_key_is_needed_where_openai_itself_is_asked(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="needs a key in the environment variable TEACHER_KEY"):
         EndpointOptions("m", tmp_path, None, "TEACHER_KEY").check()
     EndpointOptions("m", tmp_path, "http://localhost:1/v1", "TEACHER_KEY").check()
+
+
+def test_an_endpoint_that_is_not_there_is_told_before_a_run_begins(tmp_path):
+    """Any answer will do; where answers are kept, nothing is asked."""
+    with serve() as server:
+        EndpointOptions("m", tmp_path, server.url, "TEACHER_KEY").check_reachable()
+        assert not server.asked
+    gone = EndpointOptions("m", tmp_path, "http://127.0.0.1:9/v1", "TEACHER_KEY")
+    with pytest.raises(
+        ConfigError, match=r"'openai:m': nothing answers at http://127\.0\.0\.1:9/v1/ \(.*refused\); start"
+    ):
+        gone.check_reachable()
+    (tmp_path / "answers-1.jsonl").touch()
+    gone.check_reachable()
     with serve(key="") as server:
         assert ask(client(server, tmp_path), ["q"])
 

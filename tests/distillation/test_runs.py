@@ -64,6 +64,13 @@ def result(output):
     return found, perplexities, {name: metrics(output)[name] for name in figures}
 
 
+def test_a_run_whose_endpoint_is_not_there_does_not_begin(tmp_path):
+    given = {"teacher": "openai:m", "teacher_base_url": "http://127.0.0.1:9/v1", "distillation": "repair"}
+    with pytest.raises(ConfigError, match=r"nothing answers at http://127\.0\.0\.1:9/v1/"):
+        run(tmp_path / "out", **given)
+    assert not (tmp_path / "out/_gift/run.json").exists()
+
+
 def test_rectified_programs_have_a_lineage_and_are_learned(tmp_path):
     output = tmp_path / "out"
     with serve(programs=KNOWN, share=0.6, faults=("429", "500", "429")) as server:

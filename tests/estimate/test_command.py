@@ -62,6 +62,11 @@ def test_a_pilot_says_whether_it_will_help(tmp_path, run_yaml, capsys):
     assert text.rstrip().endswith(forecast["sentence"])
     with pytest.raises(ConfigError, match="--pilot 1: must be at least 2"):
         command.run([*arguments[:-1], "1"])
+    with pytest.raises(ConfigError, match="does not fit"):
+        command.run([*arguments, "--per_device_train_batch_size", "1000000"])
+    captured = capsys.readouterr()
+    assert "pilot: left out, because the run does not fit" in captured.err
+    assert "will it help" not in captured.out
     if not torch.accelerator.is_available():
         with pytest.raises(ConfigError, match="--pilot 2 runs the model, and this machine has no GPU"):
             command.run([*arguments, "--memory-gb", "24"])

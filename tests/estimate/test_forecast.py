@@ -91,6 +91,26 @@ def test_the_sentence_follows_what_was_found(forecast, verdict, words):
     assert forecast_text(forecast).endswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("changes", "verdict", "words"),
+    [
+        ({}, Verdict.DEPENDS, "strong@0 solves 60% of the tasks with 60 programs, 20% with one; the chain should"),
+        ({"alone": 1.0, "best": 1.0, "solved": 1.0}, Verdict.DEPENDS, "solves 100% of the tasks"),
+        ({"fidelity": None}, Verdict.DEPENDS, "take plain sampling (--preset rft --temperature 1)"),
+        ({"alone": 0.0, "best": 0.0, "solved": 0.02, "chains": 0.1}, Verdict.DEPENDS, "worth it if"),
+        ({"alone": 0.0, "best": 0.0, "solved": 0.02}, Verdict.TEACHER, "a stronger model is needed"),
+    ],
+)
+def test_what_another_model_solves_does_not_say_who_lacks_it(changes, verdict, words):
+    forecast = replace(found(**changes), drawn_by="strong@0")
+    given, sentence = verdict_of(forecast)
+    assert given == verdict
+    assert sentence.lower().startswith(verdict)
+    assert words.lower() in sentence.lower()
+    assert "drawn by strong@0" in forecast_text(forecast)
+    assert forecast_text(forecast).endswith(sentence)
+
+
 def test_fidelity_is_compared_with_what_the_model_does_on_tasks_that_it_solves():
     # One program in 0.2/0.5 = 40 % of those that it solves at all; half of that is well read.
     assert found(fidelity=0.2).relative_fidelity == pytest.approx(0.5)
@@ -163,6 +183,8 @@ def test_a_limit_of_the_run_s_tokens_is_none_of_the_pilot_s(trainer, monkeypatch
     monkeypatch.setattr(trainer.args, "verify", False)
     with pytest.raises(ConfigError, match="--pilot counts programs that pass"):
         run_forecast(trainer, 3)
+    with pytest.raises(ConfigError, match="num_tasks=1 is out of range: an interval needs several tasks"):
+        run_forecast(trainer, 1)
 
 
 def test_without_references_there_is_no_hint(trainer, monkeypatch):

@@ -15,6 +15,7 @@ from tests.support.processes import BACKSTOP_S
 from tests.support.server_command import COMMAND, ENVIRONMENT
 from trl_gift.errors import ConfigError
 from trl_gift.generation import GenerateEngine, SamplingParams
+from trl_gift.generation.server import hosting
 from trl_gift.generation.server.client import GenerationUnavailable
 from trl_gift.generation.server.hosting import ServerOptions, parked, serving
 from trl_gift.generation.server.vllm import VllmSettings
@@ -187,3 +188,18 @@ def test_a_parked_model_frees_its_device(model_factory):
         assert model.device.type == "cpu"
         assert torch.cuda.memory_allocated() < before
     assert model.device.type == "cuda"
+
+
+def test_a_server_that_is_not_there_is_told_at_once(model, caplog, monkeypatch):
+    """Before a run begins there is nothing to wait for; a wait is a line, and not one for each try."""
+    url = "http://127.0.0.1:9"
+    monkeypatch.setattr(hosting, "FIRST_ANSWER_S", 0.4)
+    monkeypatch.setattr("trl_gift.generation.server.client._SILENCE_S", 0.0)
+    monkeypatch.setattr("trl_gift.generation.server.client._FIRST_PAUSE_S", 0.1)
+    with pytest.raises(
+        ConfigError, match=r"vllm_server_base_url='http://127\.0\.0\.1:9': .* refused.*; start the server first"
+    ):
+        ServerOptions(url=url).positions(model)
+    (line,) = caplog.messages
+    assert f"{url} does not answer (ConnectionRefusedError" in line
+    assert "trying again for at most 0 s" in line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 
 import datasets
@@ -21,6 +22,7 @@ from trl_gift.hub.licence import licence_of
 from trl_gift.hub.model_card import model_card
 from trl_gift.hub.names import hub_name
 from trl_gift.hub.samples import PUBLISHED, WITHHELD
+from trl_gift.hub.samples_card import SamplesFacts, samples_card
 from trl_gift.playground import playground_tasks
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.methods import Learned
@@ -117,6 +119,28 @@ def test_the_card_says_what_the_weights_were_trained_on(rounds, changes, says):
     references = Learned.of(rounds, options["restart_from_base"]).references
     own = Learned.of(rounds, options["restart_from_base"]).own
     assert [claim in text for claim in claims] == [bool(references and own), bool(references and not own)]
+
+
+def samples(**changes):
+    facts = SamplesFacts("me/out-samples", "me/out", "org/base", "org/seeds")
+    run = replace(RUN, piloted=0.6, **changes)
+    return str(samples_card([Counter(passed=3)], facts, run, PUBLISHED, None))
+
+
+def test_the_cards_say_who_wrote_the_programs():
+    assert "The model sampled programs in a chain: it wrote" in card()
+    drawn = card(run=replace(RUN, drawn_by="strong@0123"))
+    assert "Another model sampled programs in a chain: it wrote" in drawn
+    assert "The model sampled" not in drawn
+    assert "Programs that a code model wrote while it trained itself. Each" in samples()
+    assert "wrote for another one to learn from. Each" in samples(drawn_by="strong@0123")
+    taught = OPTIONS | {"distillation": "repair", "teacher": "org/strong"}
+    assert "Programs that several code models wrote for one model to learn from. Each" in samples(options=taught)
+
+
+def test_the_card_of_the_samples_has_the_temperature_that_a_pilot_chose():
+    assert "samples at temperature 0.6 and" in samples(options=OPTIONS | {"temperature": "auto"})
+    assert "samples at temperature 1 and" in samples()
 
 
 def test_the_weights_are_those_of_the_final_round():

@@ -107,8 +107,8 @@ MUTANTS = (
     _drawn(
         name="perplexities of the wrong model",
         file="trl_gift/trainer.py",
-        old='scores = args.perplexity_model == "trained"',
-        new='scores = args.perplexity_model != "trained"',
+        old='scores=self.args.perplexity_model == "trained"',
+        new='scores=self.args.perplexity_model != "trained"',
         breaks="the selection counts the perplexities of the model that perplexity_model does not name",
         test=f"{_OTHER}::test_perplexities_are_those_of_a_plain_forward_pass_of_either_model",
     ),
@@ -139,8 +139,8 @@ MUTANTS = (
     _drawn(
         name="other weights not noticed",
         file="trl_gift/inference/sampling_model.py",
-        old="                    digest.update(piece)\n",
-        new="                    pass\n",
+        old="                digest.update(piece)\n",
+        new="                pass\n",
         breaks="a resumed run mixes samples of different models",
         test=f"{_OTHER}::test_a_resumed_run_notices_another_sampling_model",
     ),

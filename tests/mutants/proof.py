@@ -11,6 +11,7 @@ _FORECAST = "tests/estimate/test_forecast.py"
 
 _compared = partial(Mutant, file="trl_gift/run/compared.py", law="paired comparison")
 _forecast = partial(Mutant, file="trl_gift/estimate/forecast.py", law="forecast")
+_pilot = partial(Mutant, file="trl_gift/estimate/piloting.py", law="forecast")
 _headroom = partial(Mutant, file="trl_gift/estimate/headroom.py", law="forecast")
 
 MUTANTS = (
@@ -122,7 +123,7 @@ MUTANTS = (
     _forecast(
         name="headroom over several programs",
         old="self.solved.value - self.pass_at[1].value",
-        new="self.solved.value - self.pass_at[_DRAWN].value",
+        new="self.solved.value - self.pass_at[DRAWN].value",
         breaks="what sampling reaches already counts as no headroom",
         test=f"{_FORECAST}::test_the_headroom_is_what_sampling_adds_to_one_program",
     ),
@@ -142,12 +143,19 @@ MUTANTS = (
     ),
     _forecast(
         name="solved tasks are in between",
-        old="float(0 < count < _DRAWN)",
+        old="float(0 < count < DRAWN)",
         new="float(0 < count)",
         breaks="tasks that are always solved count as tasks to learn from",
         test=f"{_FORECAST}::test_a_task_that_is_always_solved_is_not_in_between",
     ),
-    _forecast(
+    _pilot(
+        name="pilot of the model in training",
+        old="        drawing.rollouts.engine() as engine,\n",
+        new="        trainer.rollouts.engine() as engine,\n",
+        breaks="the forecast speaks of another model than the one that draws the run's programs",
+        test="tests/sampling/test_sampling_model.py::test_a_pilot_asks_the_model_that_the_run_would_ask",
+    ),
+    _pilot(
         name="pilot shares the run's streams",
         old='settings = replace(settings, sampler="gibbs", round=0,',
         new='settings = replace(settings, sampler="gibbs", round=1,',
@@ -163,7 +171,7 @@ MUTANTS = (
     ),
     _forecast(
         name="hint gap against all tasks",
-        old="[rate - counts[name] / _DRAWN for name, rate in pilot.hinted.items()]",
+        old="[rate - counts[name] / DRAWN for name, rate in pilot.hinted.items()]",
         new="[rate for name, rate in pilot.hinted.items()]",
         breaks="what the model can do without a hint counts as the hint's gain",
         test=f"{_FORECAST}::test_the_gap_is_what_the_hint_adds",

@@ -264,13 +264,14 @@ def test_the_heading_and_the_advice_are_those_of_the_command(tmp_path):
     }
     for command, advice in ends.items():
         model = "/somewhere/trl_gift/playground/model"
-        changed = record | {"command": command, "model": model, "options": record["options"] | {"num_steps": 3}}
+        changed = record | {
+            "command": command,
+            "model": model,
+            "options": record["options"] | {"num_steps": 3, "hint": "failing_test"},
+        }
         (out / "_gift/run.json").write_text(json.dumps(changed))
         page, _ = page_of(out, tmp_path)
-        assert (
-            f"4 of 9 tasks were never solved, so no program of the model's own was learned for them. {advice}"
-            in page.words
-        )
+        assert f"4 of 9 tasks were never solved, so no sampled program was learned for them. {advice}" in page.words
         quickstart = command is not None and command[0] == "quickstart"
         assert ("Quickstart: the playground's model" in page.words) == quickstart
 

@@ -98,10 +98,48 @@ def test_advice_names_only_options_that_the_user_has():
     assert "temperature='auto'" in troubles_of(rounds)[1]
 
 
+@pytest.mark.parametrize(
+    ("options", "there", "absent"),
+    [
+        ({"temperature": 1.0}, ["the temperature is too high (temperature='auto'"], []),
+        ({"temperature": 1.0, "sampling_model": "org/strong"}, ["the temperature is too high."], ["'auto'"]),
+        ({"temperature": "auto"}, [], ["temperature"]),
+        ({"temperature": 0}, [], ["temperature"]),
+    ],
+)
+def test_advice_on_the_temperature_is_what_the_run_may_have(options, there, absent):
+    (line,) = troubles_of([a_round(1, passed=0, solved_tasks=0)], options)
+    assert all(words in line for words in there)
+    assert not any(words in line for words in absent)
+
+
+@pytest.mark.parametrize(
+    ("options", "references", "advice"),
+    [
+        ({"sampler": "gibbs", "hint": "reference"}, 4, "A larger num_steps or sampler='hinted' may"),
+        ({"sampler": "gibbs", "hint": "reference"}, 0, "or sampler='hinted' with hint='failing_test' may"),
+        ({"sampler": "gibbs", "hint": "repair"}, 0, "or sampler='hinted' may"),
+        ({"sampler": "hinted", "hint": "reference"}, 4, "A larger num_steps may"),
+        ({"sampler": "gibbs", "continue_chains": True}, 4, "A larger num_steps may"),
+        ({"sampler": "gibbs", "num_steps": 1}, 4, "A larger num_steps may"),
+        ({"sampler": "gibbs", "num_steps": 2, "step_allocation": "uncertain"}, 4, "A larger num_steps may"),
+    ],
+)
+def test_a_hint_is_advised_where_the_run_may_have_one(options, references, advice):
+    (line,) = troubles_of([a_round(1, solved_tasks=9, references=references)], options)
+    assert advice in line
+
+
+def test_with_a_limit_of_tokens_more_steps_are_no_cure():
+    (line,) = troubles_of([a_round(1, passed=0, solved_tasks=0, max_tokens=100)])
+    assert "max_tokens_per_round is too small" in line
+    assert "num_steps" not in line
+
+
 def test_one_task_is_not_several():
     (line,) = troubles_of([a_round(1, solved_tasks=9)])
-    assert line.startswith("1 of 10 tasks was never solved, so no program of the model's own was learned for it.")
+    assert line.startswith("1 of 10 tasks was never solved, so no sampled program was learned for it.")
 
 
 def test_what_was_not_run_is_not_called_unsolved():
-    assert troubles_of([unmeasured(1, passed=0, solved_tasks=0)], verified=False) == []
+    assert troubles_of([unmeasured(1, passed=0, solved_tasks=0)], {"verify": False}) == []

@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytest
@@ -21,11 +22,13 @@ from tests.support.completion_server import serve
 from tests.support.models import make_model
 from tests.support.prompts import CHATML, CODE, TASK
 from tests.support.run_trainer import OPTIONS, make_trainer
+from tests.support.sandboxes import InstantSandbox
 from tests.support.tokenizer_kinds import small_tokenizer
 from tests.support.whole_runs import finish_together
 from trl_gift import GiFTConfig
 from trl_gift.cli.show import overview
 from trl_gift.errors import ConfigError, ResumeError
+from trl_gift.estimate import piloting
 from trl_gift.inference import sampling_model
 from trl_gift.playground import model_path, playground_tasks
 from trl_gift.prompts import BasePrompts, prompt_format
@@ -205,6 +208,20 @@ def test_a_server(tmp_path, other, own):
     assert all(sample.perplexity is not None for sample in found if sample.passed)
 
 
+def test_a_pilot_asks_the_model_that_the_run_would_ask(tmp_path, by, monkeypatch):
+    monkeypatch.setattr("trl_gift.sampling.rollouts.LocalSandbox", lambda **given: nullcontext(InstantSandbox()))
+    monkeypatch.setattr("trl_gift.sampling.pilot.TEMPERATURES", (1.0,))
+    for name in ("DRAWN", "HINTED", "CHAIN_STEPS"):
+        monkeypatch.setattr(piloting, name, 1)
+    trainers = make_trainer(SAMPLER, str(tmp_path / "alone"), **SHORT), by["sampling"].trainer
+    alone, found = (piloting.draw_pilot(trainer, 2, lambda line: None) for trainer in trainers)
+    assert alone.drawn_by is None
+    assert found.drawn_by.startswith("model@")
+    assert {one.model_hash for one in found.chains} == {found.drawn_by}
+    assert (found.plain, found.temperatures) == (alone.plain, alone.temperatures)
+    assert records(found.chains) == records(alone.chains)
+
+
 def test_a_killed_run_draws_what_is_missing(tmp_path, other, by, monkeypatch):
     """Killed, for the store, after five samples; what one process has drawn is drawn again nowhere."""
     append, written = SampleStore.append, []
@@ -242,6 +259,17 @@ def test_a_resumed_run_notices_another_sampling_model(tmp_path, other):
         drawn(other, tmp_path / "out", True, sampling_model=str(tmp_path / "sampler"), num_steps=1)
 
 
+def test_its_weights_are_read_once_by_a_process_until_they_change(tmp_path, other, monkeypatch):
+    shutil.copytree(SAMPLER, tmp_path / "sampler")
+    args = GiFTConfig("out", **OPTIONS | {"sampling_model": str(tmp_path / "sampler")})
+    first = sampling_model.SamplingModel.find(args).fingerprint
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling_model.hashlib, "blake2b", None)  # any reading would fail
+        assert sampling_model.SamplingModel.find(args).fingerprint == first
+    shutil.copy(other / "model.safetensors", tmp_path / "sampler")
+    assert sampling_model.SamplingModel.find(args).fingerprint != first
+
+
 def test_it_is_the_same_in_every_round_and_what_is_measured_is_the_trained_one(tmp_path, other):
     output = tmp_path / "out"
     given = {**SHORT, "num_rounds": 2, "num_steps": 1, "sampling_model": SAMPLER}
@@ -265,6 +293,7 @@ def test_it_is_the_same_in_every_round_and_what_is_measured_is_the_trained_one(t
     ("given", "message"),
     [
         ({"perplexity_model": "trained"}, "chooses between two models; set sampling_model"),
+        ({"sampling_model": "http://127.0.0.1:8000"}, "is an address; name the model that the server there has"),
         ({"sampling_model": SAMPLER, "temperature": "auto"}, "sampling_model is another one; give a number"),
         ({"sampling_model": SAMPLER, "step_allocation": "uncertain"}, "is another one; leave it out"),
         ({"sampling_model": SAMPLER, "train_on_thinking": True}, "learns the thoughts of the model itself"),

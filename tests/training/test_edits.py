@@ -207,6 +207,7 @@ def test_a_run_learns_edits_and_what_it_saves_is_recognised(tmp_path, model_fold
     ({"target_format": "edits", "train_on_thinking": True}, "train_on_thinking=True with target_format='edits'"),
     ({"target_format": "diff"}, "target_format"),
     ({"target_format": "edits", "num_edit_sequences": 0}, "num_edit_sequences"),
+    ({"target_format": "edits", "num_edit_sequences": 10_000}, "num_edit_sequences=10000 is too many: .*; use 100 or fewer"),
 ])  # fmt: skip
 def test_options_that_do_not_go_together(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):

@@ -98,9 +98,11 @@ def run(argv: Sequence[str]) -> int:
             calibration_tasks=calibration_tasks,
             calibration_seconds=options.calibration_seconds,
         )
-        # A model that does not fit is not loaded.
-        pilot = options.pilot if options.pilot and estimate.fits else None
-        forecast = None if pilot is None else forecast_from_arguments(arguments, config, model, pilot)
+        forecast = None
+        if options.pilot is not None and not estimate.fits:
+            _say("pilot: left out, because the run does not fit; a model that does not fit is not loaded.")
+        elif options.pilot is not None:
+            forecast = forecast_from_arguments(arguments, config, model, options.pilot)
     if options.json:
         found = {} if forecast is None else {"forecast": forecast.to_record()}
         print(json.dumps({**estimate.to_dict(), **found}))

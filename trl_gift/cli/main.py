@@ -84,7 +84,8 @@ def _run(arguments: list[str]) -> int:
     except _out_of_memory() as error:
         return _complain(f"out of memory ({str(error).splitlines()[0]}); {_what_fits(name, rest)}")
     except StageUnavailable as error:
-        print(f"trl-gift: {error}\nWhat was sampled is kept; continue with --resume.", file=sys.stderr)
+        kept = "\nWhat was sampled is kept; continue with --resume." if name in _RESUMABLE else ""
+        print(f"trl-gift: {error}{kept}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         kept = f"; what was sampled is kept; continue with {_resuming(name, rest)}" if name in _RESUMABLE else ""

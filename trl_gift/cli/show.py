@@ -116,7 +116,7 @@ def overview(run: RunFolder) -> str:
     rounds, final = run.measured_rounds(), run.final_round
     base = run.read("base.json") if run.has("base.json") else None
     recorded = run.read("run.json")
-    verified, wording, folder = bool(recorded["options"]["verify"]), recorded_wording(recorded), run.root.parent
+    wording, folder = recorded_wording(recorded), run.root.parent
     lines = [
         f"{_model_of(recorded)}, {plural(recorded['tasks']['count'], 'task')}, sampler {recorded['options']['sampler']}"
         f"{f', drawn by {drawer}' if (drawer := drawn_by(recorded)) else ''}"
@@ -125,7 +125,7 @@ def overview(run: RunFolder) -> str:
         lines.append(f"Not finished: {_progress(run, recorded, len(rounds))}; {how_to_resume(recorded, folder)}.")
     if rounds:
         left_out = recorded.get("left_out", {}).get("tasks", ())
-        lines += ["", wording.phrase(run_text(base, rounds, final, verified, left_out, wording))]
+        lines += ["", wording.phrase(run_text(base, rounds, final, recorded["options"], left_out, wording))]
     if final is not None and base is None:
         lines += ["", wording.phrase(unmeasured_line(folder))]
     looks: list[Command] = []

@@ -14,6 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+ANSWERS = "answers-*.jsonl"
+"""The files of a folder of answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -49,7 +52,7 @@ class Answers:
         self._known: dict[str, Answer] = {}
         self._file: TextIO | None = None
         self.cost = 0.0
-        for path in sorted(folder.glob("answers-*.jsonl")):
+        for path in sorted(folder.glob(ANSWERS)):
             for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last line break is torn
                 record = json.loads(line)
                 self._known.setdefault(record["request_hash"], Answer(**record["answer"]))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_gift import codetext
-from trl_gift.distillation.answers import Answer, Answers
+from trl_gift.distillation.answers import ANSWERS, Answer, Answers
 from trl_gift.distillation.limits import Pace, Prices, Purse
 from trl_gift.distillation.questions import Questions
 from trl_gift.errors import ConfigError, StageUnavailable
@@ -35,6 +35,7 @@ from trl_gift.tasks import Task
 # A token stands for at least one byte, and a message costs a few tokens besides.
 _TOKENS_OF_FRAME = 100
 _NO_KEY = "none"
+_FIRST_ANSWER_S = 10.0
 
 
 class TeacherUnavailable(StageUnavailable):
@@ -91,6 +92,30 @@ class EndpointOptions:
                 "teacher_base_url for an endpoint without keys."
             )
 
+    def check_reachable(self) -> None:
+        """Asks once for the list of models, which costs nothing; any answer will do, because many endpoints have none.
+
+        Where answers are kept already, nothing is asked: they may be all that a run needs.
+
+        Raises:
+            ConfigError: if nothing answers.
+        """
+        if any(self.folder.glob(ANSWERS)):
+            return
+        import openai
+
+        key = os.environ.get(self.key_variable) or _NO_KEY
+        with openai.OpenAI(api_key=key, base_url=self.base_url, timeout=_FIRST_ANSWER_S, max_retries=0) as client:
+            try:
+                client.models.with_raw_response.list()
+            except openai.APIConnectionError as error:
+                raise ConfigError(
+                    f"teacher='openai:{self.model}': nothing answers at {client.base_url} ({_reason(error)}); start the endpoint "
+                    "first, or correct teacher_base_url."
+                ) from None
+            except openai.APIError:
+                return
+
 
 @dataclass(frozen=True, slots=True)
 class ChatEndpoint:
@@ -119,6 +144,10 @@ class ChatEndpoint:
     def check(self) -> None:
         """As `EndpointOptions.check`."""
         self.options.check()
+
+    def check_reachable(self) -> None:
+        """As `EndpointOptions.check_reachable`."""
+        self.options.check_reachable()
 
     @contextmanager
     def opened(
@@ -244,6 +273,11 @@ class EndpointClient:
     def _words(self, error: Exception) -> str:
         words = " ".join(str(error).split())[:300]
         return words if self._key == _NO_KEY else words.replace(self._key, "***")
+
+
+def _reason(error: Exception) -> str:
+    """What the client's own error leaves out."""
+    return " ".join(str(error.__cause__ or error).split())
 
 
 def _answer_of(response: Any, prices: Prices, most: float) -> Answer:

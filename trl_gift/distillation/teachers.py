@@ -62,6 +62,14 @@ class Teacher(Protocol):
         """
         ...
 
+    def check_reachable(self) -> None:
+        """Asks once whether a teacher that is elsewhere is there; for a run that has nothing yet.
+
+        Raises:
+            ConfigError: if nothing answers.
+        """
+        ...
+
     def opened(
         self, student: Engine, prompts: PromptFormat, device: str, rank: int
     ) -> AbstractContextManager[tuple[Writer | None, Engine]]:
@@ -85,6 +93,9 @@ class TheStudent:
 
     def check(self) -> None:
         """Nothing can be missing."""
+
+    def check_reachable(self) -> None:
+        """It is here."""
 
     @contextmanager
     def opened(
@@ -127,6 +138,9 @@ class LocalModel:
             raise ConfigError(
                 f"teacher={self.name!r} is not a model ({reason}); give 'self', a model's name or path, or 'openai:MODEL'."
             ) from None
+
+    def check_reachable(self) -> None:
+        """It is here."""
 
     @contextmanager
     def opened(

@@ -3,8 +3,8 @@
     estimate_run(parts)  ->  RunEstimate  ->  estimate_text
 
 `memory` is one page of arithmetic, `work` counts tokens, programs, steps and disk. `model` reads a model's shape from its
-config, `calibration` measures this machine for some seconds, `advice` finds the options that make a run fit. `forecast` says from a
-pilot whether a run will help; `headroom` extrapolates its pass@k.
+config, `calibration` measures this machine for some seconds, `advice` finds the options that make a run fit. `piloting` draws the programs of a
+pilot, and `forecast` says from them whether a run will help; `headroom` extrapolates its pass@k.
 """
 
 from trl_gift.estimate.advice import Change

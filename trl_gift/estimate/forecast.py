@@ -1,6 +1,6 @@
 """`trl-gift estimate --pilot N`: will a run help? What the untrained model does with N of the tasks, and a sentence.
 
-The pilot draws, for each of N tasks drawn at random:
+The pilot draws, for each of N tasks drawn at random (`trl_gift.estimate.piloting`):
 
 1. four programs at each temperature of `trl_gift.sampling.pilot`: the pass rate by temperature;
 2. sixteen programs at the run's temperature: pass@k without bias, and extrapolated to the programs of a round; the share of tasks
@@ -15,37 +15,31 @@ No sample is recorded, and no stream is one of the run's. The sentence follows f
 experiments in the docs: the gain is bounded by what sampling can reach; references pay most where the model alone does not
 begin; a model that reads its programs back poorly gets more from plain sampling.
 
+With `sampling_model` that model draws, and its figures do not say what the model in training lacks; the sentence then depends on it.
+
 Not covered: how much of the headroom a round turns into greedy pass@1, which depends on the training; see the docs for what it
 was in some runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from statistics import fmean
 from typing import Any
 
 from trl_gift import codetext
-from trl_gift.common.randomness import generator, stream_key
 from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
 from trl_gift.estimate.headroom import extrapolated_pass_at_k
+from trl_gift.estimate.piloting import CHAIN_STEPS, CHAIN_WIDTH, DRAWN, HINTED, PilotSamples, draw_pilot
 from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k
-from trl_gift.generation import Engine
-from trl_gift.prompts import Hint
-from trl_gift.sampling.chain import SAMPLERS
-from trl_gift.sampling.context import ChainContext, ChainSettings, tokens_of_step
-from trl_gift.sampling.pilot import PilotResult, best_temperature, draw, try_temperatures
+from trl_gift.sampling.context import tokens_of_step
+from trl_gift.sampling.pilot import PilotResult
 from trl_gift.sampling.records import REFERENCE, CodeSample
-from trl_gift.sampling.scheduler import Scheduler
-from trl_gift.tasks import Task
 from trl_gift.trainer import GiFTTrainer
 
-_DRAWN = 16
-_HINTED = 4
-_CHAIN_STEPS, _CHAIN_WIDTH = 4, 3
 _NEARLY_ALL = 0.9  # pass@1 above which little is left
 _LITTLE = 0.05  # headroom, or share of tasks in between, below which the model does not begin by itself
 _REFERENCE_HELPS = 0.1  # what a reference has to add, as a hint to the pass rate or as a start to the tasks solved
@@ -56,6 +50,7 @@ class Verdict(StrEnum):
     """Whether a run should help."""
 
     WORTH_IT = "worth it"
+    DEPENDS = "worth it if"
     WITH_REFERENCES = "worth it with references"
     TEACHER = "rather a teacher"
     NOT = "not worth it"
@@ -73,27 +68,6 @@ class Estimated:
     def of(cls, values: Sequence[float]) -> Estimated:
         """The mean of one value a task, with its bootstrap interval over the tasks."""
         return cls(fmean(values), *bootstrap_interval(values))
-
-
-@dataclass(frozen=True, slots=True)
-class PilotSamples:
-    """What a pilot has drawn.
-
-    Attributes:
-        temperatures: What each temperature gave.
-        temperature: That of all that follows.
-        plain: By task, 16 programs from its own description, and whether each passed.
-        plain_tokens: Tokens generated for these.
-        chains: The samples of the short chains.
-        hinted: By task with a reference, the pass rate of four programs with the reference as a hint.
-    """
-
-    temperatures: tuple[PilotResult, ...]
-    temperature: float
-    plain: Mapping[str, Sequence[tuple[str, bool]]]
-    plain_tokens: int
-    chains: Sequence[CodeSample]
-    hinted: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +92,7 @@ class Forecast:
         references: Number of tasks of the pilot with a reference.
         hint_gap: Pass rate with the reference as a hint less that without one, over these; None without references.
         programs: Number of programs that the pilot has drawn.
+        drawn_by: The `sampling_model` that has drawn all of it, which the figures are of; None for the model in training.
     """
 
     tasks: int
@@ -137,6 +112,7 @@ class Forecast:
     references: int
     hint_gap: Estimated | None
     programs: int
+    drawn_by: str | None = None
 
     @property
     def headroom(self) -> float:
@@ -146,7 +122,7 @@ class Forecast:
     @property
     def relative_fidelity(self) -> float | None:
         """`fidelity` as a share of the pass rate of tasks that have a passing program; None where it is not known."""
-        alone = self.pass_at[1].value / self.pass_at[_DRAWN].value if self.pass_at[_DRAWN].value else 0.0
+        alone = self.pass_at[1].value / self.pass_at[DRAWN].value if self.pass_at[DRAWN].value else 0.0
         return None if self.fidelity is None or not alone else self.fidelity / alone
 
     def to_record(self) -> dict[str, Any]:
@@ -158,11 +134,13 @@ class Forecast:
 def verdict_of(forecast: Forecast) -> tuple[Verdict, str]:
     """Whether a run should help, and why in one sentence."""
     alone, hint = forecast.pass_at[1].value, forecast.hint_gap
+    if forecast.drawn_by is not None:
+        return _verdict_of_another(forecast, forecast.drawn_by)
     if alone >= _NEARLY_ALL:
         return Verdict.NOT, f"Not worth it: one program already solves {alone:.0%} of the tasks; take harder ones."
     reach = f"{forecast.solved.value:.0%} of the tasks with {forecast.round_programs} programs, {alone:.0%} with one"
     if forecast.headroom < _LITTLE or forecast.in_between.value < _LITTLE:
-        begun = forecast.chain_solved.value - forecast.pass_at[_DRAWN].value
+        begun = forecast.chain_solved.value - forecast.pass_at[DRAWN].value
         if forecast.references and begun >= _REFERENCE_HELPS:
             return Verdict.WITH_REFERENCES, (
                 f"Worth it with references: the model alone solves {reach}, but chains that begin from references solve "
@@ -190,21 +168,43 @@ def verdict_of(forecast: Forecast) -> tuple[Verdict, str]:
     return Verdict.WORTH_IT, f"Worth it: the model solves {reach}; {sampler}."
 
 
+def _verdict_of_another(forecast: Forecast, name: str) -> tuple[Verdict, str]:
+    """The same where a `sampling_model` has drawn: what it solves says what there is to learn, and not who lacks it."""
+    reach = (
+        f"{name} solves {forecast.solved.value:.0%} of the tasks with {forecast.round_programs} programs, "
+        f"{forecast.pass_at[1].value:.0%} with one"
+    )
+    if max(forecast.solved.value, forecast.chain_solved.value) < _LITTLE:
+        return (
+            Verdict.TEACHER,
+            f"Rather a teacher: {reach}, so there is little to learn; a stronger model is needed.",
+        )
+    return (
+        Verdict.DEPENDS,
+        f"Worth it if the model in training solves fewer tasks, which a pilot without sampling_model says: {reach}; "
+        f"{_sampler_for(forecast)}.",
+    )
+
+
 def _sampler_for(forecast: Forecast) -> str:
     """Which way to sample should suit the model, in words."""
     reads = forecast.relative_fidelity
+    # The preset has a pilot of its own, which is refused beside a sampling_model.
+    given = f" --temperature {forecast.temperature:g}" if forecast.drawn_by else ""
     if reads is None or reads < _READS_WELL:
-        return "it reads programs back poorly, so take plain sampling (--preset rft)"
+        return f"it reads programs back poorly, so take plain sampling (--preset rft{given})"
     if forecast.chain_distinct < forecast.plain_distinct:
-        return "its chains find fewer distinct programs for as many tokens, so take plain sampling (--preset rft)"
+        return (
+            f"its chains find fewer distinct programs for as many tokens, so take plain sampling (--preset rft{given})"
+        )
     return "the chain should suit it"
 
 
 def run_forecast(trainer: GiFTTrainer, num_tasks: int, say: Callable[[str], None] = lambda line: None) -> Forecast:
-    """Draws the pilot's programs with the model, the prompts, the engine and the sandbox of a trainer.
+    """Draws the pilot's programs as the trainer would draw those of a round: with the untrained model or its `sampling_model`.
 
     Args:
-        trainer: Has the untrained model; nothing is trained or recorded.
+        trainer: Has the untrained model, an engine and a sandbox; nothing is trained or recorded.
         num_tasks: Tasks of the pilot, at least 2; all of them if the trainer has fewer.
         say: Gets a line for people before each part.
 
@@ -213,29 +213,11 @@ def run_forecast(trainer: GiFTTrainer, num_tasks: int, say: Callable[[str], None
         IsolationUnavailable: if programs cannot be isolated on this machine.
     """
     args = trainer.args
+    if num_tasks < 2:
+        raise ConfigError(f"num_tasks={num_tasks} is out of range: an interval needs several tasks; use 2 or more.")
     if not args.verify:
         raise ConfigError("--pilot counts programs that pass, but with verify=False nothing is run; leave it out.")
-    places = generator(stream_key(args.sampling_seed, "forecast")).permutation(len(trainer.tasks))[:num_tasks]
-    tasks = [trainer.tasks[place] for place in sorted(places)]
-    settings = replace(args.chain_settings(1, ""), steps={}, max_tokens=None)
-    with trainer.rollouts.executing(), trainer.rollouts.engine() as engine:
-        say(f"pilot: temperatures, {plural(len(tasks), 'task')}")
-        sandbox = trainer.rollouts.sandbox
-        temperatures = try_temperatures(tasks, engine, sandbox, trainer.prompts, settings)
-        chosen = best_temperature(temperatures) if isinstance(args.temperature, str) else args.temperature
-        settings = replace(settings, code_params=replace(settings.code_params, temperature=chosen))
-        say(f"pilot: {_DRAWN} programs of each task")
-        before = engine.tokens_generated
-        plain = _plain(trainer, tasks, engine, settings)
-        plain_tokens = engine.tokens_generated - before
-        say(f"pilot: chains of {_CHAIN_STEPS} steps")
-        chains = _chains(trainer, tasks, engine, settings)
-        referenced = [task for task in tasks if task.reference is not None]
-        if referenced:
-            say("pilot: references as hints")
-        hinted = _hinted(trainer, referenced, engine, settings)
-    round_programs = args.num_steps * args.num_generations
-    return forecast_of(PilotSamples(tuple(temperatures), chosen, plain, plain_tokens, chains, hinted), round_programs)
+    return forecast_of(draw_pilot(trainer, num_tasks, say), args.num_steps * args.num_generations)
 
 
 def forecast_of(pilot: PilotSamples, round_programs: int) -> Forecast:
@@ -247,21 +229,21 @@ def forecast_of(pilot: PilotSamples, round_programs: int) -> Forecast:
     """
     counts = {task_id: sum(passed for _, passed in found) for task_id, found in pilot.plain.items()}
     passed = list(counts.values())
-    solved, interval = extrapolated_pass_at_k(passed, _DRAWN, round_programs)
+    solved, interval = extrapolated_pass_at_k(passed, DRAWN, round_programs)
     read_back = [one for one in pilot.chains if one.parent not in (None, REFERENCE)]
     solved_by_chains = {one.task_id for one in pilot.chains if one.passed}
     steps: dict[tuple[str, int], list[CodeSample]] = {}
     for one in pilot.chains:
         steps.setdefault((one.task_id, one.step), []).append(one)
-    gaps = [rate - counts[name] / _DRAWN for name, rate in pilot.hinted.items()]
+    gaps = [rate - counts[name] / DRAWN for name, rate in pilot.hinted.items()]
     return Forecast(
         tasks=len(counts),
         temperatures=pilot.temperatures,
         temperature=pilot.temperature,
-        pass_at={k: Estimated.of([pass_at_k(_DRAWN, count, k) for count in passed]) for k in (1, 4, _DRAWN)},
+        pass_at={k: Estimated.of([pass_at_k(DRAWN, count, k) for count in passed]) for k in (1, 4, DRAWN)},
         round_programs=round_programs,
         solved=Estimated(solved, *interval),
-        in_between=Estimated.of([float(0 < count < _DRAWN) for count in passed]),
+        in_between=Estimated.of([float(0 < count < DRAWN) for count in passed]),
         fidelity=fmean(one.passed for one in read_back) if read_back else None,
         fidelity_programs=len(read_back),
         chain_solved=Estimated.of([float(name in solved_by_chains) for name in counts]),
@@ -278,9 +260,10 @@ def forecast_of(pilot: PilotSamples, round_programs: int) -> Forecast:
         references=len(gaps),
         hint_gap=Estimated.of(gaps) if gaps else None,
         programs=sum(result.samples for result in pilot.temperatures)
-        + _DRAWN * len(counts)
+        + DRAWN * len(counts)
         + len(pilot.chains)
-        + _HINTED * len(gaps),
+        + HINTED * len(gaps),
+        drawn_by=pilot.drawn_by,
     )
 
 
@@ -295,7 +278,7 @@ def forecast_text(forecast: Forecast) -> str:
         "read-back programs that pass": "no program to read"
         if forecast.fidelity is None
         else f"{forecast.fidelity:.0%} of {forecast.fidelity_programs:,}",
-        f"tasks solved by {_CHAIN_STEPS * _CHAIN_WIDTH} of chains": _shown(forecast.chain_solved),
+        f"tasks solved by {CHAIN_STEPS * CHAIN_WIDTH} of chains": _shown(forecast.chain_solved),
         "descriptions with a leak": f"{forecast.leaks:,} of {forecast.descriptions:,}",
         "distinct in 1,000 tokens": f"{forecast.plain_distinct:.1f} plain, {forecast.chain_distinct:.1f} by chains",
         "the reference as a hint": "no references"
@@ -305,6 +288,7 @@ def forecast_text(forecast: Forecast) -> str:
     heading = (
         f"will it help? a pilot of {plural(forecast.tasks, 'task')}, {forecast.programs:,} programs, temperature "
         f"{forecast.temperature:g}, 95 % intervals over the tasks"
+        f"{f', drawn by {forecast.drawn_by}' if forecast.drawn_by else ''}"
     )
     return "\n".join([heading, *(f"  {name:<30} {value}" for name, value in rows.items()), verdict_of(forecast)[1]])
 
@@ -315,40 +299,3 @@ def _shown(value: Estimated) -> str:
 
 def _per_1000(programs: set[tuple[str, str]], tokens: int) -> float:
     return 1000 * len(programs) / tokens if tokens else 0.0
-
-
-def _plain(
-    trainer: GiFTTrainer, tasks: Sequence[Task], engine: Engine, settings: ChainSettings
-) -> dict[str, list[tuple[str, bool]]]:
-    """Programs of each task from its own description, and whether each passed."""
-    found: dict[str, list[tuple[str, bool]]] = {}
-
-    async def attempt(task: Task) -> None:
-        keys = tuple(stream_key(settings.seed, "forecast", task.task_id, index) for index in range(_DRAWN))
-        found[task.task_id] = await draw(task, trainer.prompts, settings.code_params, ("forecast", task.task_id), keys)
-
-    Scheduler(engine, trainer.rollouts.sandbox).run(map(attempt, tasks))
-    return {task.task_id: found[task.task_id] for task in tasks}
-
-
-def _chains(trainer: GiFTTrainer, tasks: Sequence[Task], engine: Engine, settings: ChainSettings) -> list[CodeSample]:
-    """The samples of short chains, whatever sampler the run has. No round is numbered 0, so no stream is one of the run's."""
-    samples: list[CodeSample] = []
-    settings = replace(settings, sampler="gibbs", round=0, num_steps=_CHAIN_STEPS, num_generations=_CHAIN_WIDTH)
-    context = ChainContext(settings, trainer.prompts, trainer.examples, lambda task_id, step: [], samples.append)
-    Scheduler(engine, trainer.rollouts.sandbox).run(SAMPLERS["gibbs"](task, context) for task in tasks)
-    return samples
-
-
-def _hinted(trainer: GiFTTrainer, tasks: Sequence[Task], engine: Engine, settings: ChainSettings) -> dict[str, float]:
-    """The pass rate of each task with its reference as a hint."""
-    rates: dict[str, float] = {}
-
-    async def attempt(task: Task) -> None:
-        keys = tuple(stream_key(settings.seed, "forecast", task.task_id, "hint", index) for index in range(_HINTED))
-        hint = Hint("reference", task.reference or "")
-        found = await draw(task, trainer.prompts, settings.code_params, ("hint", task.task_id), keys, hint)
-        rates[task.task_id] = sum(passed for _, passed in found) / _HINTED
-
-    Scheduler(engine, trainer.rollouts.sandbox).run(map(attempt, tasks))
-    return {task.task_id: rates[task.task_id] for task in tasks}

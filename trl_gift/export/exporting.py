@@ -16,7 +16,8 @@ from trl_gift.errors import ConfigError
 from trl_gift.export import rows
 from trl_gift.export.programs import ProgramsOfRun, distinct_programs
 from trl_gift.hub import ExportFacts, write_export_card
-from trl_gift.run.folder import RunFolder
+from trl_gift.run.folder import RunFolder, drawn_by
+from trl_gift.run.methods import whose_programs
 from trl_gift.run.prompts import TrainingPrompt, read_prompts
 from trl_gift.sampling.progress import no_dataset_bars
 from trl_gift.sampling.records import CodeSample
@@ -132,7 +133,8 @@ def export_run(
     folder = RunFolder(Path(run))
     if not folder.exists:
         raise ConfigError(f"{str(run)!r} holds no run (no _gift/run.json); give the output_dir of a run.")
-    options = folder.read("run.json")["options"]
+    recorded = folder.read("run.json")
+    options = recorded["options"]
     if to != "sft" and not options.get("verify", True):
         raise ConfigError(f"to={to!r} needs verdicts, and this run did not verify its programs; use to='sft'.")
     prompts = _prompts_of(folder)
@@ -163,11 +165,12 @@ def export_run(
         passed=sum(len(programs.passed) for programs in found.by_task.values()),
         failed=sum(len(programs.failed) for programs in found.by_task.values()),
         left_out=dict(sorted(found.left_out.items())),
-        model=str(folder.read("run.json")["model"]),
+        model=str(recorded["model"]),
         verified=bool(options.get("verify", True)),
         pairs_per_task=pairs_per_task,
         uses_per_program=uses_per_program,
         columns=columns,
+        whose=whose_programs(options, drawn_by(recorded)),
     )
     return Exported(dataset, facts)
 

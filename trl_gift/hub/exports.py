@@ -34,6 +34,7 @@ class ExportFacts:
         pairs_per_task: The most pairs of a task, or programs with the same verdict; None for all.
         uses_per_program: In how many pairs a program may be.
         columns: The meaning of each column.
+        whose: Who wrote the programs and what for, by `whose_programs`.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class ExportFacts:
     pairs_per_task: int | None
     uses_per_program: int
     columns: Mapping[str, str]
+    whose: str
 
     def to_record(self) -> dict[str, Any]:
         """A JSON object."""

@@ -55,7 +55,7 @@ def model_card(trl_card: ModelCard, model: ModelFacts, run: RunFacts | None) -> 
         model=model,
         run=run,
         options=run.options if run else {},
-        method=method_of(str(run.options["sampler"])) if run else None,
+        method=method_of(str(run.options["sampler"]), run.drawn_by) if run else None,
         results=_results(run.measured, run.final) if run and run.measured else None,
         others={name: _results(measured, None) for name, measured in run.other_sets.items()} if run else {},
     )

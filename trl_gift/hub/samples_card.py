@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from trl_gift.hub.cards import render
 from trl_gift.hub.facts import RunFacts
-from trl_gift.run.methods import method_of
+from trl_gift.run.methods import method_of, whose_programs
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -77,7 +77,8 @@ def samples_card(
         facts=facts,
         run=run,
         options=run.options,
-        method=method_of(str(run.options["sampler"])),
+        method=method_of(str(run.options["sampler"]), run.drawn_by),
+        whose=whose_programs(run.options, run.drawn_by),
         counts=counts,
         statuses=statuses,
         total=total,

@@ -10,13 +10,14 @@ name stands for.
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -66,7 +67,8 @@ class SamplingModel:
             if args.generation_engine != "server":
                 choose_engine(args.generation_engine, described.model)
         except ConfigError as error:
-            text = str(error).replace(f"model_name_or_path={given!r}", "it")
+            named = f"model_name_or_path={given!r}"
+            text = str(error).removeprefix(f"{named}: ").replace(named, "it")
             raise ConfigError(f"sampling_model={given!r}: {text}") from error
         name = Path(given).resolve().name if Path(given).is_dir() else given
         return cls(name, _fingerprint(source, described), prints_date(described.tokenizer), source, described)
@@ -114,16 +116,40 @@ def _own(args: GiFTConfig) -> GiFTConfig:
 
 def _fingerprint(source: ModelSource, described: LoadedModel) -> str:
     facts = described.facts
-    digest = hashlib.blake2b(digest_size=8)
     commits = [commit for commit in (facts.adapter_revision, facts.revision) if commit]
     folders = [Path(name) for name in (source.adapter, source.model) if name is not None and Path(name).is_dir()]
     if not folders and len(commits) == 1:
         return commits[0][:16]
-    digest.update(repr(commits).encode())
-    for folder in folders:
-        for path in sorted({path for pattern in _DECISIVE for path in folder.glob(pattern)}):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while piece := file.read(_PIECE):
-                    digest.update(piece)
+    files = [
+        _File.of(path)
+        for folder in folders
+        for path in sorted({path for pattern in _DECISIVE for path in folder.glob(pattern)})
+    ]
+    return _digest(tuple(commits), tuple(files))
+
+
+class _File(NamedTuple):
+    """A file as it is now: written again, it is another one."""
+
+    name: str
+    path: Path
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> _File:
+        facts = path.stat()
+        return cls(path.name, path.resolve(), facts.st_size, facts.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)
+def _digest(commits: tuple[str, ...], files: tuple[_File, ...]) -> str:
+    """A hash of the content; weights of many GB are read once by a process."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(repr([*commits]).encode())
+    for item in files:
+        digest.update(item.name.encode())
+        with item.path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
     return digest.hexdigest()

@@ -149,7 +149,7 @@ def _page(run: Run, figures: Figures, payload: Payload, missing: LeftOut) -> str
         panels=panels(run, figures),
         state=state(run),
         troubles=[
-            run.wording.phrase(line) for line in (*troubles_of(run.measured, run.verified, run.wording), *run.left_out)
+            run.wording.phrase(line) for line in (*troubles_of(run.measured, run.options, run.wording), *run.left_out)
         ],
         total=sum(figures.totals.values()),
         held=sum(payload.held.values()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from trl_gift.common.words import agree, plural
@@ -17,6 +18,7 @@ from trl_gift.run.sets import of_set, views
 from trl_gift.run.wording import AS_PYTHON, Wording
 
 Record = Mapping[str, Any]
+NO_OPTIONS: Record = MappingProxyType({})
 _MOST_NO_CODE = 0.2
 _LABEL = 12
 _NAMES_SHOWN = 5
@@ -34,7 +36,7 @@ def run_text(
     base: Record | None,
     rounds: Sequence[Record],
     kept: int | None = None,
-    verified: bool = True,
+    options: Record = NO_OPTIONS,
     left_out: Sequence[str] = (),
     wording: Wording = AS_PYTHON,
 ) -> str:
@@ -44,15 +46,15 @@ def run_text(
         base: Content of `base.json`; None if nothing was measured.
         rounds: Content of each `metrics.json`.
         kept: The round whose weights the model has; None for the last.
-        verified: Whether the run executed its samples.
+        options: The options of the run.
         left_out: Names of the training tasks that were too long for the model.
         wording: Says which options the advice may name.
     """
-    parts = []
+    parts, verified = [], bool(options.get("verify", True))
     for place, (name, view, records) in enumerate(views(base, rounds)):
         parts.append(table(view, records, kept, verified, measures_only=place > 0))
         parts.append(f"{name}: {sentence(records, kept)}" if name else sentence(records, kept))
-    troubles = [*troubles_of(rounds, verified, wording), *left_out_lines(base, left_out)]
+    troubles = [*troubles_of(rounds, options, wording), *left_out_lines(base, left_out)]
     return "\n\n".join(part for part in (*parts, "\n".join(troubles)) if part)
 
 
@@ -117,9 +119,17 @@ def sentence(rounds: Sequence[Record], kept: int | None = None) -> str:
     return "No gain is shown: the 95 % interval of the paired difference reaches zero."
 
 
-def troubles_of(rounds: Sequence[Record], verified: bool = True, wording: Wording = AS_PYTHON) -> list[str]:
-    """A line for each thing that went wrong, with its likely causes, as far as the user has options for them."""
+def troubles_of(rounds: Sequence[Record], options: Record = NO_OPTIONS, wording: Wording = AS_PYTHON) -> list[str]:
+    """A line for each thing that went wrong, with its likely causes, as far as the user has options for them.
+
+    Args:
+        rounds: Content of each `metrics.json`.
+        options: The options of the run; a line advises nothing that they forbid, or that they have already.
+        wording: Says which options the advice may name.
+    """
     lines = []
+    verified = bool(options.get("verify", True))
+    larger = "max_tokens_per_round" if rounds and rounds[-1].get("max_tokens") else "num_steps"
     for before, item in zip([None, *rounds], rounds, strict=False):
         name = f"round {item['round']}"
         if item["samples"] and item["no_code"] > _MOST_NO_CODE * item["samples"]:
@@ -139,8 +149,8 @@ def troubles_of(rounds: Sequence[Record], verified: bool = True, wording: Wordin
                 + _causes(
                     wording,
                     (None, "the tasks are too hard for the model"),
-                    ("num_steps", "num_steps is too small"),
-                    ("temperature", "the temperature is too high (temperature='auto' tries several)"),
+                    (larger, f"{larger} is too small"),
+                    *_too_hot(options),
                 )
             )
         lines += _measured_troubles(name, before, item)
@@ -148,12 +158,11 @@ def troubles_of(rounds: Sequence[Record], verified: bool = True, wording: Wordin
             lines += _measured_troubles(
                 f"{name}, {other}", of_set(before, other) if before else None, of_set(item, other)
             )
-    larger = "max_tokens_per_round" if rounds and rounds[-1].get("max_tokens") else "num_steps"
     if verified and rounds and (never := rounds[-1]["tasks"] - rounds[-1]["solved_tasks"]) and rounds[-1]["passed"]:
         lines.append(
-            f"{never:,} of {plural(rounds[-1]['tasks'], 'task')} {agree(never, 'was', 'were')} never solved, so no program "
-            f"of the model's own was learned for {agree(never, 'it', 'them')}. A larger "
-            f"{larger} or sampler='hinted' may solve more."
+            f"{never:,} of {plural(rounds[-1]['tasks'], 'task')} {agree(never, 'was', 'were')} never solved, so no sampled "
+            f"program was learned for {agree(never, 'it', 'them')}. A larger {larger}"
+            f"{' or ' + hinted if (hinted := _hints(rounds[-1], options, wording)) else ''} may solve more."
         )
     return lines
 
@@ -188,6 +197,25 @@ def left_out_lines(base: Record | None, tasks: Sequence[str] = ()) -> list[str]:
         for (kind, of), names in found.items()
         if names
     ]
+
+
+def _too_hot(options: Record) -> list[tuple[str, str]]:
+    """The temperature as a cause, and a pilot as the cure where the run may have one; a pilot has chosen well already."""
+    if options.get("temperature") in ("auto", 0):
+        return []
+    cure = "" if options.get("sampling_model") else " (temperature='auto' tries several)"
+    return [("temperature", f"the temperature is too high{cure}")]
+
+
+def _hints(last: Record, options: Record, wording: Wording) -> str:
+    """The options that try unsolved tasks again with a hint; empty where the run has them, or others that exclude them."""
+    least = 3 if options.get("step_allocation") == "uncertain" else 2
+    if options.get("sampler") == "hinted" or options.get("continue_chains") or options.get("num_steps", least) < least:
+        return ""
+    # Without references, as far as the round shows, the default hint is refused.
+    if options.get("hint", "reference") == "reference" and not last.get("references"):
+        return "sampler='hinted' with hint='failing_test'" if wording.offers("hint") else ""
+    return "sampler='hinted'"
 
 
 def _causes(wording: Wording, *causes: tuple[str | None, str]) -> str:

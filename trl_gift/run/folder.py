@@ -95,6 +95,16 @@ class RunFolder:
             raise ResumeError(
                 f"{self.root}/run.json has schema {recorded.get('schema')!r}; this version continues {SCHEMA_VERSION}."
             )
+        # What a person has set comes first: tasks, prompts and fingerprints may follow from it. Of that the model comes first,
+        # because defaults of options may follow from it.
+        if recorded["model"] != description["model"]:
+            raise self._changed("the model", recorded["model"], description["model"])
+        # The seed of the samples is compared as it is resolved: it may be that of the run or one of its own.
+        ignored = {*may_change, *description["seeds"]}
+        for part in ("seeds", "options"):
+            for name, now in _as_recorded(description[part]).items():
+                if (part == "seeds" or name not in ignored) and recorded[part].get(name) != now:
+                    raise self._changed(name, recorded[part].get(name), now)
         sets, named = recorded.get("eval_sets", {}), description["eval_sets"]
         if list(sets) != list(named):
             raise self._changed("the sets of evaluation tasks", ", ".join(sets), ", ".join(named))
@@ -104,8 +114,6 @@ class RunFolder:
         for kind, (before, now) in counted.items():
             if before != now:
                 raise self._other_tasks(kind, before["count"], now["count"])
-        if recorded["model"] != description["model"]:
-            raise self._changed("the model", recorded["model"], description["model"])
         if (before := recorded.get("prompts") or description["prompts"]) != (now := description["prompts"]):
             raise ResumeError(
                 f"cannot continue the run in {self.root.parent}: the model is asked in other words now (fingerprint of the "
@@ -113,19 +121,13 @@ class RunFolder:
                 "trl_gift, or give another output_dir."
             )
         one, other = (part.get("sampling_model") or {} for part in (recorded, description))
-        for part in sorted(one.keys() & other.keys()):
-            if one[part] != other[part]:
+        for part in other:
+            if part in one and one[part] != other[part]:
                 raise self._changed(f"the {part} of the sampling model", one[part], other[part])
         # The type of the weights follows the device, which may be another; an older run does not say how they are quantised.
         before, now = (part.get("weights", {}).get("quantization") for part in (recorded, description))
         if before != now and recorded.get("weights"):
             raise self._changed("the quantisation of the model", before, now)
-        # The seed of the samples is compared as it is resolved: it may be that of the run or one of its own.
-        ignored = {*may_change, *description["seeds"]}
-        for part in ("seeds", "options"):
-            for name, now in _as_recorded(description[part]).items():
-                if (part == "seeds" or name not in ignored) and recorded[part].get(name) != now:
-                    raise self._changed(name, recorded[part].get(name), now)
 
     def changed_training(self, description: Mapping[str, Any]) -> list[str]:
         """The options of the training that differ from the recorded ones, each in words with both values."""

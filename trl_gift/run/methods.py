@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -13,7 +13,7 @@ class Method:
 
     Attributes:
         name: The method's name.
-        sampling: How programs were sampled, as a sentence; empty for a sampler that is not ours.
+        sampling: How programs were sampled, as sentences with `{model}` for who did it; empty for a sampler that is not ours.
     """
 
     name: str
@@ -23,34 +23,56 @@ class Method:
 _METHODS = {
     "gibbs": Method(
         "GiFT (Gibbs Fine-Tuning)",
-        "The model sampled programs in a chain: it wrote a program from the task's description, described a passing "
+        "{model} sampled programs in a chain: it wrote a program from the task's description, described a passing "
         "program in words, wrote the next program from these words, and so on.",
     ),
     "conditional": Method(
         "rejection sampling fine-tuning",
-        "The model wrote all programs from the task's own description (`sampler=\"conditional\"`, without GiFT's chain).",
+        "{model} wrote all programs from the task's own description (`sampler=\"conditional\"`, without GiFT's chain).",
     ),
     "rewrite": Method(
         "rejection sampling fine-tuning with rewritten descriptions",
-        "In each step the model wrote programs from its own paraphrase of the task's description "
+        "{model} wrote the programs of each step from its own paraphrase of the task's description "
         '(`sampler="rewrite"`, without GiFT\'s chain).',
     ),
     "hinted": Method(
         "rejection sampling fine-tuning with hints",
-        "The model wrote programs from the task's own description. It tried the tasks that half of the steps left unsolved "
+        "{model} wrote programs from the task's own description. It tried the tasks that half of the steps left unsolved "
         'again with a hint, which the training prompts do not show (`sampler="hinted"`, without GiFT\'s chain).',
     ),
 }
 
 
-def method_of(sampler: str) -> Method:
-    """The method that a sampler makes."""
-    return _METHODS.get(sampler, Method(f"self-training with the sampler `{sampler}`", ""))
+def method_of(sampler: str, drawn_by: str | None = None) -> Method:
+    """The method that a sampler makes.
+
+    Args:
+        sampler: The sampler.
+        drawn_by: Another model that sampled; None if the model in training did.
+    """
+    found = _METHODS.get(sampler, Method(f"self-training with the sampler `{sampler}`", ""))
+    return replace(found, sampling=found.sampling.format(model="Another model" if drawn_by else "The model"))
 
 
 def has_teacher(options: Mapping[str, Any]) -> bool:
     """Whether a run, by its recorded options, learns from what another model writes besides the one that samples."""
     return bool(options.get("teacher", "self") != "self")
+
+
+def whose_programs(options: Mapping[str, Any], drawn_by: str | None) -> str:
+    """Who wrote the programs of a run and what for, as a clause after "programs that".
+
+    Args:
+        options: Its recorded options.
+        drawn_by: Another model that sampled; None if the model in training did.
+    """
+    if has_teacher(options):
+        return "several code models wrote for one model to learn from"
+    return (
+        "a code model wrote for another one to learn from"
+        if drawn_by
+        else "a code model wrote while it trained itself"
+    )
 
 
 @dataclass(frozen=True, slots=True)

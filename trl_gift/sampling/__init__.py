@@ -4,7 +4,7 @@ Public modules: `chain` (the samplers), `context` (what a sampler may ask for), 
 `hints`, `showing` (one test as text), `writers` (who writes besides the model in training), `learner` (what it learns of
 another model's programs), `lengths` (what fits into a model), `records` (`CodeSample`), `store` (samples on disk), `scheduler`
 (many chains on one engine and one sandbox), `executions` (equal programs run once), `rollouts` (an engine, a sandbox and a
-process's share of the tasks; needs torch), `pilot` (which temperature to sample at), `curation` (which tasks the untrained
+process's share of the tasks; needs torch), `drawing` (which model draws the chains; needs torch), `pilot` (which temperature to sample at), `curation` (which tasks the untrained
 model solves sometimes), `allocation` (how many steps each task gets), `budget` (tokens of a round), `workers`, `progress`.
 """
 
@@ -19,6 +19,7 @@ __all__ = [
     "chain",
     "context",
     "curation",
+    "drawing",
     "executions",
     "feedback",
     "hints",

@@ -19,6 +19,7 @@ from trl_gift.common.words import plural
 from trl_gift.generation import Engine, GenerationRequest, SamplingParams
 from trl_gift.prompts import Extraction, Hint, PromptFormat
 from trl_gift.sampling.context import ChainSettings
+from trl_gift.sampling.learner import as_learned
 from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.records import PASSED
 from trl_gift.sampling.rollouts import Rollouts, tokens_of
@@ -98,13 +99,18 @@ def try_temperatures(
     settings: ChainSettings,
     on_program: Callable[[bool], None] = lambda passed: None,
     on_step: Callable[[], object] = lambda: None,
+    learner: PromptFormat | None = None,
 ) -> list[PilotResult]:
-    """The pilot of one process; `on_program` is called with each verdict, `on_step` after each step of the engine."""
+    """The pilot of one process; `on_program` is called with each verdict, `on_step` after each step of the engine.
+
+    The other arguments are those of `draw` and of the `Scheduler`.
+    """
     passing: dict[float, list[tuple[str, str]]] = {temperature: [] for temperature in TEMPERATURES}
 
     async def attempt(task: Task, params: SamplingParams) -> None:
         keys = tuple(stream_key(settings.seed, "pilot", task.task_id, index) for index in range(_GENERATIONS))
-        for program, passed in await draw(task, prompts, params, ("pilot", task.task_id, params.temperature), keys):
+        name = ("pilot", task.task_id, params.temperature)
+        for program, passed in await draw(task, prompts, params, name, keys, learner=learner):
             if passed:
                 passing[params.temperature].append((task.task_id, codetext.normalise(program)))
             on_program(passed)
@@ -133,6 +139,7 @@ async def draw(
     name: tuple[Any, ...],
     keys: tuple[int, ...],
     hint: Hint | None = None,
+    learner: PromptFormat | None = None,
 ) -> list[tuple[str, bool]]:
     """Draws programs of a task from its description and runs them; a part of a coroutine for the `Scheduler`.
 
@@ -143,6 +150,7 @@ async def draw(
         name: Names the request.
         keys: A random stream for each program.
         hint: What the prompt shows besides.
+        learner: The prompts of the model in training, if another one draws; what that cannot write is no program.
 
     Returns:
         Each program, empty if the completion holds none, and whether it passed.
@@ -151,6 +159,8 @@ async def draw(
     params = replace(params, stop=prompt.stop, fence=prompt.fence)
     completions = await Generate(GenerationRequest(name, prompt.ids, params, keys))
     found = [prompts.extract(task, prompt.after(completion.text)) for completion in completions]
+    if learner is not None:
+        found = [as_learned(task, one, learner) for one in found]
     jobs = tuple((extraction.code, task.all_tests) for extraction in found if isinstance(extraction, Extraction))
     outcomes = iter(await Execute(jobs)) if jobs else iter(())
     return [

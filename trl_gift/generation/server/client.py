@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import random
 import socket
 import threading
@@ -29,9 +30,12 @@ from trl_gift.errors import ConfigError, StageUnavailable
 
 # vLLM's own: a server that the run starts finds the key where its client does.
 API_KEY_VARIABLE = "VLLM_API_KEY"
+_logger = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
+# A server that stumbles for less is not worth a line.
+_SILENCE_S = 2.0
 _TRANSIENT = frozenset({408, 425, 429})
 _MOST_WORDS = 500
 # Pauses differ between waiting threads. The generator is separate, so that it does not move any other random stream.
@@ -100,6 +104,7 @@ class CompletionClient:
         self._lock = threading.Lock()
         self._open: set[http.client.HTTPConnection] = set()
         self._last_success = 0.0
+        self._has_told = False
 
     def complete(self, body: Mapping[str, Any], is_alive: Callable[[], bool] = lambda: True) -> Mapping[str, Any]:
         """One completion: the only choice of the server's answer.
@@ -220,7 +225,7 @@ class CompletionClient:
                 problem = (trouble or _server_trouble)(reply)
                 retry_after = reply.retry_after
             if problem is None:
-                self._last_success = time.monotonic()
+                self._last_success, self._has_told = time.monotonic(), False
                 return reply
             wait = pause * _jitter.uniform(0.5, 1.0)
             if retry_after is not None and retry_after.isdigit():
@@ -228,8 +233,17 @@ class CompletionClient:
             in_trouble = time.monotonic() - max(started, self._last_success)
             if self._closing.is_set() or not is_alive() or in_trouble + wait > self._patience_s:
                 raise GenerationUnavailable(f"{self.url}{path} does not answer ({problem}).")
+            if in_trouble >= _SILENCE_S:
+                self._tell(problem, self._patience_s - in_trouble)
             self._closing.wait(wait)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _tell(self, problem: str, left_s: float) -> None:
+        """Says what is waited for and how long at most; once, however many threads wait."""
+        with self._lock:
+            has_told, self._has_told = self._has_told, True
+        if not has_told:
+            _logger.warning("%s does not answer (%s); trying again for at most %.0f s.", self.url, problem, left_s)
 
     def _exchange(self, method: str, path: str, body: Mapping[str, Any] | None) -> _Reply:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection

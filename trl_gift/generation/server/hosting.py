@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from trl_gift.generation import end_ids, parked
 from trl_gift.generation.positions import positions_of
 from trl_gift.generation.server.client import API_KEY_VARIABLE, CompletionClient, GenerationUnavailable
 from trl_gift.generation.server.engine import FOREIGN_STOP_TEXTS, Adapter, ServerEngine
-from trl_gift.generation.server.kinds import Kind, identify
+from trl_gift.generation.server.kinds import Kind, ServedModel, identify
 from trl_gift.generation.server.process import ManagedServer
 from trl_gift.generation.server.vllm import (
     COMMAND,
@@ -40,6 +40,9 @@ from trl_gift.generation.server.vllm import (
 )
 
 _logger = logging.getLogger(__name__)
+FIRST_ANSWER_S = 10.0
+"""Seconds in which a server that the user runs has to answer for the first time, unless `patience_s` is less."""
+
 _URL_FILE = "server-url"
 _POLL_S = 0.2
 
@@ -108,12 +111,11 @@ class ServerOptions:
             None where neither the model nor the server says.
 
         Raises:
-            ConfigError: if the server cannot do what is needed, such as loading the model's adapter.
-            GenerationUnavailable: if it does not answer.
+            ConfigError: if the server cannot do what is needed, such as loading the model's adapter, or does not answer.
         """
         own = positions_of(model.config)
         if self.url is not None:
-            served = identify(self.client(self.url), self.model)
+            served = self._first_answer(self.url)
             if served.kind is Kind.LLAMA_CPP and isinstance(model, PeftModel):
                 raise ConfigError(
                     f"vllm_server_base_url={self.url!r} is llama.cpp's server, which loads no adapters while it runs; use a vLLM "
@@ -127,6 +129,17 @@ class ServerOptions:
             if theirs is None and OPTIONS in (self.command or COMMAND):
                 theirs = VllmSettings.of(model).positions
         return min((value for value in (own, theirs) if value is not None), default=None)
+
+    def _first_answer(self, url: str) -> ServedModel:
+        """What a server says that is asked for the first time: nothing has begun that would be worth a long wait."""
+        patience_s, timeout_s = min(self.patience_s, FIRST_ANSWER_S), min(self.request_timeout_s, FIRST_ANSWER_S)
+        client = replace(self, patience_s=patience_s, request_timeout_s=timeout_s).client(url)
+        try:
+            return identify(client, self.model)
+        except GenerationUnavailable as error:
+            raise ConfigError(
+                f"vllm_server_base_url={url!r}: {str(error).rstrip('.')}; start the server first, or correct the address."
+            ) from error
 
     def client(self, url: str) -> CompletionClient:
         """A client of a server with these options."""
