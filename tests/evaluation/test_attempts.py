@@ -46,6 +46,14 @@ def metrics_of(*groups, k=(1,)):
     return Evaluation(tuple(attempt for group in groups for attempt in group), k).metrics()
 
 
+def test_answers_in_edits_are_counted_malformed_or_not():
+    edits = "<|diff|>@@ -0,0 +1 @@\n+x = 1"
+    texts = ("x = 1", edits, "<think>a</think>\n" + edits, f"{edits}\n@@ nonsense", f"see {edits}")
+    found = Evaluation(tuple(Attempt("t", index, text, None, "no_code") for index, text in enumerate(texts)), (1,))
+    assert found.metrics()["edits"] == 3 / 5
+    assert "edits" not in metrics_of(attempts("passed"))
+
+
 def test_greedy_is_the_most_likely_code_of_every_task():
     engine = TemperedTableEngine(TABLE)
     result = measure(tasks_of(40), engine, lambda program, tests: program == "c1")

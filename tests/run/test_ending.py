@@ -89,6 +89,16 @@ def test_each_trouble_has_a_line_with_its_likely_cause(rounds, words):
     assert run_text(BASE, rounds).endswith(lines[0])
 
 
+def test_a_model_that_has_not_learned_to_write_edits_is_noticed():
+    few, many = a_round(1, 0.5), a_round(1, 0.5)
+    many["metrics"] = {**many["metrics"], "edits": 0.9}
+    options = {"target_format": "edits"}
+    assert troubles_of([few]) == troubles_of([many], options) == troubles_of([unmeasured(1)], options) == []
+    (line,) = troubles_of([few], options)
+    assert line.startswith("round 1: 0% of the measured answers are edits")
+    assert "learning_rate" not in troubles_of([few], options, Wording(offered={"num_steps"}))[0]
+
+
 def test_advice_names_only_options_that_the_user_has():
     rounds = [a_round(1, no_code=19, passed=0, solved_tasks=0)]
     assert troubles_of(rounds, wording=Wording(offered={"num_steps"})) == [

@@ -19,6 +19,7 @@ from trl_gift.evaluation.pass_at_k import bootstrap_interval, pass_at_k, wilson_
 from trl_gift.evaluation.refining import Refiner, Turn
 from trl_gift.generation import Completion, Engine, GenerationRequest, SamplingParams
 from trl_gift.prompts import Extraction, NoProgram, Prompt, PromptFormat
+from trl_gift.prompts.edits import edit_text_of
 from trl_gift.sampling.records import NO_CODE, UNVERIFIED
 from trl_gift.sampling.scheduler import Execute, Generate, Scheduler
 from trl_gift.sampling.showing import show_test
@@ -173,7 +174,8 @@ class Evaluation:
         """`pass@1` of the greedy programs, `sampled_pass@k`, each with its 95 % interval as `_low` and `_high`.
 
         `num_tasks` counts the tasks of these figures. If there are any, `left_out` counts the tasks that were not attempted,
-        and `infrastructure_failures` the attempts that could not be executed. With refinements, `refined_pass@1` and
+        and `infrastructure_failures` the attempts that could not be executed. `edits` is the share of the completions that are
+        in the form of edits (`target_format="edits"`), malformed or not, if there are any. With refinements, `refined_pass@1` and
         `refined_sampled_pass@k` are those of the whole procedure, and `tokens` and `refinement_tokens` what both took.
         """
         greedy = self.greedy
@@ -189,6 +191,8 @@ class Evaluation:
                 _put(figures, f"sampled_pass@{k}", sum(values) / len(values), bootstrap_interval(values))
         if self.infrastructure_failures:
             figures["infrastructure_failures"] = float(self.infrastructure_failures)
+        if edits := sum(edit_text_of(attempt.completion) is not None for attempt in self.attempts):
+            figures["edits"] = edits / len(self.attempts)
         if self.left_out:
             figures["left_out"] = float(len(self.left_out))
         if self.refine_steps:

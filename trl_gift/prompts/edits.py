@@ -47,6 +47,14 @@ def is_edit_text(answer: str) -> bool:
     return answer.lstrip("\n").startswith(DIFF_TOKEN)
 
 
+def edit_text_of(completion: str) -> str | None:
+    """The edits of a recorded completion, malformed or not, without its thoughts; None if it is not in the form of edits."""
+    if is_edit_text(completion):
+        return completion
+    parts = thoughts.split(completion)
+    return parts.answer if parts is not None and is_edit_text(parts.answer) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Growth:
     """How a program came about, edit by edit.
@@ -64,16 +72,14 @@ class Growth:
 
 def growth_of(completion: str) -> Growth | None:
     """How the program of a recorded completion came about; None for a completion that is not in the form of edits."""
-    if not is_edit_text(completion):
-        parts = thoughts.split(completion)
-        if parts is None or not is_edit_text(parts.answer):
-            return None
-        completion = parts.answer
+    text = edit_text_of(completion)
+    if text is None:
+        return None
     edits: list[Edit] = []
     states: list[str] = []
     fault = ""
     try:
-        for edit, state in grow(completion.strip("\n")):
+        for edit, state in grow(text.strip("\n")):
             edits.append(edit)
             states.append(state)
     except HunkError as error:

@@ -20,6 +20,7 @@ from trl_gift.run.wording import AS_PYTHON, Wording
 Record = Mapping[str, Any]
 NO_OPTIONS: Record = MappingProxyType({})
 _MOST_NO_CODE = 0.2
+_FEW_EDITS = 0.5
 _LABEL = 12
 _NAMES_SHOWN = 5
 
@@ -153,6 +154,17 @@ def troubles_of(rounds: Sequence[Record], options: Record = NO_OPTIONS, wording:
                     *_too_hot(options),
                 )
             )
+        if options.get("target_format") == "edits" and "pass@1" in (metrics := item.get("metrics", {})):
+            share = metrics.get("edits", 0.0)
+            if share < _FEW_EDITS:
+                lines.append(
+                    f"{name}: {share:.0%} of the measured answers are edits, so the model has not learned to write them."
+                    + _causes(
+                        wording,
+                        (None, "too few optimizer steps"),
+                        ("learning_rate", "a learning_rate that is too low"),
+                    )
+                )
         lines += _measured_troubles(name, before, item)
         for other in item.get("other_sets", ()):
             lines += _measured_troubles(
