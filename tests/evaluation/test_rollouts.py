@@ -129,6 +129,7 @@ def nameless():
         ({"model": AutoModelForCausalLM.from_pretrained(model_path()), "dtype": "bfloat16"}, ConfigError,
          "dtype is an argument of from_pretrained, and the model is loaded already; leave it out"),
         ({"model": None}, ConfigError, "model is a NoneType; give a model, a name on the Hub or a folder"),
+        ({"model": "playground"}, ConfigError, "is a name of the command line; in Python, "),
         ({"model": nameless()}, ConfigError, "processing_class is missing, and the model does not say where it was loaded"),
     ],
 )  # fmt: skip

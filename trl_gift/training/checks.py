@@ -41,6 +41,10 @@ def load_config(name: str, revision: str | None = None, trust_remote_code: bool 
     Raises:
         ConfigError: if there is none.
     """
+    if name == "playground" and not Path(name).exists():
+        raise ConfigError(
+            "model='playground' is a name of the command line; in Python, str(trl_gift.playground.model_path()) is its folder."
+        )
     try:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
