@@ -324,8 +324,8 @@ class GiFTTrainer(RoundTrainer):
         self.tracking = Tracking(self.callback_handler.callbacks, args, self.accelerator.is_main_process)
         self.clock = StageClock()
         self._tokens_per_second: float | None = None
-        if model != named:
-            self.say(f"{named} is the folder of a run: its trained model, {model}, is trained on.")
+        if given != named:
+            self.say(f"{named} is the folder of a run: its trained model, {given}, is trained on.")
         for line in (chosen.line, self.cleaning.line()):
             if line:
                 self.say(line)
@@ -616,6 +616,8 @@ class GiFTTrainer(RoundTrainer):
         checkpoint = None
         if resume and exists:
             checkpoint, changed = find_checkpoint(self.run, resume, args.num_rounds, description, args.may_change())
+            if checkpoint is not None:
+                self.check_adapter(checkpoint)
             for line in changed:
                 self.say(f"{line}; what is trained from here on is trained with the new value.")
         else:

@@ -159,6 +159,7 @@ def test_another_base(evaluate, refused, tmp_path):
     record, _ = evaluate(tmp_path / "adapter", "--base", tmp_path / "base")
     assert record["measured"]["model"] == str(tmp_path / "base")
     assert "is for adapters" in refused("playground", "--base", tmp_path / "base")
+    assert f"{str(model_path())!r} is for adapters" in refused("playground", "--base", "playground")
     (tmp_path / "adapter/adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": None}))
     assert "does not name its base model; give it with --base" in refused(tmp_path / "adapter")
 

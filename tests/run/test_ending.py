@@ -99,6 +99,21 @@ def test_a_model_that_has_not_learned_to_write_edits_is_noticed():
     assert "learning_rate" not in troubles_of([few], options, Wording(offered={"num_steps"}))[0]
 
 
+def test_a_model_that_writes_some_edits_or_malformed_ones_gets_the_advice_that_fits():
+    options, spoilt = {"target_format": "edits"}, a_round(1, gain=(-0.2, -0.3, -0.1))
+    spoilt["metrics"] = {**spoilt["metrics"], "edits": 0.33}
+    some, worse = troubles_of([spoilt], options)
+    assert "33% of the measured answers are edits, so the model has learned to write them for some tasks only" in some
+    assert "too low" not in some
+    assert "too high" in worse, "the two lines do not contradict each other"
+    malformed = [
+        a_round(index, no_code=40) | {"no_code_kinds": {"malformed edits": 39, "no code": 1}} for index in (1, 2)
+    ]
+    untrained, trained = troubles_of(malformed)
+    assert untrained.endswith("Likely cause: max_completion_length is too small.")
+    assert trained.endswith("Likely causes: max_completion_length is too small; too few optimizer steps.")
+
+
 def test_advice_names_only_options_that_the_user_has():
     rounds = [a_round(1, no_code=19, passed=0, solved_tasks=0)]
     assert troubles_of(rounds, wording=Wording(offered={"num_steps"})) == [

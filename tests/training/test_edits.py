@@ -227,7 +227,7 @@ def test_adapters_that_cannot_train_a_token_are_refused(model_factory, edit_toke
         )
 
 
-def test_a_base_that_knows_the_token_trains_it_beside_an_adapter(tmp_path, model_factory, edit_tokenizer):
+def test_a_base_that_knows_the_token_trains_it_beside_an_adapter(tmp_path, model_factory, edit_tokenizer, capsys):
     model = model_factory(seed=1)
     add_edit_row(model, prompt_format(edit_tokenizer))
     model.save_pretrained(tmp_path / "base")
@@ -238,6 +238,7 @@ def test_a_base_that_knows_the_token_trains_it_beside_an_adapter(tmp_path, model
         train_dataset=playground_tasks("train", 2, with_reference=True),
         peft_config=LoraConfig(r=2, target_modules="all-linear"),
     )
+    assert "is the folder of a run" not in capsys.readouterr().err, "the base is no run, whatever was loaded from it"
     trainer.train()
     rows = {name: weight for name, weight in trainer.model.named_parameters() if "trainable_tokens" in name}
     assert rows

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig, get_peft_model
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from tests.support.models import make_model
@@ -16,18 +18,19 @@ from tests.support.sandboxes import InstantSandbox
 from tests.support.tiny_runs import SMALL, training_tasks, weights_of
 from trl_gift import GiFTConfig, GiFTTrainer
 from trl_gift.errors import ConfigError, ResumeError
-from trl_gift.training.rounds import RoundTrainer
+from trl_gift.training.rounds import RoundTrainer, last_checkpoint
 
 SAVED = {"save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 8, "logging_steps": 1}
 
 
-def make_trainer(tokenizer, folder, callbacks=(), **options):
+def make_trainer(tokenizer, folder, callbacks=(), peft_config=None, **options):
     return GiFTTrainer(
         model=make_model(tokenizer),
         args=GiFTConfig(str(folder), **SMALL | SAVED | options),
         train_dataset=training_tasks(),
         processing_class=tokenizer,
         callbacks=list(callbacks),
+        peft_config=peft_config,
         sandbox=InstantSandbox(),
     )
 
@@ -242,6 +245,36 @@ def test_a_process_of_one_round_does_not_go_back_to_an_earlier_round(make, after
     trainer = make(num_rounds=3, one_round_per_process=True)
     with pytest.raises(ResumeError, match="checkpoint-2 does not hold the weights of round 2"):
         trainer.train(resume_from_checkpoint=tmp_path / "out/checkpoint-2")
+
+
+WIDE = {"r": 4, "target_modules": "all-linear"}
+
+
+@pytest.mark.parametrize(
+    ("saved", "now", "message"),
+    [
+        (None, WIDE, "it trains whole weights and peft_config asks for an adapter now; leave that out"),
+        (WIDE, None, "it trains an adapter and now there is none; give its peft_config"),
+        (WIDE, WIDE | {"r": 2}, "r of its adapter was 4 and is now 2; put it back"),
+        (WIDE, WIDE | {"lora_alpha": 3}, "lora_alpha of its adapter was 8 and is now 3; put it back"),
+        (
+            WIDE,
+            WIDE | {"target_modules": ["q_proj"]},
+            r"target_modules of its adapter was \[.*\] and is now \['q_proj'\]",
+        ),
+        (WIDE, WIDE | {"lora_dropout": 0.5}, None),
+        (None, None, None),
+    ],
+)
+def test_a_run_goes_on_with_its_own_kind_of_adapter(make, after, tmp_path, tokenizer, saved, now, message):
+    after(num_rounds=1)
+    if saved:
+        checkpoint = last_checkpoint(tmp_path / "out").path
+        get_peft_model(make_model(tokenizer), LoraConfig(**saved)).peft_config["default"].save_pretrained(checkpoint)
+    trainer = make(peft_config=LoraConfig(**now) if now else None)
+    refused = pytest.raises(ResumeError, match=f"cannot continue the run in .*out: {message}")
+    with refused if message else nullcontext():
+        trainer._begin(True)
 
 
 # Options ------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,14 @@ from typing import Any
 
 from trl import ModelConfig
 
-from trl_gift.cli.arguments import load_model, measured_sets, model_name, option_names, parse_with_launch
+from trl_gift.cli.arguments import (
+    PLAYGROUND,
+    load_model,
+    measured_sets,
+    model_name,
+    option_names,
+    parse_with_launch,
+)
 from trl_gift.cli.lines import check_at_least
 from trl_gift.common.words import agree, plural
 from trl_gift.config import GiFTConfig
@@ -36,6 +43,7 @@ from trl_gift.inference.saved import (
     save_evaluation,
 )
 from trl_gift.inference.sources import ModelSource, find_source
+from trl_gift.playground import model_path
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.trained import trained_model
 from trl_gift.tasks.visible import visible_tests
@@ -87,13 +95,14 @@ def _refinement(own: argparse.Namespace) -> Refinement:
 def _source(config: GiFTConfig, model: ModelConfig, own: argparse.Namespace) -> ModelSource:
     """What is measured: what the user named, or the trained model of the run that the options describe."""
     name, folder = model_name(model), str(config.output_dir)
+    base = str(model_path()) if own.base == PLAYGROUND else own.base
     describes_run = own.file and "output_dir" in own.file | own.flags and "model_name_or_path" not in own.flags
     if own.named is None and describes_run:
         if RunFolder(folder).exists and trained_model(folder) is not None:
             _say(f"{folder} holds the run of these options: its trained model is measured, and not {name}.")
-            return find_source(folder, own.base, model.model_revision)
+            return find_source(folder, base, model.model_revision)
         _say(f"warning: {folder} holds no trained model yet; the base model {name} is measured.")
-    return find_source(name, own.base, model.model_revision)
+    return find_source(name, base, model.model_revision)
 
 
 def _earlier(given: str | None, source: ModelSource) -> tuple[dict[str, EarlierSet], str]:

@@ -81,7 +81,8 @@ def _generate(options: argparse.Namespace) -> dict[str, Any]:
         isolation=options.isolation,
         trust_remote_code=options.trust_remote_code,
     )
-    source = find_source(name, options.base, options.revision)
+    base = str(model_path()) if options.base == "playground" else options.base
+    source = find_source(name, base, options.revision)
     kinds: dict[str, Any] = {"dtype": options.dtype} if options.dtype else {}
     if options.load_in_4bit == "true":
         from transformers import BitsAndBytesConfig

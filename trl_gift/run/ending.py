@@ -14,6 +14,7 @@ from typing import Any
 
 from trl_gift.common.words import agree, plural
 from trl_gift.evaluation import paired_difference
+from trl_gift.prompts.edits import MALFORMED_EDITS
 from trl_gift.run.sets import of_set, views
 from trl_gift.run.wording import AS_PYTHON, Wording
 
@@ -134,14 +135,19 @@ def troubles_of(rounds: Sequence[Record], options: Record = NO_OPTIONS, wording:
     for before, item in zip([None, *rounds], rounds, strict=False):
         name = f"round {item['round']}"
         if item["samples"] and item["no_code"] > _MOST_NO_CODE * item["samples"]:
-            kinds = ", ".join(f"{kind} {count}" for kind, count in item.get("no_code_kinds", {}).items())
+            counts = item.get("no_code_kinds", {})
+            kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+            # Who writes edits has understood the prompt, and a round's samples are those of the model before its training.
+            malformed = counts.get(MALFORMED_EDITS, 0) > item["no_code"] / 2
+            reason = (None, "too few optimizer steps") if before else None
+            other = reason if malformed else ("prompt_format", "prompt_format does not suit the model")
             lines.append(
                 f"{name}: {item['no_code'] / item['samples']:.0%} of the completions hold no program"
                 f"{f' ({kinds})' if kinds else ''}."
                 + _causes(
                     wording,
                     ("max_completion_length", "max_completion_length is too small"),
-                    ("prompt_format", "prompt_format does not suit the model"),
+                    *([other] if other else []),
                 )
             )
         if verified and item["samples"] and not item["passed"]:
@@ -157,12 +163,15 @@ def troubles_of(rounds: Sequence[Record], options: Record = NO_OPTIONS, wording:
         if options.get("target_format") == "edits" and "pass@1" in (metrics := item.get("metrics", {})):
             share = metrics.get("edits", 0.0)
             if share < _FEW_EDITS:
+                learned = "has learned to write them for some tasks only" if share else "has not learned to write them"
+                # A model that training has spoilt needs no higher learning rate, as its own line says.
+                spoilt = (item.get("gain") or {"high": 0})["high"] < 0
                 lines.append(
-                    f"{name}: {share:.0%} of the measured answers are edits, so the model has not learned to write them."
+                    f"{name}: {share:.0%} of the measured answers are edits, so the model {learned}."
                     + _causes(
                         wording,
                         (None, "too few optimizer steps"),
-                        ("learning_rate", "a learning_rate that is too low"),
+                        *([] if spoilt else [("learning_rate", "a learning_rate that is too low")]),
                     )
                 )
         lines += _measured_troubles(name, before, item)

@@ -42,6 +42,9 @@ _MARK = "gift_state.json"
 _FORWARD = ("forward", "_original_forward")
 _IGNORED_LABEL = -100
 _ADAPTER = "adapter_model.safetensors"
+_ADAPTER_CONFIG = "adapter_config.json"
+# What a saved adapter has in common with the one that it is loaded into; other fields only matter to training.
+_OF_ADAPTER = ("peft_type", "r", "lora_alpha", "target_modules", "use_rslora", "use_dora")
 _WHOLE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -169,6 +172,38 @@ class RoundTrainer(SFTTrainer):
         if weights:
             self.remember_base_weights()
             self.load_weights(checkpoint)
+
+    def check_adapter(self, checkpoint: RoundCheckpoint) -> None:
+        """Checks that a checkpoint is of the kind of model in training: the same adapter, or whole weights.
+
+        Raises:
+            ResumeError: if it is not; loading it would fail deep in a library, or scale the adapter by another factor.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        named = model.active_adapters[0] if isinstance(model, PeftModel) else ""
+        files = [checkpoint.path / _ADAPTER_CONFIG, checkpoint.path / named / _ADAPTER_CONFIG]
+        found = next((file for file in files if file.is_file()), None)
+        refused = f"cannot continue the run in {checkpoint.path.parent}: "
+        if found is None:
+            if named and any((checkpoint.path / name).exists() for name in _WHOLE_WEIGHTS):
+                raise ResumeError(
+                    f"{refused}it trains whole weights and peft_config asks for an adapter now; leave that out, or give another "
+                    "output_dir."
+                )
+            return
+        if not named:
+            raise ResumeError(
+                f"{refused}it trains an adapter and now there is none; give its peft_config, or another output_dir."
+            )
+        saved, now = json.loads(found.read_text(encoding="utf-8")), model.peft_config[named].to_dict()
+        for key in _OF_ADAPTER:
+            before, after = (
+                sorted(value) if isinstance(value := config.get(key), list | set) else value for config in (saved, now)
+            )
+            if before != after:
+                raise ResumeError(
+                    f"{refused}{key} of its adapter was {before} and is now {after}; put it back, or give another output_dir."
+                )
 
     def load_weights(self, checkpoint: RoundCheckpoint) -> None:
         """Takes the trained weights of a checkpoint, and nothing else of it.
