@@ -52,7 +52,7 @@ def test_the_same_for_programs(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--to", "dpo", "--uses_per_program", "0"], "--uses-per-program 0: must be at least 1."),
+        (["--to", "dpo", "--uses_per_program", "0"], "--uses_per_program 0: must be at least 1."),
         (["--to", "dpo", "--format", "conversational"], "--format conversational needs a run of a chat model"),
         (["--to", "dpoo"], "--to: invalid choice: 'dpoo'; did you mean dpo?"),
         ([], "the following arguments are required: --to"),

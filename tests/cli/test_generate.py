@@ -122,7 +122,7 @@ def test_an_adapter_and_a_model_in_memory(tmp_path):
     [
         (["playground"], "the following arguments are required: description"),
         (["playground", " "], "the description is empty; say in words what the program should do"),
-        (["playground", "x", "-n", "0"], "--n 0: must be at least 1"),
+        (["playground", "x", "-n", "0"], "-n 0: must be at least 1"),
         (["playground", "x", "--temperature", "-1"], "--temperature -1: must be at least 0"),
         (["playground", "x", "--temperature", "0", "-n", "2"], "greedy decoding writes the same program 2 times"),
         (["playground", "x", "--signature", "solve(xs)"], "--signature 'solve(xs)' is not the start of a function"),

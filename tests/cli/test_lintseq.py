@@ -114,7 +114,7 @@ def test_killed_and_resumed_as_never_killed(source, tmp_path, capsys, monkeypatc
         (["binary.parquet", "out.jsonl"], "binary.parquet: not a Parquet file"),
         (["in.jsonl", "out.jsonl", "--column", "program"], "--column program: there is no such column; give --column with one of"),
         (["other.jsonl", "out.jsonl"], "no column is known to hold programs; give --column with one of text."),
-        (["in.jsonl", "out.jsonl", "--num_sequences", "0"], "--num-sequences 0: must be at least 1."),
+        (["in.jsonl", "out.jsonl", "--num_sequences", "0"], "--num_sequences 0: must be at least 1."),
         (["in.jsonl", "out.jsonl", "--linter", "pylnt"], "did you mean pylint?"),
         (["in.jsonl", "out.jsonl", "--language", "java"], "there is one for python alone"),
         (["in.jsonl", "out.jsonl", "--num-seq", "3"], "--num-seq is not an option of `trl-gift lintseq`"),

@@ -53,7 +53,7 @@ class Arm:
 def run(argv: Sequence[str]) -> int:
     """Runs what has not ended yet, then prints the differences; the exit code is that of the first run that fails."""
     options, rest = _parser().parse_known_args(list(argv))
-    check_at_least(1, repeats=options.repeats)
+    check_at_least(1, {"--repeats": options.repeats})
     if options.repeats and options.seeds:
         raise ConfigError(f"--repeats {options.repeats} and --seeds both choose the seeds; leave one of them out.")
     seeds = options.seeds or list(range(options.repeats or 1))

@@ -22,7 +22,7 @@ _SHOWN = 5
 def run(argv: Sequence[str]) -> int:
     """Converts; exits with 0 whether or not tasks were left out, the report says."""
     options = _parser().parse_args(argv)
-    check_at_least(1, limit=options.limit, workers=options.workers)
+    check_at_least(1, {"--limit": options.limit, "--workers": options.workers})
     if not Path(options.output).absolute().parent.is_dir():
         raise ConfigError(f"--output {options.output}: no such folder; make it first.")
     tasks = load_tasks(

@@ -77,8 +77,10 @@ def run(argv: Sequence[str]) -> int:
         parse("estimate", ["--help-all"])
     if options.memory_gb is not None and options.memory_gb <= 0:
         raise ConfigError(f"--memory-gb {options.memory_gb:g}: must be above zero; give the card's memory in GiB.")
-    check_at_least(2, pilot=options.pilot)
-    check_at_least(1, calibration_tasks=options.calibration_tasks, calibration_seconds=options.calibration_seconds)
+    check_at_least(2, {"--pilot": options.pilot})
+    check_at_least(
+        1, {"--calibration-tasks": options.calibration_tasks, "--calibration-seconds": options.calibration_seconds}
+    )
     calibration_tasks = 0 if options.no_calibration else options.calibration_tasks
     if options.memory_gb is not None and not torch.accelerator.is_available():
         # The user asks about a card of another machine: here the options are only read, and nothing can be measured.

@@ -88,7 +88,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _refinement(own: argparse.Namespace) -> Refinement:
-    check_at_least(0, refine_steps=own.refine_steps, visible_tests=own.visible_tests)
+    check_at_least(0, {"--refine_steps": own.refine_steps, "--visible_tests": own.visible_tests})
     return Refinement(own.refine_steps, own.visible_tests or None)
 
 
@@ -219,6 +219,8 @@ def _set_lines(name: str, result: Evaluation, config: GiFTConfig) -> list[str]:
         lines.append(f"  {key:<{width}} {metrics[key]:.1%} [{low:.1%}, {high:.1%}]  {how}")
     outcomes = ", ".join(f"{count} {status}" for status, count in result.outcomes.items())
     lines.append(f"  {'outcomes':<{width}} {outcomes}")
+    if "edits" in metrics:
+        lines.append(f"  {'edits':<{width}} {metrics['edits']:.1%} of the completions")
     if result.left_out:
         lines.append(
             f"  {'left out':<{width}} {len(result.left_out)}, too long for the model's positions: {_names(result.left_out)}"

@@ -30,8 +30,8 @@ _REASONS: Mapping[str, str] = {
 def run(argv: Sequence[str]) -> int:
     """Writes the data set, and pushes it if asked to."""
     options = _parser().parse_args(argv)
-    check_at_least(0, pairs_per_task=options.pairs_per_task)
-    check_at_least(1, uses_per_program=options.uses_per_program)
+    check_at_least(0, {"--pairs_per_task": options.pairs_per_task})
+    check_at_least(1, {"--uses_per_program": options.uses_per_program})
     folder = open_run(options.run).root.parent
     # Loaded late, so that a mistake in the options is reported at once.
     from trl_gift.export import export_run

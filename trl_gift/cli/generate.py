@@ -30,8 +30,8 @@ _NOT_WRITTEN = 1
 def run(argv: Sequence[str]) -> int:
     """Writes a program; the exit code says whether there is one that passes."""
     options = _parser().parse_args(argv)
-    check_at_least(1, n=options.n, max_completion_length=options.max_completion_length)
-    check_at_least(0, temperature=options.temperature, refine_steps=options.refine_steps)
+    check_at_least(1, {"-n": options.n, "--max_completion_length": options.max_completion_length})
+    check_at_least(0, {"--temperature": options.temperature, "--refine_steps": options.refine_steps})
     if options.refine_steps and options.tests is None:
         raise ConfigError(
             f"--refine_steps {options.refine_steps}: nothing says that a program must be refined without tests; give --tests."

@@ -6,7 +6,7 @@ import argparse
 import difflib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from trl_gift.common.words import json_reason
@@ -66,19 +66,19 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign in "\n\t" else ascii(sign)[1:-1] for sign in text)
 
 
-def check_at_least(low: float, **values: float | None) -> None:
+def check_at_least(low: float, values: Mapping[str, float | None]) -> None:
     """Checks that the values of options are at least `low`; None passes.
 
     Args:
         low: The smallest allowed value.
-        values: Each option's value by its name.
+        values: Each option's value by its name on the command line.
 
     Raises:
         ConfigError: for the first value below `low`.
     """
     for name, value in values.items():
         if value is not None and value < low:
-            raise ConfigError(f"--{name.replace('_', '-')} {value:g}: must be at least {low:g}.")
+            raise ConfigError(f"{name} {value:g}: must be at least {low:g}.")
 
 
 def read_mapping(value: dict[str, Any] | str | None) -> dict[str, str] | None:

@@ -48,8 +48,10 @@ class _Done:
 def run(argv: Sequence[str]) -> int:
     """Rewrites; exits with 0 whether or not rows hold no program, the counts say."""
     options = _parser().parse_args(argv)
-    check_at_least(1, num_sequences=options.num_sequences, num_proc=options.num_proc, limit=options.limit)
-    check_at_least(1, max_lines=options.max_lines)
+    check_at_least(
+        1, {"--num_sequences": options.num_sequences, "--num_proc": options.num_proc, "--limit": options.limit}
+    )
+    check_at_least(1, {"--max_lines": options.max_lines})
     check_language(options.language)
     output = Path(options.output)
     _check_output(output, options.resume)

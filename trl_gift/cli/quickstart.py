@@ -32,7 +32,7 @@ BATCH_SIZE = 32  # of all processes together, so that a launcher of several chan
 def run(argv: Sequence[str]) -> int:
     """Runs the quickstart."""
     options = _parser().parse_args(argv)
-    check_at_least(1, tasks=options.tasks, heldout=options.heldout, threads=options.threads)
+    check_at_least(1, {"--tasks": options.tasks, "--heldout": options.heldout, "--threads": options.threads})
     # Standard output is for the result; bars, lines and the output of libraries go to standard error.
     results = sys.stderr if options.json else sys.stdout
     with contextlib.redirect_stdout(sys.stderr):

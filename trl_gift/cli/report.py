@@ -14,7 +14,7 @@ from trl_gift.report import DEFAULT_SAMPLES, load_run, write_report
 def run(argv: Sequence[str]) -> int:
     """Writes the report."""
     options = _parser().parse_args(argv)
-    check_at_least(0, max_samples=options.max_samples)
+    check_at_least(0, {"--max-samples": options.max_samples})
     written = write_report(load_run(options.run), options.output, options.max_samples)
     if options.json:
         print(json.dumps(written.to_record()))

@@ -34,7 +34,7 @@ _INDENT = "    "
 def run(argv: Sequence[str]) -> int:
     """Shows a run; with filters, its samples; with `--task`, the chain of a task; with `--sample`, one sample."""
     options = _parser().parse_args(argv)
-    check_at_least(1, round=options.round, limit=options.limit)
+    check_at_least(1, {"--round": options.round, "--limit": options.limit})
     folder = open_run(options.run)
     unknown = sorted({*(options.status or ())} - {*STATUSES})
     if unknown:

@@ -21,8 +21,8 @@ from trl_gift.tasks.validate import RUNS, Validation, number_of_programs, valida
 def run(argv: Sequence[str]) -> int:
     """Validates; the exit code does not say whether tasks were quarantined, the report does."""
     options = _parser().parse_args(argv)
-    check_at_least(1, limit=options.limit, runs=options.runs, workers=options.workers)
-    check_at_least(0.01, cpu_s=options.cpu_s)
+    check_at_least(1, {"--limit": options.limit, "--runs": options.runs, "--workers": options.workers})
+    check_at_least(0.01, {"--cpu-s": options.cpu_s})
     for option, path in (("--output", options.output), ("--report", options.report)):
         if path is not None and not Path(path).parent.is_dir():
             raise ConfigError(f"{option} {path}: no such folder; make it first.")

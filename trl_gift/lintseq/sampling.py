@@ -94,7 +94,7 @@ def check_language(language: str) -> None:
     if language != "python":
         raise ConfigError(
             f"language {language!r}: edit sequences need a linter of the language, and there is one for python alone; "
-            "leave out tasks of other languages."
+            "leave out programs of other languages."
         )
 
 
