@@ -8,6 +8,7 @@ from tqdm.auto import tqdm
 
 from trl_gift.common import bars
 from trl_gift.common.bars import PlainBar, draws_bars, progress_bar
+from trl_gift.sampling.progress import SamplingProgress
 
 
 class Terminal(io.StringIO):
@@ -50,3 +51,14 @@ def test_a_terminal_and_a_notebook_have_bars(monkeypatch):
     monkeypatch.setitem(bars.sys.modules, "ipykernel", bars)
     assert draws_bars(io.StringIO())
     assert isinstance(progress_bar(1, "x", "y", disable=True), tqdm)
+
+
+def test_an_estimated_total_is_never_below_what_is_done(capsys):
+    with SamplingProgress("repairing", 1, disable=False) as progress:
+        progress.skip(1)
+        progress.add(True, 8)
+        progress.expect(1)
+        progress.add(False, 16)
+    lines = [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines
+    assert all(done == total for done, total in (line.split()[1:4:2] for line in lines))

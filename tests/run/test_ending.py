@@ -114,6 +114,19 @@ def test_a_model_that_writes_some_edits_or_malformed_ones_gets_the_advice_that_f
     assert trained.endswith("Likely causes: max_completion_length is too small; too few optimizer steps.")
 
 
+def test_a_teacher_that_wrote_nothing_or_nothing_that_passes_is_noticed():
+    options = {"distillation": "repair", "teacher_budget": 30}
+    assert troubles_of([a_round(1, repairs=4, repaired=1)], options) == []
+    assert troubles_of([a_round(1, passed=90, repairs=0)], options) == []
+    assert troubles_of([a_round(1, repairs=0)]) == []
+    (line,) = troubles_of([a_round(1, repairs=0, repaired=0)], options)
+    assert line.startswith(
+        "round 1: the teacher wrote no program. Likely causes: teacher_budget=30 is too small; no failure"
+    )
+    (line,) = troubles_of([a_round(1, repairs=12, repaired=0)], options)
+    assert line.startswith("round 1: none of the 12 programs that the teacher wrote passed. Likely causes: ")
+
+
 def test_advice_names_only_options_that_the_user_has():
     rounds = [a_round(1, no_code=19, passed=0, solved_tasks=0)]
     assert troubles_of(rounds, wording=Wording(offered={"num_steps"})) == [

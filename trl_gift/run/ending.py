@@ -160,6 +160,7 @@ def troubles_of(rounds: Sequence[Record], options: Record = NO_OPTIONS, wording:
                     *_too_hot(options),
                 )
             )
+        lines += _unrepaired(name, item, options, wording)
         if options.get("target_format") == "edits" and "pass@1" in (metrics := item.get("metrics", {})):
             share = metrics.get("edits", 0.0)
             if share < _FEW_EDITS:
@@ -243,6 +244,30 @@ def _causes(wording: Wording, *causes: tuple[str | None, str]) -> str:
     """The likely causes that need no option, or one that the user has."""
     found = [text for option, text in causes if option is None or wording.offers(option)]
     return f" Likely {agree(len(found), 'cause', 'causes')}: {'; '.join(found)}." if found else ""
+
+
+def _unrepaired(name: str, item: Record, options: Record, wording: Wording) -> list[str]:
+    """A line for a teacher that has written nothing, or nothing that passes."""
+    if options.get("distillation", "none") == "none" or item["passed"] == item["samples"] or item.get("repaired"):
+        return []
+    limits = [limit for limit in ("teacher_budget", "teacher_max_cost") if options.get(limit) is not None]
+    if not item.get("repairs"):
+        return [
+            f"{name}: the teacher wrote no program."
+            + _causes(
+                wording,
+                *((limit, f"{limit}={options[limit]} is too small") for limit in limits),
+                (None, "no failure may be told, because completions hold no program or hidden tests alone failed"),
+            )
+        ]
+    return [
+        f"{name}: none of the {plural(item['repairs'], 'program')} that the teacher wrote passed."
+        + _causes(
+            wording,
+            (None, "the teacher cannot repair these programs"),
+            ("max_refine_steps", "max_refine_steps is too small"),
+        )
+    ]
 
 
 def _measured_troubles(name: str, before: Record | None, item: Record) -> list[str]:

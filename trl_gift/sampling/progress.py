@@ -55,21 +55,21 @@ class SamplingProgress:
         self._bar.close()
 
     def expect(self, total: int) -> None:
-        """Changes the number of programs to come."""
-        self._bar.total = total
+        """Changes the number of programs to come, which is an estimate: never below what has come."""
+        self._bar.total = max(total, self._bar.n)
 
     def skip(self, count: int) -> None:
         """Counts what an earlier run has done, or another process."""
         if count:
             self._skipped += count
-            self._bar.update(count)
+            self._advance(count)
 
     def add(self, passed: bool, tokens: int) -> None:
         """Counts one program; `tokens` is the engine's total so far."""
         self._count += 1
         self._passed += passed
         self._show(tokens)
-        self._bar.update(1)
+        self._advance(1)
 
     def tick(self, tokens: int) -> bool:
         """Shows the tokens so far, though no program may have ended; at most once a second. Returns whether it did."""
@@ -79,6 +79,10 @@ class SamplingProgress:
             self._show(tokens)
             self._bar.refresh()
         return due
+
+    def _advance(self, count: int) -> None:
+        self.expect(max(self._bar.total, self._bar.n + count))
+        self._bar.update(count)
 
     def _show(self, tokens: int) -> None:
         self._tokens = tokens
