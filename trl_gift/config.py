@@ -614,6 +614,12 @@ class GiFTConfig(SFTConfig):
             raise ConfigError(f"stop={self.stop!r} holds an empty text, which ends everything; leave it out.")
 
     def _check_distillation(self) -> None:
+        defaults = {item.name: item.default for item in fields(GiFTConfig) if item.name in _OF_ENDPOINTS}
+        for name, default in defaults.items():
+            if not self.asks_endpoint and (value := getattr(self, name)) != default:
+                raise ConfigError(
+                    f"{name}={value!r} is for a chat endpoint; set teacher='openai:MODEL', or leave it out."
+                )
         if self.distillation == "none":
             if self.teacher != "self":
                 raise ConfigError(
@@ -624,18 +630,6 @@ class GiFTConfig(SFTConfig):
             raise ConfigError(
                 f"distillation={self.distillation!r} begins with programs that fail, but with verify=False nothing is run; leave it out."
             )
-        if not self.asks_endpoint:
-            for name in (
-                "teacher_base_url",
-                "teacher_reference",
-                "teacher_questions",
-                "teacher_fields",
-                "teacher_max_cost",
-            ):
-                if getattr(self, name):
-                    raise ConfigError(
-                        f"{name}={getattr(self, name)!r} is for a chat endpoint; set teacher='openai:MODEL', or leave it out."
-                    )
         prices = self.teacher_prices
         if prices is not None and (len(prices) != 2 or any(price < 0 for price in prices)):
             raise ConfigError(
@@ -1012,6 +1006,11 @@ class GiFTConfig(SFTConfig):
 
 # The names in `Evaluation.metrics()`; `eval_` may be left out, and the name of one of several datasets may follow it.
 _MEASURED = re.compile(r"(eval_)?(.+_)?(pass@1|sampled_pass@\d+)(_low|_high)?")
+_OF_ENDPOINTS = frozenset({
+    "teacher_base_url", "teacher_cache", "teacher_concurrency", "teacher_fields", "teacher_key_variable", "teacher_max_cost",
+    "teacher_max_tokens", "teacher_prices", "teacher_questions", "teacher_reference", "teacher_requests_per_minute",
+    "teacher_retries", "teacher_timeout",
+})  # fmt: skip
 _FILE_OR_JSON = ("accelerator_config", "fsdp_config", "deepspeed")
 
 

@@ -238,7 +238,8 @@ def test_a_limit_of_money_ends_the_asking_and_not_the_run(tmp_path):
             {"distillation": "persd", "teacher": "openai:x", "teacher_key_variable": "NO_KEY"},
             "variable NO_KEY; set it",
         ),
-        ({"distillation": "persd", "teacher_prices": [1.0]}, "give two prices"),
+        ({"distillation": "persd", "teacher": "openai:x", "teacher_prices": [1.0]}, "give two prices"),
+        ({"teacher_prices": [1.0, 2.0]}, r"teacher_prices=\[1.0, 2.0\] is for a chat endpoint"),
         ({"distillation": "persd", "teacher": "openai:x", "teacher_max_cost": 1.0}, "needs teacher_prices"),
     ],
 )

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_gift import codetext
+from trl_gift.common.words import plural
 from trl_gift.distillation.answers import ANSWERS, Answer, Answers
 from trl_gift.distillation.limits import Pace, Prices, Purse
 from trl_gift.distillation.questions import Questions
@@ -259,8 +260,8 @@ class EndpointClient:
                 ) from None
             except openai.APIError as error:
                 raise TeacherUnavailable(
-                    f"the endpoint of teacher='openai:{options.model}' does not answer, after {options.retries} further tries "
-                    f"({self._words(error)}); what it has answered is kept: resume the run."
+                    f"the endpoint of teacher='openai:{options.model}' gave no answer when it was asked "
+                    f"{plural(options.retries + 1, 'time')} ({self._words(error)}); what it has answered is kept: resume the run."
                 ) from None
             # Some servers answer a request that failed with a page, or with no choice.
             if isinstance(response, ChatCompletion) and response.choices:
