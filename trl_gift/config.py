@@ -50,6 +50,11 @@ if TYPE_CHECKING:
 ADAPTER_LEARNING_RATE, FULL_LEARNING_RATE = 2e-4, 2e-5
 # `docs/lintseq.md` has the measurement: of 100 sequences of a program of six lines 65 differ, of 1,000 no more than 192.
 MOST_EDIT_SEQUENCES = 100
+_OF_ENDPOINTS = {
+    "teacher_max_tokens", "teacher_reference", "teacher_questions", "teacher_base_url", "teacher_key_variable", "teacher_fields",
+    "teacher_concurrency", "teacher_requests_per_minute", "teacher_retries", "teacher_timeout", "teacher_prices",
+    "teacher_max_cost", "teacher_cache",
+}  # fmt: skip
 
 
 @described
@@ -303,7 +308,7 @@ class GiFTConfig(SFTConfig):
     teacher_prices: Annotated[list[float] | None, MAY_CHANGE] = None
     """Prices of a million tokens of a question and of an answer, such as [0.15, 0.6]."""
 
-    teacher_max_cost: Annotated[float | None, Bounds(low=0), MAY_CHANGE] = None
+    teacher_max_cost: Annotated[float | None, Bounds(above=0), MAY_CHANGE] = None
     """What all answers of the chat endpoint together may cost, in the currency of teacher_prices. Requests that could exceed
     it are not sent."""
 
@@ -614,6 +619,12 @@ class GiFTConfig(SFTConfig):
             raise ConfigError(f"stop={self.stop!r} holds an empty text, which ends everything; leave it out.")
 
     def _check_distillation(self) -> None:
+        if not self.asks_endpoint:
+            for item in fields(self):
+                if item.name in _OF_ENDPOINTS and (value := getattr(self, item.name)) != item.default:
+                    raise ConfigError(
+                        f"{item.name}={value!r} is for a chat endpoint; set teacher='openai:MODEL', or leave it out."
+                    )
         if self.distillation == "none":
             if self.teacher != "self":
                 raise ConfigError(
@@ -624,18 +635,6 @@ class GiFTConfig(SFTConfig):
             raise ConfigError(
                 f"distillation={self.distillation!r} begins with programs that fail, but with verify=False nothing is run; leave it out."
             )
-        if not self.asks_endpoint:
-            for name in (
-                "teacher_base_url",
-                "teacher_reference",
-                "teacher_questions",
-                "teacher_fields",
-                "teacher_max_cost",
-            ):
-                if getattr(self, name):
-                    raise ConfigError(
-                        f"{name}={getattr(self, name)!r} is for a chat endpoint; set teacher='openai:MODEL', or leave it out."
-                    )
         prices = self.teacher_prices
         if prices is not None and (len(prices) != 2 or any(price < 0 for price in prices)):
             raise ConfigError(

@@ -233,12 +233,18 @@ def test_a_limit_of_money_ends_the_asking_and_not_the_run(tmp_path):
             {"distillation": "persd", "teacher_base_url": "http://x"},
             "is for a chat endpoint; set teacher='openai:MODEL'",
         ),
+        (
+            {"distillation": "persd", "teacher_prices": [1.0, 2.0]},
+            r"teacher_prices=\[1.0, 2.0\] is for a chat endpoint",
+        ),
+        ({"teacher_retries": 9}, "teacher_retries=9 is for a chat endpoint"),
+        ({"distillation": "persd", "teacher": "openai:x", "teacher_max_cost": 0}, "teacher_max_cost=0"),
         ({"distillation": "persd", "teacher": "/no/such/model"}, "teacher='/no/such/model' is not a model"),
         (
             {"distillation": "persd", "teacher": "openai:x", "teacher_key_variable": "NO_KEY"},
             "variable NO_KEY; set it",
         ),
-        ({"distillation": "persd", "teacher_prices": [1.0]}, "give two prices"),
+        ({"distillation": "persd", "teacher": "openai:x", "teacher_prices": [1.0]}, "give two prices"),
         ({"distillation": "persd", "teacher": "openai:x", "teacher_max_cost": 1.0}, "needs teacher_prices"),
     ],
 )

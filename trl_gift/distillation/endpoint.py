@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_gift import codetext
+from trl_gift.common.words import plural
 from trl_gift.distillation.answers import ANSWERS, Answer, Answers
 from trl_gift.distillation.limits import Pace, Prices, Purse
 from trl_gift.distillation.questions import Questions
@@ -258,9 +259,11 @@ class EndpointClient:
                     "the model's name and teacher_fields."
                 ) from None
             except openai.APIError as error:
+                silent = isinstance(error, openai.APIConnectionError)  # a request that ran out of time is one as well
+                tries = f", after {plural(options.retries, 'further try', 'further tries')}" if options.retries else ""
                 raise TeacherUnavailable(
-                    f"the endpoint of teacher='openai:{options.model}' does not answer, after {options.retries} further tries "
-                    f"({self._words(error)}); what it has answered is kept: resume the run."
+                    f"the endpoint of teacher='openai:{options.model}' {'does not answer' if silent else 'answers with an error'}"
+                    f"{tries} ({self._words(error)}); what it has answered is kept: resume the run."
                 ) from None
             # Some servers answer a request that failed with a page, or with no choice.
             if isinstance(response, ChatCompletion) and response.choices:
