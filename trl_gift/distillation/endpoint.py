@@ -30,6 +30,7 @@ from trl_gift.generation import Engine
 from trl_gift.prompts import Extraction, Hint, NoProgram, PromptFormat, find_in_answer, thoughts
 from trl_gift.sampling.learner import learned
 from trl_gift.sampling.scheduler import Wait
+from trl_gift.sampling.stopped import MAX_COST
 from trl_gift.sampling.writers import TeacherSpent, Writer, Written
 from trl_gift.tasks import Task
 
@@ -323,7 +324,7 @@ class ChatWriter:
         asked = hashlib.blake2b(question.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         answers: list[Answer | None] = await Wait(tuple(self.client.ask(question, key) for key in keys))
         if any(answer is None for answer in answers):
-            raise TeacherSpent
+            raise TeacherSpent(MAX_COST)
         return [self._written(task, asked, answer) for answer in answers if answer is not None]
 
     def _written(self, task: Task, asked: str, answer: Answer) -> Written:
