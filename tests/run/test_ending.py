@@ -167,8 +167,13 @@ def test_a_limit_that_stopped_the_teacher_is_named_with_its_value_and_is_the_adv
     options = {"teacher_budget": 30, "teacher_max_cost": 1e-07}
     budget, cost, never = troubles_of(rounds, options)
     assert budget == "teacher_budget=30 stopped the teacher before it was done: on 2 tasks in round 2."
-    assert cost == "teacher_max_cost=1e-07 stopped the teacher before it was done: on 3 tasks in round 1, 1 task in round 2."
-    assert "A larger teacher_budget or teacher_max_cost may" in never.replace(" or sampler='hinted' with hint='failing_test'", "")
+    assert (
+        cost
+        == "teacher_max_cost=1e-07 stopped the teacher before it was done: on 3 tasks in round 1, 1 task in round 2."
+    )
+    assert "A larger teacher_budget or teacher_max_cost may" in never.replace(
+        " or sampler='hinted' with hint='failing_test'", ""
+    )
     assert spell(cost, dict.fromkeys(options, "x")).startswith("--x 1e-07 stopped")
 
 

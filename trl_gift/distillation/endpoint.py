@@ -143,6 +143,10 @@ class ChatEndpoint:
         """Whether its questions show references."""
         return self.questions.shows_reference
 
+    def varies(self, temperature: float) -> bool:
+        """Unless each request asks for the temperature 0; a field of its own may ask for another one, or for none."""
+        return bool(self.options.fields.get("temperature", temperature) != 0)
+
     def check(self) -> None:
         """As `EndpointOptions.check`."""
         self.options.check()

@@ -82,12 +82,13 @@ def teach(
                 budget.next_wave()
                 progress.expect(budget.expected_turns)
 
+            varies = teacher.varies(chain.code_params.temperature)
             budget = None
             if settings.budget is not None:
                 budget = TokenBudget(settings.budget, turns, chain.code_params.max_new_tokens, 0, exchange)
             context = ChainContext(own, rollouts.prompts, (), recorded.step, append, budget=budget, writer=writer)
             Scheduler(engine, rollouts.sandbox, tick, next_wave).run(
-                work(job, settings, context, stopped, teacher.reads_reference) for job in mine
+                work(job, settings, context, stopped, teacher.reads_reference, varies) for job in mine
             )
             while budget is not None and not budget.is_over:
                 next_wave()

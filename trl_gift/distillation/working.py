@@ -23,6 +23,7 @@ async def work(
     context: ChainContext,
     stopped: Counter[str],
     reads_reference: bool = False,
+    varies: bool = True,
 ) -> None:
     """Works on a task until a program passes, or its turns or what may be spent are over.
 
@@ -32,19 +33,22 @@ async def work(
         context: Prompts, engine, sandbox and record.
         stopped: Counts the task by the limit that stops the work on it.
         reads_reference: Whether the teacher sees the reference of the task.
+        varies: Whether the same question may get another answer.
     """
     shown = reads_reference and job.task.reference is not None
     try:
         if job.failed:
-            await _repair(job, settings, context, shown)
+            await _repair(job, settings, context, shown, varies)
         else:
             await _solve(job, settings, context, shown)
     except TeacherSpent as spent:  # what is on record stays; the rest was not asked for
         stopped[spent.limit] += 1
 
 
-async def _repair(job: Job, settings: TeachingSettings, context: ChainContext, reads_reference: bool) -> None:
-    """Rewrites each failed program for some turns; a turn without a program asks for the same one again."""
+async def _repair(
+    job: Job, settings: TeachingSettings, context: ChainContext, reads_reference: bool, varies: bool
+) -> None:
+    """Rewrites each failed program for some turns; a turn without a program, or with the same one, asks the same again."""
     for attempt, failed in enumerate(job.failed):
         wrong: CodeSample = failed
         for turn in range(settings.turns):
@@ -56,7 +60,10 @@ async def _repair(job: Job, settings: TeachingSettings, context: ChainContext, r
             sample = await _write(job, context, origin, number)
             if sample is None or sample.passed:
                 return
+            asks_the_same = sample.code in (None, wrong.code)
             wrong = wrong if sample.code is None else sample
+            if asks_the_same and not varies:
+                break
 
 
 async def _solve(job: Job, settings: TeachingSettings, context: ChainContext, reads_reference: bool) -> None:

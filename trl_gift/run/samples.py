@@ -144,9 +144,7 @@ def read_rounds(folders: Sequence[Path], num_shown: int = 0, key: int = 0) -> Ro
             if folder == folders[-1]:
                 latest.add(sample)
     stopped = read_stopped(folders[-1]) if folders else {}
-    return replace(
-        latest.figures(eligible), over_budget=stopped.get(BUDGET, 0), over_cost=stopped.get(MAX_COST, 0)
-    )
+    return replace(latest.figures(eligible), over_budget=stopped.get(BUDGET, 0), over_cost=stopped.get(MAX_COST, 0))
 
 
 def ends_of_chains(folders: Sequence[Path], repairs_only: bool = False) -> dict[str, CodeSample]:
