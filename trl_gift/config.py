@@ -50,6 +50,11 @@ if TYPE_CHECKING:
 ADAPTER_LEARNING_RATE, FULL_LEARNING_RATE = 2e-4, 2e-5
 # `docs/lintseq.md` has the measurement: of 100 sequences of a program of six lines 65 differ, of 1,000 no more than 192.
 MOST_EDIT_SEQUENCES = 100
+_OF_ENDPOINTS = {
+    "teacher_max_tokens", "teacher_reference", "teacher_questions", "teacher_base_url", "teacher_key_variable", "teacher_fields",
+    "teacher_concurrency", "teacher_requests_per_minute", "teacher_retries", "teacher_timeout", "teacher_prices",
+    "teacher_max_cost", "teacher_cache",
+}  # fmt: skip
 
 
 @described
@@ -303,7 +308,7 @@ class GiFTConfig(SFTConfig):
     teacher_prices: Annotated[list[float] | None, MAY_CHANGE] = None
     """Prices of a million tokens of a question and of an answer, such as [0.15, 0.6]."""
 
-    teacher_max_cost: Annotated[float | None, Bounds(low=0), MAY_CHANGE] = None
+    teacher_max_cost: Annotated[float | None, Bounds(above=0), MAY_CHANGE] = None
     """What all answers of the chat endpoint together may cost, in the currency of teacher_prices. Requests that could exceed
     it are not sent."""
 
@@ -614,12 +619,12 @@ class GiFTConfig(SFTConfig):
             raise ConfigError(f"stop={self.stop!r} holds an empty text, which ends everything; leave it out.")
 
     def _check_distillation(self) -> None:
-        defaults = {item.name: item.default for item in fields(GiFTConfig) if item.name in _OF_ENDPOINTS}
-        for name, default in defaults.items():
-            if not self.asks_endpoint and (value := getattr(self, name)) != default:
-                raise ConfigError(
-                    f"{name}={value!r} is for a chat endpoint; set teacher='openai:MODEL', or leave it out."
-                )
+        if not self.asks_endpoint:
+            for item in fields(self):
+                if item.name in _OF_ENDPOINTS and (value := getattr(self, item.name)) != item.default:
+                    raise ConfigError(
+                        f"{item.name}={value!r} is for a chat endpoint; set teacher='openai:MODEL', or leave it out."
+                    )
         if self.distillation == "none":
             if self.teacher != "self":
                 raise ConfigError(
@@ -1006,11 +1011,6 @@ class GiFTConfig(SFTConfig):
 
 # The names in `Evaluation.metrics()`; `eval_` may be left out, and the name of one of several datasets may follow it.
 _MEASURED = re.compile(r"(eval_)?(.+_)?(pass@1|sampled_pass@\d+)(_low|_high)?")
-_OF_ENDPOINTS = frozenset({
-    "teacher_base_url", "teacher_cache", "teacher_concurrency", "teacher_fields", "teacher_key_variable", "teacher_max_cost",
-    "teacher_max_tokens", "teacher_prices", "teacher_questions", "teacher_reference", "teacher_requests_per_minute",
-    "teacher_retries", "teacher_timeout",
-})  # fmt: skip
 _FILE_OR_JSON = ("accelerator_config", "fsdp_config", "deepspeed")
 
 

@@ -363,11 +363,11 @@ def test_out_of_memory(folder, capfd, monkeypatch):
 @pytest.mark.parametrize(("name", "kept"), [("train", True), ("evaluate", False), ("estimate", False)])
 def test_a_stage_that_is_gone_leaves_what_the_command_keeps(capfd, monkeypatch, name, kept):
     def gone(arguments):
-        raise StageUnavailable("the server is gone.")
+        raise StageUnavailable("the server of seed=3 is gone.")
 
     monkeypatch.setattr(f"trl_gift.cli.{name}.run", gone)
     assert main([name]) == 1
-    lines = ["trl-gift: the server is gone.", "What was sampled is kept; continue with --resume."]
+    lines = ["trl-gift: the server of --seed 3 is gone.", "What was sampled is kept; continue with --resume."]
     assert capfd.readouterr().err.splitlines() == lines[: 1 + kept]
 
 

@@ -8,13 +8,16 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from tests.distillation.samples import sample
 from tests.support.recorded_runs import RecordedRun, in_edits
 from tests.support.tiny_runs import TinyRun, training_tasks
 from trl_gift.cli.main import main
-from trl_gift.cli.show import _worth_a_look
+from trl_gift.cli.show import _worth_a_look, single, story
+from trl_gift.sampling.records import REPAIR, SOLUTION
 from trl_gift.sampling.store import read_samples
 
 
@@ -185,6 +188,14 @@ def test_a_program_in_edits_grows_edit_by_edit(tmp_path, capsys):
     assert f"no such sample; give ROUND/TASK/STEP/INDEX, such as {samples[0].sample_id}." in capsys.readouterr().err
     recorded = json.loads(shown(capsys, folder, "--sample", one.sample_id, "--json"))
     assert recorded["sample_id"] == one.sample_id
+
+
+def test_a_repair_says_what_it_repairs_and_who_wrote_it():
+    one = replace(sample("t", 1, kind=REPAIR, parent="1/t/0/0"), model_hash="gpt", token_ids=())
+    assert single(one).startswith("== 1/t/1/0: a repair of 1/t/0/0, by the teacher gpt\n")
+    assert "step 1: a repair of 1/t/0/0, by the teacher gpt" in story([one])
+    own = single(replace(one, token_ids=(1,), kind=SOLUTION, parent=None))
+    assert own.startswith("== 1/t/1/0: a solution, by the model itself\n")
 
 
 def test_malformed_edits_grow_as_far_as_they_fit(tmp_path, capsys):

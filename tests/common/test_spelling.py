@@ -31,6 +31,8 @@ NAMES = {
     ("other=3 and the seed and eval_k=None", "other=3 and the seed and eval_k=None"),
     ("--config: 'num_steps': 3.5 and num_steps.py and /x/num_steps/y", "--config: 'num_steps': 3.5 and num_steps.py and /x/num_steps/y"),
     ("`trl-gift train --num_steps 3 --eval_k 1`", "`trl-gift train --num_steps 3 --eval_k 1`"),
+    ("temperature was 'auto' and is now 1", "--temperature was 'auto' and is now 1"),
+    ("the seed was 1 and is now 2; seed was high", "the seed was 1 and is now 2; seed was high"),
     ("folder='x' holds nothing", "'x' holds nothing"),
 ])  # fmt: skip
 def test_options_are_flags_and_all_else_stays(line, spelled):

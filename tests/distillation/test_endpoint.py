@@ -59,9 +59,15 @@ def test_faults_are_tried_again(tmp_path):
 
 
 def test_an_endpoint_that_stays_broken_is_no_mistake_of_the_user(tmp_path):
-    for fault in ("500", "429", "page"):
-        with serve(faults=(fault,) * 9) as server, pytest.raises(TeacherUnavailable, match="resume the run"):
-            ask(client(server, tmp_path, retries=2, concurrency=1), ["q"])
+    broken = (
+        ("500", 1, "answers with an error, after 1 further try .Error code: 500"),
+        ("429", 0, "answers with an error .Error code: 429"),
+        ("cut", 2, "does not answer, after 2 further tries"),
+        ("page", 2, "gives answers without a choice"),
+    )
+    for fault, retries, words in broken:
+        with serve(faults=(fault,) * 9) as server, pytest.raises(TeacherUnavailable, match=f"{words}.*resume the run"):
+            ask(client(server, tmp_path, retries=retries, concurrency=1), ["q"])
         assert not list(tmp_path.iterdir())
 
 

@@ -23,6 +23,7 @@ from tests.support.run_trainer import make_trainer
 from tests.support.whole_runs import REPOSITORY, finish, finish_together
 from trl_gift.errors import ConfigError
 from trl_gift.playground import model_path, playground_tasks
+from trl_gift.run.samples import read_rounds
 from trl_gift.sampling.records import CHAIN, REPAIR, SOLUTION
 from trl_gift.sampling.store import read_samples
 
@@ -156,6 +157,11 @@ def test_a_budget_goes_to_unsolved_tasks_and_the_student_repairs_itself(tmp_path
     drawn = {sample.sample_id: sample.code for sample in everything if sample.kind == REPAIR}
     limited = [sample for sample in some if sample.kind == REPAIR]
     assert limited
+    stopped = read_rounds([tmp_path / "some/_gift/round-1"])
+    assert (stopped.over_cost, read_rounds([tmp_path / "all/_gift/round-1"]).over_budget) == (0, 0)
+    finished = {sample.task_id for sample in limited if sample.passed}
+    wanted = {sample.task_id for sample in everything if sample.kind == REPAIR}
+    assert len(wanted - {sample.task_id for sample in limited}) <= stopped.over_budget <= len(wanted - finished)
     assert {sample.sample_id: sample.code for sample in limited}.items() <= drawn.items()
     tokens = sum(sample.num_tokens for sample in limited)
     assert 30 <= tokens < 30 + 80, "it stops with the first program that reaches the limit"
@@ -221,7 +227,11 @@ def test_a_limit_of_money_ends_the_asking_and_not_the_run(tmp_path):
         run(tmp_path / "out", **options(server, distillation="persd", teacher_prices=[0.0, 1e6 / 80], teacher_max_cost=1.5,
                                         teacher_concurrency=1))  # fmt: skip
         assert len(server.sent) == 3, "80 tokens may cost 1 and 20 cost 0.25: a fourth request could exceed the limit"
-    assert metrics(tmp_path / "out")["repairs"] == 3
+    figures = metrics(tmp_path / "out")
+    assert figures["repairs"] == 3
+    asked = {sample.task_id for sample in samples(tmp_path / "out") if sample.kind == REPAIR}
+    failed = {sample.task_id for sample in samples(tmp_path / "out") if sample.kind == CHAIN and not sample.passed}
+    assert (figures["over_cost"], figures["over_budget"]) == (len(failed - asked), 0) != (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +243,12 @@ def test_a_limit_of_money_ends_the_asking_and_not_the_run(tmp_path):
             {"distillation": "persd", "teacher_base_url": "http://x"},
             "is for a chat endpoint; set teacher='openai:MODEL'",
         ),
+        (
+            {"distillation": "persd", "teacher_prices": [1.0, 2.0]},
+            r"teacher_prices=\[1.0, 2.0\] is for a chat endpoint",
+        ),
+        ({"teacher_retries": 9}, "teacher_retries=9 is for a chat endpoint"),
+        ({"distillation": "persd", "teacher": "openai:x", "teacher_max_cost": 0}, "teacher_max_cost=0"),
         ({"distillation": "persd", "teacher": "/no/such/model"}, "teacher='/no/such/model' is not a model"),
         (
             {"distillation": "persd", "teacher": "openai:x", "teacher_key_variable": "NO_KEY"},

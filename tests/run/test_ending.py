@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from trl_gift.common.spelling import spell
 from trl_gift.run.ending import best_round, run_text, sentence, table, troubles_of
 from trl_gift.run.wording import Wording
 
@@ -114,19 +115,6 @@ def test_a_model_that_writes_some_edits_or_malformed_ones_gets_the_advice_that_f
     assert trained.endswith("Likely causes: max_completion_length is too small; too few optimizer steps.")
 
 
-def test_a_teacher_that_wrote_nothing_or_nothing_that_passes_is_noticed():
-    options = {"distillation": "repair", "teacher_budget": 30}
-    assert troubles_of([a_round(1, repairs=4, repaired=1)], options) == []
-    assert troubles_of([a_round(1, passed=90, repairs=0)], options) == []
-    assert troubles_of([a_round(1, repairs=0)]) == []
-    (line,) = troubles_of([a_round(1, repairs=0, repaired=0)], options)
-    assert line.startswith(
-        "round 1: the teacher wrote no program. Likely causes: teacher_budget=30 is too small; no failure"
-    )
-    (line,) = troubles_of([a_round(1, repairs=12, repaired=0)], options)
-    assert line.startswith("round 1: none of the 12 programs that the teacher wrote passed. Likely causes: ")
-
-
 def test_advice_names_only_options_that_the_user_has():
     rounds = [a_round(1, no_code=19, passed=0, solved_tasks=0)]
     assert troubles_of(rounds, wording=Wording(offered={"num_steps"})) == [
@@ -172,6 +160,36 @@ def test_with_a_limit_of_tokens_more_steps_are_no_cure():
     (line,) = troubles_of([a_round(1, passed=0, solved_tasks=0, max_tokens=100)])
     assert "max_tokens_per_round is too small" in line
     assert "num_steps" not in line
+
+
+def test_a_limit_that_stopped_the_teacher_is_named_with_its_value_and_is_the_advice():
+    rounds = [a_round(1, over_cost=3), a_round(2, solved_tasks=9, over_cost=1, over_budget=2)]
+    options = {"teacher_budget": 30, "teacher_max_cost": 1e-07}
+    budget, cost, never = troubles_of(rounds, options)
+    assert budget == "teacher_budget=30 stopped the teacher before it was done: on 2 tasks in round 2."
+    assert (
+        cost
+        == "teacher_max_cost=1e-07 stopped the teacher before it was done: on 3 tasks in round 1, 1 task in round 2."
+    )
+    assert "A larger teacher_budget or teacher_max_cost may" in never.replace(
+        " or sampler='hinted' with hint='failing_test'", ""
+    )
+    assert spell(cost, dict.fromkeys(options, "x")).startswith("--x 1e-07 stopped")
+
+
+@pytest.mark.parametrize(("figures", "options", "words"), [
+    ({"repairs_no_code": 12}, {"teacher": "openai:m", "teacher_max_tokens": 9},
+     "round 1: none of the 12 repairs passed (12 held no program). Likely causes: teacher_max_tokens is too small for an answer; "
+     "the teacher does not understand the question."),
+    ({"repairs_no_code": 1, "repairs_unchanged": 2}, {"temperature": 0},
+     "round 1: none of the 12 repairs passed (1 held no program, 2 were the program that was shown). Likely causes: "
+     "max_completion_length is too small for an answer; the model does not understand the question; temperature=0 gives the "
+     "same answer to the same question; the tasks are too hard for the model."),
+    ({"repaired": 1}, {}, None),
+])  # fmt: skip
+def test_repairs_of_which_none_passes_are_a_trouble(figures, options, words):
+    found = troubles_of([a_round(1, **{"repairs": 12, "repaired": 0, **figures})], options)
+    assert found == ([words] if words else [])
 
 
 def test_one_task_is_not_several():

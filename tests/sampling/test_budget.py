@@ -165,6 +165,19 @@ def test_chains_that_end_first_leave_tokens():
     assert unspent_line(None, 5, 2) == unspent_line(5, 5, 2) == ""
 
 
+def test_no_more_steps_are_granted_than_are_expected():
+    turns = [(f"t{number}", 0) for number in range(4)]
+    budget, granted = TokenBudget(30, turns, 80, 0, lambda wave, spent: [spent]), 0
+    while not budget.is_over:
+        now = [name for name, step in turns if budget.grants(name, step)][granted:]
+        granted += len(now)
+        assert granted <= budget.expected_turns
+        for _ in now:
+            budget.spend(0, 20)
+        budget.next_wave()
+    assert granted == budget.expected_turns == 2
+
+
 def test_the_waves_by_hand():
     """100 tokens; a step costs 10 at most and then does cost 4; ten chains of five steps."""
     turns = [(f"t{task}", step) for step in range(5) for task in range(10)]

@@ -85,7 +85,7 @@ def _run(arguments: list[str]) -> int:
         return _complain(f"out of memory ({str(error).splitlines()[0]}); {_what_fits(name, rest)}")
     except StageUnavailable as error:
         kept = "\nWhat was sampled is kept; continue with --resume." if name in _RESUMABLE else ""
-        print(f"trl-gift: {error}{kept}", file=sys.stderr)
+        print(f"trl-gift: {spell(str(error), command.names())}{kept}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         kept = f"; what was sampled is kept; continue with {_resuming(name, rest)}" if name in _RESUMABLE else ""

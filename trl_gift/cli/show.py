@@ -22,7 +22,7 @@ from trl_gift.prompts.edits import Growth, growth_of
 from trl_gift.run.ending import run_text, unmeasured_line
 from trl_gift.run.folder import RunFolder, drawn_by
 from trl_gift.run.wording import how_to_resume, recorded_wording
-from trl_gift.sampling.records import COPIED, NO_CODE, UNVERIFIED, CodeSample
+from trl_gift.sampling.records import CHAIN, COPIED, NO_CODE, UNVERIFIED, CodeSample
 from trl_gift.sampling.store import count_samples, is_complete, read_samples
 from trl_gift.sandbox import Status
 
@@ -214,8 +214,7 @@ def listing(samples: Iterable[CodeSample]) -> str:
     """Samples one after the other, each with the description that it was written from."""
     blocks = []
     for sample in samples:
-        description = textwrap.indent(_wrapped(sample.description), "  > ")
-        blocks.append("\n".join([f"== {sample.sample_id}", description, _heading(sample), *_body(sample)]))
+        blocks.append("\n".join([*_beginning(sample), _heading(sample), *_body(sample)]))
     return _printable("\n\n".join(blocks))
 
 
@@ -224,7 +223,7 @@ def single(sample: CodeSample) -> str:
     growth = growth_of(sample.completion)
     if growth is None:
         return listing([sample])
-    lines = [f"== {sample.sample_id}", textwrap.indent(_wrapped(sample.description), "  > "), _heading(sample)]
+    lines = [*_beginning(sample), _heading(sample)]
     before = ""
     for number, (edit, state) in enumerate(zip(growth.edits, growth.states, strict=True), 1):
         lines += ["", f"edit {number} of {len(growth.edits)}"]
@@ -240,7 +239,22 @@ def single(sample: CodeSample) -> str:
     return _printable("\n".join(lines))
 
 
+def _beginning(sample: CodeSample) -> list[str]:
+    """What a sample is, and the description that it was written from."""
+    what = "" if sample.kind == CHAIN else f": {_taught(sample)}"
+    return [f"== {sample.sample_id}{what}", textwrap.indent(_wrapped(sample.description), "  > ")]
+
+
+def _taught(sample: CodeSample) -> str:
+    """What a teacher wrote, from what, and who the teacher is."""
+    # Of another model's tokens the ids are not recorded.
+    teacher = "by the model itself" if sample.token_ids else f"by the teacher {sample.model_hash}"
+    return f"a {sample.kind}{f' of {sample.parent}' if sample.parent else ''}, {teacher}"
+
+
 def _origin(sample: CodeSample) -> str:
+    if sample.kind != CHAIN:
+        return _taught(sample)
     match sample.parent:
         case None:
             source = "the task's own words" if sample.description_tokens == 0 else "a paraphrase of the task's words"

@@ -30,7 +30,12 @@ def spell(text: str, names: Mapping[str, str]) -> str:
     if not known:
         return text
     text = re.sub(rf"{_BEFORE}(?P<name>{known})=(?P<value>{_VALUE})", lambda found: _flag(found, names), text)
-    # A name of one word may be a word of the sentence.
+    # A name of one word may be a word of the sentence, but not where a refusal says what has changed.
+    text = re.sub(
+        rf"{_BEFORE}(?<!the )(?P<name>{known})(?= was (?:None|{_VALUE}) and is now )",
+        lambda found: f"--{names[found['name']]}" if names[found["name"]] else found[0],
+        text,
+    )
     bare = "|".join(sorted((name for name, flag in names.items() if "_" in name and flag), key=len, reverse=True))
     if not bare:
         return text

@@ -30,6 +30,7 @@ from trl_gift.generation import Engine
 from trl_gift.prompts import Extraction, Hint, NoProgram, PromptFormat, find_in_answer, thoughts
 from trl_gift.sampling.learner import learned
 from trl_gift.sampling.scheduler import Wait
+from trl_gift.sampling.stopped import MAX_COST
 from trl_gift.sampling.writers import TeacherSpent, Writer, Written
 from trl_gift.tasks import Task
 
@@ -141,6 +142,10 @@ class ChatEndpoint:
     def reads_reference(self) -> bool:
         """Whether its questions show references."""
         return self.questions.shows_reference
+
+    def varies(self, temperature: float) -> bool:
+        """Unless each request asks for the temperature 0; a field of its own may ask for another one, or for none."""
+        return bool(self.options.fields.get("temperature", temperature) != 0)
 
     def check(self) -> None:
         """As `EndpointOptions.check`."""
@@ -259,9 +264,11 @@ class EndpointClient:
                     "the model's name and teacher_fields."
                 ) from None
             except openai.APIError as error:
+                silent = isinstance(error, openai.APIConnectionError)  # a request that ran out of time is one as well
+                tries = f", after {plural(options.retries, 'further try', 'further tries')}" if options.retries else ""
                 raise TeacherUnavailable(
-                    f"the endpoint of teacher='openai:{options.model}' gave no answer when it was asked "
-                    f"{plural(options.retries + 1, 'time')} ({self._words(error)}); what it has answered is kept: resume the run."
+                    f"the endpoint of teacher='openai:{options.model}' {'does not answer' if silent else 'answers with an error'}"
+                    f"{tries} ({self._words(error)}); what it has answered is kept: resume the run."
                 ) from None
             # Some servers answer a request that failed with a page, or with no choice.
             if isinstance(response, ChatCompletion) and response.choices:
@@ -321,7 +328,7 @@ class ChatWriter:
         asked = hashlib.blake2b(question.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         answers: list[Answer | None] = await Wait(tuple(self.client.ask(question, key) for key in keys))
         if any(answer is None for answer in answers):
-            raise TeacherSpent
+            raise TeacherSpent(MAX_COST)
         return [self._written(task, asked, answer) for answer in answers if answer is not None]
 
     def _written(self, task: Task, asked: str, answer: Answer) -> Written:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from trl_gift.sampling.progress import SamplingProgress
 from trl_gift.sampling.records import REPAIR, SOLUTION, CodeSample
 from trl_gift.sampling.rollouts import Rollouts, tokens_of
 from trl_gift.sampling.scheduler import Scheduler
+from trl_gift.sampling.stopped import forget_stopped, write_stopped
 from trl_gift.sampling.store import REPAIRS, SAMPLES, OtherProcesses, SampleIndex, SampleStore
 from trl_gift.tasks import Task
 
@@ -50,7 +52,10 @@ def teach(
         mine = [by_id[task.task_id] for task in rollouts.share([job.task for job in jobs])]
         heading = f"round {chain.round}: {'solving' if kind == SOLUTION else 'repairing'}"
         others = OtherProcesses(folder, rollouts.rank, REPAIRS)
+        if rollouts.is_main:
+            forget_stopped(folder)
         rollouts.begin_waves(folder)
+        stopped: Counter[str] = Counter()
         with (
             SamplingProgress(heading, len(turns), rollouts.quiet) as progress,
             SampleStore(folder, rollouts.rank, REPAIRS) as store,
@@ -77,14 +82,16 @@ def teach(
                 budget.next_wave()
                 progress.expect(budget.expected_turns)
 
+            varies = teacher.varies(chain.code_params.temperature)
             budget = None
             if settings.budget is not None:
                 budget = TokenBudget(settings.budget, turns, chain.code_params.max_new_tokens, 0, exchange)
             context = ChainContext(own, rollouts.prompts, (), recorded.step, append, budget=budget, writer=writer)
             Scheduler(engine, rollouts.sandbox, tick, next_wave).run(
-                work(job, settings, context, teacher.reads_reference) for job in mine
+                work(job, settings, context, stopped, teacher.reads_reference, varies) for job in mine
             )
             while budget is not None and not budget.is_over:
                 next_wave()
+        write_stopped(folder, rollouts.rank, stopped)
         rollouts.wait_for_all_shares(folder, lambda: progress.skip(others.new()))
     return tokens

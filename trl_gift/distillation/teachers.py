@@ -54,6 +54,14 @@ class Teacher(Protocol):
         """Whether it sees the references of tasks."""
         ...
 
+    def varies(self, temperature: float) -> bool:
+        """Whether the same question may get another answer.
+
+        Args:
+            temperature: That of the stage.
+        """
+        ...
+
     def check(self) -> None:
         """Refuses, before anything is sampled, what cannot work here.
 
@@ -91,6 +99,10 @@ class TheStudent:
     name: str = "self"
     reads_reference: bool = False
 
+    def varies(self, temperature: float) -> bool:
+        """Unless it is greedy."""
+        return temperature > 0
+
     def check(self) -> None:
         """Nothing can be missing."""
 
@@ -126,6 +138,10 @@ class LocalModel:
     token_budget: int | None = None
     trust_remote_code: bool = False
     reads_reference: bool = False
+
+    def varies(self, temperature: float) -> bool:
+        """Unless it is greedy."""
+        return temperature > 0
 
     def check(self) -> None:
         """Finds the model's config, which costs nothing."""

@@ -6,35 +6,49 @@ after those of its chain.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from trl_gift.distillation.plan import Job, TeachingSettings
 from trl_gift.sampling.chain import Origin
 from trl_gift.sampling.context import ChainContext
 from trl_gift.sampling.hints import hint_for
 from trl_gift.sampling.records import CodeSample
+from trl_gift.sampling.stopped import BUDGET
 from trl_gift.sampling.writers import TeacherSpent
 
 
-async def work(job: Job, settings: TeachingSettings, context: ChainContext, reads_reference: bool = False) -> None:
+async def work(
+    job: Job,
+    settings: TeachingSettings,
+    context: ChainContext,
+    stopped: Counter[str],
+    reads_reference: bool = False,
+    varies: bool = True,
+) -> None:
     """Works on a task until a program passes, or its turns or what may be spent are over.
 
     Args:
         job: The task with its failed programs.
         settings: What the teacher is asked for.
         context: Prompts, engine, sandbox and record.
+        stopped: Counts the task by the limit that stops the work on it.
         reads_reference: Whether the teacher sees the reference of the task.
+        varies: Whether the same question may get another answer.
     """
     shown = reads_reference and job.task.reference is not None
     try:
         if job.failed:
-            await _repair(job, settings, context, shown)
+            await _repair(job, settings, context, shown, varies)
         else:
             await _solve(job, settings, context, shown)
-    except TeacherSpent:  # what is on record stays; the rest was not asked for
-        return
+    except TeacherSpent as spent:  # what is on record stays; the rest was not asked for
+        stopped[spent.limit] += 1
 
 
-async def _repair(job: Job, settings: TeachingSettings, context: ChainContext, reads_reference: bool) -> None:
-    """Rewrites each failed program for some turns; a turn without a program asks for the same one again."""
+async def _repair(
+    job: Job, settings: TeachingSettings, context: ChainContext, reads_reference: bool, varies: bool
+) -> None:
+    """Rewrites each failed program for some turns; a turn without a program, or with the same one, asks the same again."""
     for attempt, failed in enumerate(job.failed):
         wrong: CodeSample = failed
         for turn in range(settings.turns):
@@ -46,7 +60,10 @@ async def _repair(job: Job, settings: TeachingSettings, context: ChainContext, r
             sample = await _write(job, context, origin, number)
             if sample is None or sample.passed:
                 return
+            asks_the_same = sample.code in (None, wrong.code)
             wrong = wrong if sample.code is None else sample
+            if asks_the_same and not varies:
+                break
 
 
 async def _solve(job: Job, settings: TeachingSettings, context: ChainContext, reads_reference: bool) -> None:
@@ -58,9 +75,15 @@ async def _solve(job: Job, settings: TeachingSettings, context: ChainContext, re
 
 
 async def _write(job: Job, context: ChainContext, origin: Origin, number: int) -> CodeSample | None:
-    """The program of one turn, on record; None if the budget or the model's positions do not allow it."""
-    if not context.fits(job.task, origin) or not await context.affords(job.task, number):
+    """The program of one turn, on record; None if the model's positions do not allow it.
+
+    Raises:
+        TeacherSpent: if a limit does not allow it.
+    """
+    if not context.fits(job.task, origin):
         return None
+    if not await context.affords(job.task, number):
+        raise TeacherSpent(BUDGET)
     (sample,) = await context.write(job.task, origin, context.steps(job.task) + number - 1)
     context.record([sample], sample if sample.passed else None)
     return sample

@@ -17,6 +17,7 @@ from trl_gift.evaluation import paired_difference
 from trl_gift.prompts.edits import MALFORMED_EDITS
 from trl_gift.run.sets import of_set, views
 from trl_gift.run.wording import AS_PYTHON, Wording
+from trl_gift.sampling.stopped import BUDGET, MAX_COST
 
 Record = Mapping[str, Any]
 NO_OPTIONS: Record = MappingProxyType({})
@@ -160,7 +161,8 @@ def troubles_of(rounds: Sequence[Record], options: Record = NO_OPTIONS, wording:
                     *_too_hot(options),
                 )
             )
-        lines += _unrepaired(name, item, options, wording)
+        if item.get("repairs") and not item["repaired"]:
+            lines.append(_nothing_repaired(name, item, options, wording))
         if options.get("target_format") == "edits" and "pass@1" in (metrics := item.get("metrics", {})):
             share = metrics.get("edits", 0.0)
             if share < _FEW_EDITS:
@@ -180,13 +182,50 @@ def troubles_of(rounds: Sequence[Record], options: Record = NO_OPTIONS, wording:
             lines += _measured_troubles(
                 f"{name}, {other}", of_set(before, other) if before else None, of_set(item, other)
             )
+    stopped = _stopped(rounds, options)
+    lines += stopped.values()
     if verified and rounds and (never := rounds[-1]["tasks"] - rounds[-1]["solved_tasks"]) and rounds[-1]["passed"]:
         lines.append(
             f"{never:,} of {plural(rounds[-1]['tasks'], 'task')} {agree(never, 'was', 'were')} never solved, so no sampled "
-            f"program was learned for {agree(never, 'it', 'them')}. A larger {larger}"
+            f"program was learned for {agree(never, 'it', 'them')}. A larger {' or '.join(stopped) or larger}"
             f"{' or ' + hinted if (hinted := _hints(rounds[-1], options, wording)) else ''} may solve more."
         )
     return lines
+
+
+def _stopped(rounds: Sequence[Record], options: Record) -> dict[str, str]:
+    """By option, in words, that a limit has stopped the teacher."""
+    lines = {}
+    for limit, figure in ((BUDGET, "over_budget"), (MAX_COST, "over_cost")):
+        tasks = {item["round"]: item[figure] for item in rounds if item.get(figure)}
+        if tasks:
+            value = f"={options[limit]!r}" if options.get(limit) is not None else ""
+            where = ", ".join(f"{plural(count, 'task')} in round {number}" for number, count in tasks.items())
+            lines[limit] = f"{limit}{value} stopped the teacher before it was done: on {where}."
+    return lines
+
+
+def _nothing_repaired(name: str, item: Record, options: Record, wording: Wording) -> str:
+    """That nothing passed of what a teacher wrote in a round, with its likely causes."""
+    count, no_code, unchanged = item["repairs"], item.get("repairs_no_code", 0), item.get("repairs_unchanged", 0)
+    found = [
+        f"{no_code:,} held no program" if no_code else "",
+        f"{unchanged:,} {agree(unchanged, 'was', 'were')} the program that was shown" if unchanged else "",
+    ]
+    told = f" ({', '.join(part for part in found if part)})" if any(found) else ""
+    writer = "model" if options.get("teacher", "self") == "self" else "teacher"
+    causes: list[tuple[str | None, str]] = []
+    if no_code:
+        length = "max_completion_length" if options.get("teacher_max_tokens") is None else "teacher_max_tokens"
+        causes.append((length, f"{length} is too small for an answer"))
+    if no_code or unchanged:
+        causes.append((None, f"the {writer} does not understand the question"))
+    heat = "temperature" if options.get("teacher_temperature") is None else "teacher_temperature"
+    if unchanged and options.get(heat) == 0:
+        causes.append((heat, f"{heat}=0 gives the same answer to the same question"))
+    if no_code + unchanged < count:
+        causes.append((None, f"the tasks are too hard for the {writer}"))
+    return f"{name}: none of the {plural(count, 'repair')} passed{told}." + _causes(wording, *causes)
 
 
 def unmeasured_line(output_dir: str | Path) -> str:
@@ -244,30 +283,6 @@ def _causes(wording: Wording, *causes: tuple[str | None, str]) -> str:
     """The likely causes that need no option, or one that the user has."""
     found = [text for option, text in causes if option is None or wording.offers(option)]
     return f" Likely {agree(len(found), 'cause', 'causes')}: {'; '.join(found)}." if found else ""
-
-
-def _unrepaired(name: str, item: Record, options: Record, wording: Wording) -> list[str]:
-    """A line for a teacher that has written nothing, or nothing that passes."""
-    if options.get("distillation", "none") == "none" or item["passed"] == item["samples"] or item.get("repaired"):
-        return []
-    limits = [limit for limit in ("teacher_budget", "teacher_max_cost") if options.get(limit) is not None]
-    if not item.get("repairs"):
-        return [
-            f"{name}: the teacher wrote no program."
-            + _causes(
-                wording,
-                *((limit, f"{limit}={options[limit]} is too small") for limit in limits),
-                (None, "no failure may be told, because completions hold no program or hidden tests alone failed"),
-            )
-        ]
-    return [
-        f"{name}: none of the {plural(item['repairs'], 'program')} that the teacher wrote passed."
-        + _causes(
-            wording,
-            (None, "the teacher cannot repair these programs"),
-            ("max_refine_steps", "max_refine_steps is too small"),
-        )
-    ]
 
 
 def _measured_troubles(name: str, before: Record | None, item: Record) -> list[str]:

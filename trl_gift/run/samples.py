@@ -18,6 +18,7 @@ from typing import Any
 from trl_gift import codetext
 from trl_gift.common.randomness import generator
 from trl_gift.sampling.records import CHAIN, COPIED, REPAIR, UNVERIFIED, CodeSample
+from trl_gift.sampling.stopped import BUDGET, MAX_COST, read_stopped
 from trl_gift.sampling.store import read_samples
 
 
@@ -82,6 +83,10 @@ class RoundSamples:
         executions: How the programs of the latest round were executed.
         repairs: Number of programs that were written again, or written by a teacher.
         repaired: Number of these that passed.
+        repairs_no_code: Number of these whose answer holds no program.
+        repairs_unchanged: Number of these that are the very program that was shown, comments and layout aside.
+        over_budget: Tasks on which `teacher_budget` has stopped the teacher in the latest round.
+        over_cost: Tasks on which `teacher_max_cost` has stopped it.
         mean_perplexity: Geometric mean of their perplexities; None if no perplexity is known.
         chain: The figures of each step.
         shown: Samples drawn uniformly from the latest round, in the order of task, step and index.
@@ -100,6 +105,10 @@ class RoundSamples:
     executions: Executions = field(default_factory=Executions)
     repairs: int = 0
     repaired: int = 0
+    repairs_no_code: int = 0
+    repairs_unchanged: int = 0
+    over_budget: int = 0
+    over_cost: int = 0
     mean_perplexity: float | None = None
     chain: tuple[ChainStep, ...] = ()
     shown: tuple[CodeSample, ...] = ()
@@ -134,7 +143,8 @@ def read_rounds(folders: Sequence[Path], num_shown: int = 0, key: int = 0) -> Ro
                 eligible.setdefault(sample.task_id, []).append(light)
             if folder == folders[-1]:
                 latest.add(sample)
-    return latest.figures(eligible)
+    stopped = read_stopped(folders[-1]) if folders else {}
+    return replace(latest.figures(eligible), over_budget=stopped.get(BUDGET, 0), over_cost=stopped.get(MAX_COST, 0))
 
 
 def ends_of_chains(folders: Sequence[Path], repairs_only: bool = False) -> dict[str, CodeSample]:
@@ -160,7 +170,7 @@ def ends_of_chains(folders: Sequence[Path], repairs_only: bool = False) -> dict[
 
 
 class RoundTally:
-    """Adds up the samples of one round in constant memory.
+    """Adds up the samples of one round in the memory that the failed programs of one task take.
 
     Args:
         num_shown: How many samples to draw for people to look at.
@@ -170,6 +180,10 @@ class RoundTally:
     def __init__(self, num_shown: int = 0, key: int = 0) -> None:
         self._steps: dict[int, _Tally] = {}
         self._repairs = _Tally()
+        self._repairs_no_code = self._repairs_unchanged = 0
+        self._task = ""
+        # Of the task whose samples come now, the programs that a repair may have been shown.
+        self._failed: dict[str, str] = {}
         self._solved_at: dict[str, int] = {}
         self._isolation: Counter[str] = Counter()
         self._trusted = 0
@@ -183,13 +197,29 @@ class RoundTally:
         """Counts one sample; those of a task come in the order of its steps."""
         self._see(sample)
         if sample.kind != CHAIN:
-            self._repairs.add(sample)
+            self._add_repair(sample)
             return
+        self._remember(sample)
         self._steps.setdefault(sample.step, _Tally()).add(sample)
         if sample.code is None:
             self._no_code[str(sample.no_code_kind)] += 1
         if sample.passed:
             self._solved_at.setdefault(sample.task_id, sample.step)
+
+    def _add_repair(self, sample: CodeSample) -> None:
+        self._repairs.add(sample)
+        shown = self._failed.get(sample.parent or "") if sample.task_id == self._task else None
+        if sample.code is None:
+            self._repairs_no_code += 1
+        elif shown is not None and not sample.passed:
+            self._repairs_unchanged += codetext.normalise(sample.code) == codetext.normalise(shown)
+        self._remember(sample)
+
+    def _remember(self, sample: CodeSample) -> None:
+        if sample.task_id != self._task:
+            self._task, self._failed = sample.task_id, {}
+        if sample.code is not None and not sample.passed:
+            self._failed[sample.sample_id] = sample.code
 
     def _see(self, sample: CodeSample) -> None:
         if sample.outcome:
@@ -214,6 +244,8 @@ class RoundTally:
             samples=sum(tally.samples for tally in tallies),
             repairs=self._repairs.samples,
             repaired=self._repairs.passed,
+            repairs_no_code=self._repairs_no_code,
+            repairs_unchanged=self._repairs_unchanged,
             passed=sum(tally.passed for tally in tallies),
             unverified=sum(tally.unverified for tally in tallies),
             no_code=self._no_code.total(),

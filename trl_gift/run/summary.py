@@ -89,6 +89,10 @@ class RoundSummary:
         unfit: Number of pairs that were left out because their target gives no program, or one that fails.
         repairs: Number of programs that were written again, or written by a teacher; they do not count among `samples`.
         repaired: Number of these that passed.
+        repairs_no_code: Number of these whose answer holds no program.
+        repairs_unchanged: Number of these that are the very program that was shown, comments and layout aside.
+        over_budget: Tasks on which `teacher_budget` has stopped the teacher.
+        over_cost: Tasks on which `teacher_max_cost` has stopped it.
         lessons: Number of pairs that are lessons of a teacher.
         mean_perplexity: Geometric mean over this round's samples; None if no perplexity is known.
         chain: Figures of each step of the chains.
@@ -121,6 +125,10 @@ class RoundSummary:
     unfit: int
     repairs: int = 0
     repaired: int = 0
+    repairs_no_code: int = 0
+    repairs_unchanged: int = 0
+    over_budget: int = 0
+    over_cost: int = 0
     lessons: int = 0
     max_tokens: int | None = None
     mean_perplexity: float | None = None
@@ -261,6 +269,10 @@ def summarise(
         unfit=pairs.num_unfit,
         repairs=samples.repairs,
         repaired=samples.repaired,
+        repairs_no_code=samples.repairs_no_code,
+        repairs_unchanged=samples.repairs_unchanged,
+        over_budget=samples.over_budget,
+        over_cost=samples.over_cost,
         lessons=pairs.num_lessons,
         mean_perplexity=samples.mean_perplexity,
         chain=samples.chain,

@@ -105,8 +105,9 @@ class TokenBudget:
 
     def _grant(self, left: int, cost: float, share: float) -> None:
         """Grants as many steps of a given cost as a share of the tokens that are left pays for, and at least one."""
-        self.expected_turns = min(self._place + int(left / cost), len(self._turns))
         end = min(self._place + max(int(share * left / cost), 1), len(self._turns))
+        # One more step is granted even where the tokens that are left pay for less than one.
+        self.expected_turns = max(end, min(self._place + int(left / cost), len(self._turns)))
         for task_id, step in self._turns[self._place : end]:
             self._granted[task_id] = step + 1
             self._first_turns += step == 0

@@ -65,7 +65,15 @@ class Writer(Protocol):
 
 
 class TeacherSpent(Exception):
-    """What may be spent on a teacher is spent; nothing was asked."""
+    """What may be spent on a teacher is spent; nothing was asked.
+
+    Attributes:
+        limit: The option that says so.
+    """
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(limit)
+        self.limit = limit
 
 
 class TwoModels:
