@@ -61,8 +61,8 @@ def add_edit_row(model: PreTrainedModel, prompts: EditPrompts) -> None:
     """Gives a model a row for the token of edits, in the embedding and in the output layer.
 
     It begins on the way from the mean of all rows to the row of the token with which whole programs begin. A row at the mean gives
-    the token a logit that is far below that one's, and an adapter needs thousands of programs to close the gap. A row equal to the
-    other one lets half of the programs begin with edits before the model has learned any.
+    the token a logit so far below that one's that a short training writes no edits at all. A row equal to the other one would let half
+    of the programs begin with edits before the model has learned any.
 
     Args:
         model: A model without an adapter.
