@@ -166,10 +166,10 @@ def test_a_limit_that_stopped_the_teacher_is_named_with_its_value_and_is_the_adv
     rounds = [a_round(1, over_cost=3), a_round(2, solved_tasks=9, over_cost=1, over_budget=2)]
     options = {"teacher_budget": 30, "teacher_max_cost": 1e-07}
     budget, cost, never = troubles_of(rounds, options)
-    assert budget == "teacher_budget=30 stopped the teacher before it was done: on 2 tasks in round 2."
+    assert budget == "teacher_budget=30 stopped the teacher on 2 tasks in round 2, before it was done."
     assert (
         cost
-        == "teacher_max_cost=1e-07 stopped the teacher before it was done: on 3 tasks in round 1, 1 task in round 2."
+        == "teacher_max_cost=1e-07 stopped the teacher on 3 tasks in round 1, 1 task in round 2, before it was done."
     )
     assert "A larger teacher_budget or teacher_max_cost may" in never.replace(
         " or sampler='hinted' with hint='failing_test'", ""
@@ -185,6 +185,8 @@ def test_a_limit_that_stopped_the_teacher_is_named_with_its_value_and_is_the_adv
      "round 1: none of the 12 repairs passed (1 held no program, 2 were the program that was shown). Likely causes: "
      "max_completion_length is too small for an answer; the model does not understand the question; temperature=0 gives the "
      "same answer to the same question; the tasks are too hard for the model."),
+    ({"repairs": 1}, {"teacher": "org/m"},
+     "round 1: the only repair did not pass. Likely cause: the tasks are too hard for the teacher."),
     ({"repaired": 1}, {}, None),
 ])  # fmt: skip
 def test_repairs_of_which_none_passes_are_a_trouble(figures, options, words):

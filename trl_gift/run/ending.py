@@ -201,7 +201,7 @@ def _stopped(rounds: Sequence[Record], options: Record) -> dict[str, str]:
         if tasks:
             value = f"={options[limit]!r}" if options.get(limit) is not None else ""
             where = ", ".join(f"{plural(count, 'task')} in round {number}" for number, count in tasks.items())
-            lines[limit] = f"{limit}{value} stopped the teacher before it was done: on {where}."
+            lines[limit] = f"{limit}{value} stopped the teacher on {where}, before it was done."
     return lines
 
 
@@ -225,7 +225,8 @@ def _nothing_repaired(name: str, item: Record, options: Record, wording: Wording
         causes.append((heat, f"{heat}=0 gives the same answer to the same question"))
     if no_code + unchanged < count:
         causes.append((None, f"the tasks are too hard for the {writer}"))
-    return f"{name}: none of the {plural(count, 'repair')} passed{told}." + _causes(wording, *causes)
+    nothing = "the only repair did not pass" if count == 1 else f"none of the {count:,} repairs passed"
+    return f"{name}: {nothing}{told}." + _causes(wording, *causes)
 
 
 def unmeasured_line(output_dir: str | Path) -> str:
