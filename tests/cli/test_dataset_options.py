@@ -53,10 +53,10 @@ def test_seeds_are_filtered_decontaminated_and_recorded(tmp_path, seeds, capsys)
     run = json.loads((root / "run.json").read_text())
     assert run["tasks"] == {"count": 2, "fingerprint": fingerprint(tasks_from_rows([seeds[0], seeds[3]]))}
     assert main(["sample", *arguments, "--resume"]) == 0
-    # Other seeds are another run, whatever made them others.
+    # Other seeds are another run; the option that made them others is named.
     capsys.readouterr()
     assert main(["sample", *arguments, "--resume", "--decontaminate", "false"]) == 2
-    assert "it was begun with 2 training tasks, and there are 4 now; give the same tasks" in capsys.readouterr().err
+    assert "--decontaminate was True and is now False; put it back" in capsys.readouterr().err
 
 
 MISTAKES = [

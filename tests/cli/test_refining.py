@@ -87,8 +87,8 @@ def test_generate_shows_the_program_as_it_ended(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*MEASURE, "--refine_steps", "-1"], "--refine-steps -1: must be at least 0."),
-        ([*MEASURE, "--visible_tests", "-1"], "--visible-tests -1: must be at least 0."),
+        ([*MEASURE, "--refine_steps", "-1"], "--refine_steps -1: must be at least 0."),
+        ([*MEASURE, "--visible_tests", "-1"], "--visible_tests -1: must be at least 0."),
         (["generate", "playground", "x", "--refine_steps", "2"], "without tests; give --tests."),
     ],
 )  # fmt: skip
