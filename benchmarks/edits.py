@@ -123,7 +123,9 @@ def run(
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     if arm == "edits":
         add_edit_token(tokenizer)
-        add_edit_row(model, prompt_format(tokenizer))
+    prompts = prompt_format(tokenizer)
+    if isinstance(prompts, EditPrompts):
+        add_edit_row(model, prompts)
     if options.lora:
         adapter = LoraConfig(
             r=options.lora, lora_alpha=2 * options.lora, target_modules="all-linear", task_type="CAUSAL_LM"
@@ -131,7 +133,6 @@ def run(
         if arm == "edits":
             adapter = training_edit_token(adapter, model, tokenizer)
         model = get_peft_model(model, adapter)
-    prompts = prompt_format(tokenizer)
     examples = repeated(seed, lessons) if lessons else practice(seed)
     started = time.process_time()
     tokens = train(model, pairs(seed, examples, prompts), int(tokenizer.pad_token_id or 0), options)

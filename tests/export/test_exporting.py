@@ -34,7 +34,7 @@ def test_the_folder_loads_as_it_was_made_and_each_run_gives_it_again(run_of, tmp
     card = (folder / "README.md").read_text()
     assert all(f"| `{name}` |" in card for name in COLUMNS[kind])
     assert f"--to {kind}`" in card
-    assert "The programs are such that a code model wrote while it trained itself." in card
+    assert "The programs are those that a code model wrote while it trained itself." in card
     assert {path.name for path in tmp_path.iterdir()} == {"data set", "cache"}
     with pytest.raises(ConfigError, match="exists; give another folder"):
         exported.save(folder)

@@ -238,7 +238,9 @@ def test_a_base_that_knows_the_token_trains_it_beside_an_adapter(tmp_path, model
         train_dataset=playground_tasks("train", 2, with_reference=True),
         peft_config=LoraConfig(r=2, target_modules="all-linear"),
     )
-    assert "is the folder of a run" not in capsys.readouterr().err, "the base is no run, whatever was loaded from it"
+    assert "is the folder of a run" not in capsys.readouterr().err, (
+        "the base is not a run, whatever was loaded from it"
+    )
     trainer.train()
     rows = {name: weight for name, weight in trainer.model.named_parameters() if "trainable_tokens" in name}
     assert rows

@@ -26,7 +26,7 @@ from trl_gift.errors import ConfigError, UserError
 from trl_gift.generation import default_dtype
 from trl_gift.inference.loading import LoadedModel, load
 from trl_gift.inference.sources import ModelSource, measuring_device, recorded_options
-from trl_gift.playground import model_path, playground_tasks
+from trl_gift.playground import PLAYGROUND, named_model, playground_tasks
 from trl_gift.presets import preset_names, preset_options
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.tracking import check_trackers
@@ -37,7 +37,6 @@ from trl_gift.trainer import GiFTTrainer
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
-PLAYGROUND = "playground"
 # Read before all others are.
 _READ_BEFORE = ("--config", "--preset", "--model_name_or_path")
 _QUANTIZING = {"load_in_4bit", "load_in_8bit"}
@@ -505,7 +504,7 @@ def quantization_of(config: GiFTConfig, model: ModelConfig) -> BitsAndBytesConfi
 
 def model_name(model: ModelConfig) -> str:
     """The model as the libraries know it: that of the playground is a folder."""
-    return str(model_path() if model.model_name_or_path == PLAYGROUND else model.model_name_or_path)
+    return named_model(str(model.model_name_or_path))
 
 
 def _model_init_kwargs(config: GiFTConfig, model: ModelConfig) -> dict[str, Any]:

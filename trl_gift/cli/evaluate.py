@@ -18,14 +18,7 @@ from typing import Any
 
 from trl import ModelConfig
 
-from trl_gift.cli.arguments import (
-    PLAYGROUND,
-    load_model,
-    measured_sets,
-    model_name,
-    option_names,
-    parse_with_launch,
-)
+from trl_gift.cli.arguments import load_model, measured_sets, model_name, option_names, parse_with_launch
 from trl_gift.cli.lines import check_at_least
 from trl_gift.common.words import agree, plural
 from trl_gift.config import GiFTConfig
@@ -43,7 +36,7 @@ from trl_gift.inference.saved import (
     save_evaluation,
 )
 from trl_gift.inference.sources import ModelSource, find_source
-from trl_gift.playground import model_path
+from trl_gift.playground import named_model
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.trained import trained_model
 from trl_gift.tasks.visible import visible_tests
@@ -95,7 +88,7 @@ def _refinement(own: argparse.Namespace) -> Refinement:
 def _source(config: GiFTConfig, model: ModelConfig, own: argparse.Namespace) -> ModelSource:
     """What is measured: what the user named, or the trained model of the run that the options describe."""
     name, folder = model_name(model), str(config.output_dir)
-    base = str(model_path()) if own.base == PLAYGROUND else own.base
+    base = named_model(own.base) if own.base else None
     describes_run = own.file and "output_dir" in own.file | own.flags and "model_name_or_path" not in own.flags
     if own.named is None and describes_run:
         if RunFolder(folder).exists and trained_model(folder) is not None:

@@ -19,7 +19,7 @@ from trl_gift import codetext
 from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
-from trl_gift.playground import model_path
+from trl_gift.playground import named_model
 
 if TYPE_CHECKING:
     from trl_gift.evaluation import Attempt
@@ -65,7 +65,7 @@ def _generate(options: argparse.Namespace) -> dict[str, Any]:
 
     transformers.utils.logging.disable_progress_bar()
     task = make_task(options.description, options.signature, _tests(options.tests))
-    name = str(model_path()) if options.model == "playground" else options.model
+    name = named_model(options.model)
     asked = recorded_options(name)
     if options.max_completion_length is not None:
         asked["max_completion_length"] = options.max_completion_length
@@ -81,7 +81,7 @@ def _generate(options: argparse.Namespace) -> dict[str, Any]:
         isolation=options.isolation,
         trust_remote_code=options.trust_remote_code,
     )
-    base = str(model_path()) if options.base == "playground" else options.base
+    base = named_model(options.base) if options.base else None
     source = find_source(name, base, options.revision)
     kinds: dict[str, Any] = {"dtype": options.dtype} if options.dtype else {}
     if options.load_in_4bit == "true":

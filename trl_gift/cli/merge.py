@@ -20,7 +20,7 @@ from trl_gift.errors import ConfigError
 from trl_gift.hub import write_merged_card
 from trl_gift.inference.generating import make_task
 from trl_gift.inference.sources import recorded_options
-from trl_gift.playground import is_playground_model, model_path
+from trl_gift.playground import is_playground_model, named_model
 from trl_gift.prompts import EditPrompts
 from trl_gift.run.folder import RunFolder
 from trl_gift.run.trained import trained_model
@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
     """Merges."""
     options = _parser().parse_args(argv)
     transformers.utils.logging.disable_progress_bar()
-    base = str(model_path()) if options.base == "playground" else options.base
+    base = named_model(options.base) if options.base else None
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
         adapter = _adapter(options.adapter)
         merged = merge_adapter(adapter, options.output, base, options.dtype, options.trust_remote_code)

@@ -22,7 +22,7 @@ from trl_gift.cli.lines import LineParser, check_at_least
 from trl_gift.common.spelling import spell
 from trl_gift.common.words import plural
 from trl_gift.errors import ConfigError
-from trl_gift.playground import model_path, playground_tasks
+from trl_gift.playground import PLAYGROUND, model_path, playground_tasks
 from trl_gift.run.wording import QUICKSTART, Wording, to_repeat
 
 DEFAULT_OUTPUT = "quickstart-out"
@@ -63,7 +63,7 @@ def _quickstart(options: argparse.Namespace, results: TextIO, command: tuple[str
     output_dir = options.output_dir or (_latest_folder() if options.resume else _fresh_folder())
     measured = (
         "--eval_dataset_name",
-        "playground",
+        PLAYGROUND,
         "--dataset_test_split",
         "test",
         "--eval_limit",

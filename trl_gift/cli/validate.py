@@ -12,7 +12,7 @@ from trl_gift.common.bars import progress_bar
 from trl_gift.common.spelling import spell
 from trl_gift.common.words import agree, plural
 from trl_gift.errors import ConfigError
-from trl_gift.playground import playground_tasks
+from trl_gift.playground import PLAYGROUND, playground_tasks
 from trl_gift.sandbox import Limits, LocalSandbox
 from trl_gift.tasks import Task, filter_tasks, load_tasks
 from trl_gift.tasks.validate import RUNS, Validation, number_of_programs, validate
@@ -102,7 +102,7 @@ def _parser() -> LineParser:
 
 
 def _load(options: argparse.Namespace, skipped: list[str], places: dict[str, str]) -> list[Task]:
-    if options.dataset == "playground":
+    if options.dataset == PLAYGROUND:
         return filter_tasks(playground_tasks(options.split, with_reference=True), options.filter, options.limit)
     return load_tasks(
         options.dataset,

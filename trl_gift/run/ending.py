@@ -139,17 +139,14 @@ def troubles_of(rounds: Sequence[Record], options: Record = NO_OPTIONS, wording:
             counts = item.get("no_code_kinds", {})
             kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
             # Who writes edits has understood the prompt, and a round's samples are those of the model before its training.
-            malformed = counts.get(MALFORMED_EDITS, 0) > item["no_code"] / 2
-            reason = (None, "too few optimizer steps") if before else None
-            other = reason if malformed else ("prompt_format", "prompt_format does not suit the model")
+            causes: list[tuple[str | None, str]] = [("max_completion_length", "max_completion_length is too small")]
+            if counts.get(MALFORMED_EDITS, 0) <= item["no_code"] / 2:
+                causes.append(("prompt_format", "prompt_format does not suit the model"))
+            elif before:
+                causes.append((None, "too few optimizer steps"))
             lines.append(
                 f"{name}: {item['no_code'] / item['samples']:.0%} of the completions hold no program"
-                f"{f' ({kinds})' if kinds else ''}."
-                + _causes(
-                    wording,
-                    ("max_completion_length", "max_completion_length is too small"),
-                    *([other] if other else []),
-                )
+                f"{f' ({kinds})' if kinds else ''}." + _causes(wording, *causes)
             )
         if verified and item["samples"] and not item["passed"]:
             lines.append(

@@ -84,7 +84,7 @@ class RoundSamples:
         repairs: Number of programs that were written again, or written by a teacher.
         repaired: Number of these that passed.
         repairs_no_code: Number of these whose answer holds no program.
-        repairs_unchanged: Number of these that are the very program that was shown, comments and layout aside.
+        repairs_unchanged: Number of these that are the very program that was shown, layout, comments and local names aside.
         over_budget: Tasks on which `teacher_budget` has stopped the teacher in the latest round.
         over_cost: Tasks on which `teacher_max_cost` has stopped it.
         mean_perplexity: Geometric mean of their perplexities; None if no perplexity is known.

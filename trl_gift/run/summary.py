@@ -90,7 +90,7 @@ class RoundSummary:
         repairs: Number of programs that were written again, or written by a teacher; they do not count among `samples`.
         repaired: Number of these that passed.
         repairs_no_code: Number of these whose answer holds no program.
-        repairs_unchanged: Number of these that are the very program that was shown, comments and layout aside.
+        repairs_unchanged: Number of these that are the very program that was shown, layout, comments and local names aside.
         over_budget: Tasks on which `teacher_budget` has stopped the teacher.
         over_cost: Tasks on which `teacher_max_cost` has stopped it.
         lessons: Number of pairs that are lessons of a teacher.

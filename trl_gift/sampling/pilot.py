@@ -150,7 +150,7 @@ async def draw(
         name: Names the request.
         keys: A random stream for each program.
         hint: What the prompt shows besides.
-        learner: The prompts of the model in training, if another one draws; what that cannot write is no program.
+        learner: The prompts of the model in training, if another one draws; what that model cannot write does not count as a program.
 
     Returns:
         Each program, empty if the completion holds none, and whether it passed.

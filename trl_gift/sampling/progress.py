@@ -81,7 +81,7 @@ class SamplingProgress:
         return due
 
     def _advance(self, count: int) -> None:
-        self.expect(max(self._bar.total, self._bar.n + count))
+        self._bar.total = max(self._bar.total, self._bar.n + count)
         self._bar.update(count)
 
     def _show(self, tokens: int) -> None:

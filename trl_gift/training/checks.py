@@ -18,6 +18,7 @@ from transformers import AutoConfig, Trainer
 
 from trl_gift.common.models import why_unreachable
 from trl_gift.errors import ConfigError
+from trl_gift.playground import PLAYGROUND
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -41,9 +42,9 @@ def load_config(name: str, revision: str | None = None, trust_remote_code: bool 
     Raises:
         ConfigError: if there is none.
     """
-    if name == "playground" and not Path(name).exists():
+    if name == PLAYGROUND and not Path(name).exists():
         raise ConfigError(
-            "model='playground' is a name of the command line; in Python, str(trl_gift.playground.model_path()) is its folder."
+            f"model={name!r} is a name of the command line; in Python, str(trl_gift.playground.model_path()) is its folder."
         )
     try:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
